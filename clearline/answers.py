@@ -1,0 +1,118 @@
+"""What a gateway answers about a payment, as its REST clients see it.
+
+An outcome proves itself: `result` is the bank-signed text, `tx_id` and `block_number` say where
+it is on the ledger. A `received` payment is not on the ledger: it carries the gateway's receipt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from clearline import canonical, jws
+from clearline.canonical import CanonicalError, Json
+from clearline.codes import Code, Refusal
+from clearline.intents import PaymentKey
+from clearline.jws import JwsError, Signer, Typ, Unverified
+from clearline.schema import (
+    ATTEMPT,
+    IDENTIFIER,
+    NETWORK,
+    ORDER_NO,
+    SHA256_HEX,
+    Members,
+    SchemaError,
+    Time,
+)
+from clearline.statuses import Status
+
+RECEIPT: Final = Members(
+    {
+        "network": NETWORK,
+        "gateway": IDENTIFIER,
+        "merchant_id": IDENTIFIER,
+        "order_no": ORDER_NO,
+        "attempt": ATTEMPT,
+        "intent_digest": SHA256_HEX,
+        "received_at": Time(),
+        "deadline": Time(),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentAnswer:
+    """A payment at a gateway. `amount` in minor units; `tx_id` and `block_number` are those of
+    its newest change, null while it is only received; `response`, `result`, `receipt` are JWS
+    compact texts, null until there is one."""
+
+    merchant_id: str
+    order_no: str
+    attempt: int
+    status: str
+    final: bool
+    amount: int
+    currency: str
+    acquirer_id: str
+    intent_digest: str
+    reason: str = ""
+    response: str | None = None
+    result: str | None = None
+    receipt: str | None = None
+    tx_id: str | None = None
+    block_number: int | None = None
+
+    @property
+    def key(self) -> PaymentKey:
+        """What names the payment."""
+        return PaymentKey(self.merchant_id, self.order_no, self.attempt)
+
+    def to_json(self) -> dict[str, Json]:
+        """The object that travels."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Json) -> PaymentAnswer:
+        """The answer an object describes; members it does not know are left out.
+
+        Raises ValueError for an object that lacks one.
+        """
+        try:
+            answer = cls(**{name: value.get(name) for name in cls.__dataclass_fields__})
+            Status(answer.status)
+        except (AttributeError, TypeError) as error:
+            raise ValueError(f"not a payment: {error}") from None
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A gateway's signed word that it holds an intent on stable storage and will have put it on
+    the ledger, or answered why not, by `deadline`: a dropped request can be proven."""
+
+    network: str
+    gateway: str
+    merchant_id: str
+    order_no: str
+    attempt: int
+    intent_digest: str
+    received_at: str
+    deadline: str
+
+
+def sign_receipt(receipt: Receipt, signer: Signer) -> str:
+    """The receipt as a JWS compact text."""
+    return jws.sign(asdict(receipt), Typ.RECEIPT, signer)
+
+
+def parse_receipt(compact: str) -> tuple[Receipt, Unverified]:
+    """Take a receipt apart; the caller verifies its signature. Raises Refusal `malformed`."""
+    try:
+        token = jws.take_apart(compact)
+        if token.typ is not Typ.RECEIPT:
+            raise JwsError(f"typ must be {Typ.RECEIPT}")
+        payload = canonical.loads(token.payload)
+        RECEIPT.check(payload, "")
+    except (JwsError, CanonicalError, SchemaError) as error:
+        raise Refusal(Code.MALFORMED, str(error)) from None
+    return Receipt(**payload), token

@@ -1,0 +1,111 @@
+"""JSON as the ledger holds it: strict to read, canonical to write.
+
+Reading refuses what two parsers could take differently: duplicate members, numbers with a
+fraction or an exponent, integers beyond 2^53, lone surrogates, more than 32 levels. Writing is
+RFC 8785 (JCS) for the values reading admits; member names must be ASCII, where byte order and
+RFC 8785's UTF-16 order agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Final, TypeAlias
+
+import orjson
+
+Json: TypeAlias = Any
+MAX_INTEGER: Final = 2**53
+MAX_DEPTH: Final = 32
+
+
+class CanonicalError(ValueError):
+    """The text is not JSON as the ledger takes it; the message says why."""
+
+
+def _no_fraction(text: str) -> Json:
+    raise CanonicalError(f"number {text[:40]!r} is not an integer")
+
+
+def _no_constant(text: str) -> Json:
+    raise CanonicalError(f"{text} is not JSON")
+
+
+def _integer(text: str) -> int:
+    if len(text) > 17 or abs(value := int(text)) > MAX_INTEGER:
+        raise CanonicalError(f"integer {text[:40]} is beyond 2^53")
+    if text == "-0":
+        raise CanonicalError("negative zero")
+    return value
+
+
+def _members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise CanonicalError(f"duplicate member {twice[:64]!r}")
+    return members
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_members,
+    parse_float=_no_fraction,
+    parse_int=_integer,
+    parse_constant=_no_constant,
+)
+
+
+def loads(data: bytes | str) -> Json:
+    """Parse JSON strictly (RFC 8259, I-JSON of RFC 7493 without fractions).
+
+    Raises CanonicalError for everything else, whatever the bytes.
+    """
+    try:
+        text = data.decode("utf-8") if isinstance(data, bytes) else data
+        value = _DECODER.decode(text)
+    except CanonicalError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise CanonicalError(f"not JSON: {str(error)[:120]}") from None
+    _check(value, 0)
+    return value
+
+
+def dumps(value: Json) -> bytes:
+    """RFC 8785 bytes of objects, arrays, strings, integers, booleans and null.
+
+    Raises CanonicalError for floats, integers beyond 2^53, other types, non-ASCII member names.
+    """
+    _check(value, 0)
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def digest(value: Json) -> str:
+    """SHA-256 of the canonical bytes, 64 lower-case hex digits."""
+    return hashlib.sha256(dumps(value)).hexdigest()
+
+
+def _check(value: Json, depth: int) -> None:
+    kind = type(value)
+    if kind is str:
+        if not value.isascii():
+            try:
+                value.encode("utf-8")
+            except UnicodeEncodeError:
+                raise CanonicalError("a string holds a lone surrogate") from None
+    elif kind is int:
+        if abs(value) > MAX_INTEGER:
+            raise CanonicalError(f"integer {value} is beyond 2^53")
+    elif depth >= MAX_DEPTH:
+        raise CanonicalError(f"more than {MAX_DEPTH} levels")
+    elif kind is dict:
+        for name, member in value.items():
+            if type(name) is not str or not name.isascii():
+                raise CanonicalError(f"member name {str(name)[:64]!a} is not ASCII")
+            _check(member, depth + 1)
+    elif kind is list or kind is tuple:
+        for item in value:
+            _check(item, depth + 1)
+    elif value is not None and kind is not bool:
+        raise CanonicalError(f"{kind.__name__} has no place in ledger JSON")

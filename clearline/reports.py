@@ -1,0 +1,165 @@
+"""Reports: what the acquiring bank signs about a payment - response, unknown, result.
+
+They are numbered from 1 per payment; two different signed reports with one number are an
+equivocation. The native message stays at the bank: its salted digest is in the report. Version 1
+carries every field supervision needs; adding one later changes a signed format.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from clearline import canonical, jws
+from clearline.canonical import CanonicalError, Json
+from clearline.codes import Code, Refusal
+from clearline.intents import PaymentKey
+from clearline.jws import JwsError, Signer, Typ, Unverified
+from clearline.schema import (
+    AMOUNT,
+    ATTEMPT,
+    IDENTIFIER,
+    MCC,
+    MERCHANT_CODE,
+    NETWORK,
+    ORDER_NO,
+    SHA256_HEX,
+    TOKEN,
+    Constant,
+    Currency,
+    Date,
+    Integer,
+    Members,
+    Nullable,
+    OneOf,
+    Printable,
+    SchemaError,
+    Text,
+    Time,
+)
+from clearline.statuses import STATUSES_OF, Reason, ReportKind, Status
+
+VERSION: Final = 1
+REFERENCE: Final = Text("[A-Za-z0-9._-]{1,64}", "must be 1 to 64 of A-Z a-z 0-9 . _ -")
+REPORT: Final = Members(
+    {
+        "kind": OneOf(tuple(ReportKind)),
+        "version": Constant(VERSION),
+        "network": NETWORK,
+        "acquirer_id": IDENTIFIER,
+        "merchant_id": IDENTIFIER,
+        "order_no": ORDER_NO,
+        "attempt": ATTEMPT,
+        "intent_digest": SHA256_HEX,
+        "sequence": Integer(1, 9999),
+        "status": OneOf(tuple(status for statuses in STATUSES_OF.values() for status in statuses)),
+        "reason": OneOf(tuple(Reason)),
+        "amount": AMOUNT,
+        "currency": Currency(),
+        "acquirer_reference": REFERENCE,
+        "merchant_name": Nullable(Printable(64)),
+        "merchant_code": Nullable(MERCHANT_CODE),
+        "mcc": Nullable(MCC),
+        "payer_token": Nullable(TOKEN),
+        "clearing_route": Nullable(REFERENCE),
+        "clearing_date": Nullable(Date()),
+        "forwarded_at": Nullable(Time()),
+        "answered_at": Nullable(Time()),
+        "ended_at": Nullable(Time()),
+        "native_digest": Nullable(SHA256_HEX),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One signed statement of the acquirer: field for field the payload.
+
+    `amount` and `currency` are as the acquirer saw them; `merchant_name`, `merchant_code`, `mcc`,
+    `payer_token` as the acquirer knows them (null when its answer did not say).
+    """
+
+    kind: ReportKind
+    network: str
+    acquirer_id: str
+    merchant_id: str
+    order_no: str
+    attempt: int
+    intent_digest: str
+    sequence: int
+    status: Status
+    reason: Reason
+    amount: int
+    currency: str
+    acquirer_reference: str
+    merchant_name: str | None = None
+    merchant_code: str | None = None
+    mcc: str | None = None
+    payer_token: str | None = None
+    clearing_route: str | None = None
+    clearing_date: str | None = None
+    forwarded_at: str | None = None
+    answered_at: str | None = None
+    ended_at: str | None = None
+    native_digest: str | None = None
+
+    @property
+    def key(self) -> PaymentKey:
+        """The payment this report is about."""
+        return PaymentKey(self.merchant_id, self.order_no, self.attempt)
+
+    def payload(self) -> dict[str, Json]:
+        """The JSON object that is signed."""
+        return asdict(self) | {
+            "kind": self.kind.value,
+            "status": self.status.value,
+            "reason": self.reason.value,
+            "version": VERSION,
+        }
+
+    def digest(self) -> str:
+        """SHA-256 of the payload, 64 hex digits: two reports with one number and other digests
+        are an equivocation."""
+        return canonical.digest(self.payload())
+
+
+@dataclass(frozen=True, slots=True)
+class SignedReport:
+    """A report as received: well-formed, its signature not yet verified."""
+
+    compact: str
+    token: Unverified
+    report: Report
+
+
+def sign(report: Report, signer: Signer) -> str:
+    """The report as a JWS compact text."""
+    return jws.sign(report.payload(), Typ.REPORT, signer)
+
+
+def parse(compact: str | bytes) -> SignedReport:
+    """Take a JWS compact text as a report: form and closed schema, not the signature.
+
+    Raises Refusal with `malformed` and where.
+    """
+    text = compact.decode("ascii", "replace") if isinstance(compact, bytes) else compact
+    try:
+        token = jws.take_apart(text)
+        if token.typ is not Typ.REPORT:
+            raise JwsError(f"typ must be {Typ.REPORT}")
+        payload = canonical.loads(token.payload)
+        REPORT.check(payload, "")
+    except (JwsError, CanonicalError, SchemaError) as error:
+        raise Refusal(Code.MALFORMED, str(error)) from None
+    fields = {name: value for name, value in payload.items() if name != "version"}
+    kind, status = ReportKind(fields.pop("kind")), Status(fields.pop("status"))
+    if status not in STATUSES_OF[kind]:
+        raise Refusal(Code.MALFORMED, f"/status: a {kind} can't say {status}")
+    reason = Reason(fields.pop("reason"))
+    return SignedReport(text, token, Report(kind=kind, status=status, reason=reason, **fields))
+
+
+def acquirer_reference(key: PaymentKey, network: str) -> str:
+    """The reference a payment has at its acquirer: a pure function of what names it, so that the
+    acquirer's own duplicate check fences the money. 40 hex digits of SHA-256."""
+    return canonical.digest([network, *key])[:40]
