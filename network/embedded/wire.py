@@ -145,7 +145,7 @@ class Server:
 
 def _server_credentials(tls: TlsIdentity, client_roots: ClientRoots) -> Any:
     """Credentials whose client CAs follow the channel configuration without a restart."""
-    pair = ((tls.private_key, tls.certificate),)
+    pair = [(tls.private_key, tls.certificate)]
     current = client_roots()
 
     def fetch() -> Any:
