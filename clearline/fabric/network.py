@@ -1,0 +1,56 @@
+"""A channel, seen from a client: its contracts and its streams of events."""
+
+from collections.abc import AsyncGenerator
+
+from clearline.fabric.blocks import Block
+from clearline.fabric.client import FabricClient
+from clearline.fabric.contract import Contract
+from clearline.fabric.events import (
+    BlockEventsRequest,
+    CommittedEvent,
+    FilteredBlock,
+    Start,
+    chaincode_events,
+)
+from clearline.fabric.identity import Signer
+
+_NEXT = Start()
+
+
+class Network:
+    """One channel on one peer."""
+
+    def __init__(
+        self, client: FabricClient, signer: Signer, channel_id: str, tls_cert_hash: bytes
+    ) -> None:
+        self._client = client
+        self._signer = signer
+        self._tls_cert_hash = tls_cert_hash
+        self.channel_id = channel_id
+
+    def contract(self, chaincode: str) -> Contract:
+        """The chaincode of that name."""
+        return Contract(self._client, self._signer, self.channel_id, chaincode)
+
+    def chaincode_events(
+        self, chaincode: str, start: Start = _NEXT
+    ) -> AsyncGenerator[CommittedEvent, None]:
+        """Events of VALID transactions of a chaincode, as they commit.
+
+        Ends only by an EventsError or aclose(). Without a start: from the next block on.
+        """
+        return chaincode_events(self._client, self._signer, self.channel_id, chaincode, start)
+
+    def block_events(self, start: Start = _NEXT) -> AsyncGenerator[Block, None]:
+        """Full blocks as they commit. Raises EventsError; BlockError for what is no block."""
+        return self.block_events_request(start).blocks()
+
+    def filtered_block_events(self, start: Start = _NEXT) -> AsyncGenerator[FilteredBlock, None]:
+        """Transaction ids, codes and event names only. Raises EventsError."""
+        return self.block_events_request(start).filtered_blocks()
+
+    def block_events_request(self, start: Start = _NEXT) -> BlockEventsRequest:
+        """A request whose `digest` can be signed elsewhere."""
+        return BlockEventsRequest(
+            self._client, self._signer, self.channel_id, self._tls_cert_hash, start
+        )
