@@ -1,0 +1,41 @@
+# Clearline. `make run` and `make test` need Python 3.11+ and make, nothing else.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ORDERS ?= examples/orders.csv
+HOME_DIR ?= .clearline/dev
+ENGINE ?= embedded
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run up down test check bench clean
+
+help: ## show these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' Makefile
+
+setup: ## make .venv and install the pinned, hashed requirements into it
+	@$(PYTHON) scripts/setup.py $(VENV)
+
+run: setup ## the whole way once: start, pay an order file, verify the ledger, stop (ORDERS=file.csv)
+	@$(BIN)/clearline run --engine $(ENGINE) --orders "$(ORDERS)"
+
+up: setup ## start everything, leave it running, and print what to try next
+	@$(BIN)/clearline up --engine $(ENGINE) --home "$(HOME_DIR)"
+
+down: setup ## stop what `make up` started
+	@$(BIN)/clearline down --home "$(HOME_DIR)"
+
+test: setup ## every test: tables, protocols over real sockets, end to end, kill -9
+	@$(BIN)/python -m pytest -q
+
+check: setup ## style, types, and who may import whom
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: setup ## the first honest numbers; takes a few minutes
+	@$(BIN)/python scripts/bench.py
+
+clean: ## remove the virtual environment and everything that runs left behind
+	@if [ -x $(BIN)/clearline ] && [ -d "$(HOME_DIR)" ]; then $(BIN)/clearline down --home "$(HOME_DIR)"; fi
+	rm -rf $(VENV) .clearline build ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

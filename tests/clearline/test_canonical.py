@@ -1,0 +1,64 @@
+"""Strict reading and RFC 8785 writing."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clearline import canonical
+from clearline.canonical import CanonicalError
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(max_codepoint=127)), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b'{"a":1,"a":2}', "duplicate member"),
+        (b'{"a":{"b":1,"b":1}}', "duplicate member"),
+        (b"1.0", "not an integer"),
+        (b"1e3", "not an integer"),
+        (b"-0", "negative zero"),
+        (b"NaN", "not JSON"),
+        (b"Infinity", "not JSON"),
+        (b"9007199254740993", "beyond 2^53"),
+        (b"9" * 5000, "beyond 2^53"),
+        (b"", "not JSON"),
+        (b"{} x", "not JSON"),
+        (b"\xff", "not JSON"),
+        (b'"\\ud800"', "surrogate"),
+        (b'{"\\u00e9":1}', "not ASCII"),
+        (b"[" * 40 + b"]" * 40, "32 levels"),
+        (b"[" * 200_000, "not JSON"),
+        (b'{"a":' * 40 + b"1" + b"}" * 40, "32 levels"),
+    ],
+)
+def test_refuses_what_two_parsers_could_take_differently(text: bytes, why: str) -> None:
+    with pytest.raises(CanonicalError, match=why.replace("^", r"\^")):
+        canonical.loads(text)
+
+
+def test_writes_what_rfc_8785_shows_for_strings_and_order() -> None:
+    value = {"peach": '\u20ac$\u000f\nA\'B"\\\\"/', "Peach": [56, {"d": True, "10": None}], "1": ""}
+    assert canonical.dumps(value) == (
+        '{"1":"","Peach":[56,{"10":null,"d":true}],"peach":"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}'.encode()
+    )
+
+
+@pytest.mark.parametrize("value", [1.5, 2**53 + 1, {"é": 1}, {1: 2}, b"x", "\ud800", {"a": {2.0}}])
+def test_writes_nothing_else(value: object) -> None:
+    with pytest.raises(CanonicalError):
+        canonical.dumps(value)
+
+
+@given(VALUES)
+def test_reading_what_was_written_gives_the_value_and_the_same_bytes(value: object) -> None:
+    written = canonical.dumps(value)
+    assert canonical.loads(written) == value
+    assert canonical.dumps(canonical.loads(written)) == written

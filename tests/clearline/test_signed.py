@@ -1,0 +1,293 @@
+"""Intents, reports, bearer tokens and receipts: signed, taken apart strictly, verified."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samples import INTENT, REPORT
+
+from clearline import answers, bearer, canonical, intents, jws, reports
+from clearline.codes import Code, Refusal
+from clearline.jws import Algorithm, JwsError, KeySigner, SignatureInvalidError, Typ
+
+SIGNER = KeySigner.generate()
+
+
+def resigned(payload: dict[str, Any], typ: Typ = Typ.INTENT) -> str:
+    return jws.sign(payload, typ, SIGNER)
+
+
+def signed_bytes(payload: bytes, header: bytes | None = None) -> str:
+    header = header or canonical.dumps(
+        {"alg": "Ed25519", "kid": SIGNER.key_id, "typ": Typ.INTENT.value}
+    )
+    body = f"{jws.encode(header)}.{jws.encode(payload)}"
+    return f"{body}.{jws.encode(SIGNER.sign(body.encode()))}"
+
+
+@pytest.mark.parametrize("algorithm", list(Algorithm))
+def test_an_intent_survives_signing_and_verifies(algorithm: Algorithm) -> None:
+    signer = KeySigner.generate(algorithm)
+    signed = intents.parse(intents.sign(INTENT, signer))
+    assert signed.intent == INTENT
+    jws.public_key(signer.jwk, algorithm).verify(signed.token)
+
+
+@pytest.mark.parametrize("algorithm", list(Algorithm))
+def test_any_changed_character_is_refused(algorithm: Algorithm) -> None:
+    signer = KeySigner.generate(algorithm)
+    compact = intents.sign(INTENT, signer)
+    key = jws.public_key(signer.jwk, algorithm)
+    for place in range(len(compact)):
+        changed = compact[:place] + ("A" if compact[place] != "A" else "B") + compact[place + 1 :]
+        try:
+            token = jws.take_apart(changed)
+        except JwsError:
+            continue
+        with pytest.raises(SignatureInvalidError):
+            key.verify(token)
+
+
+def test_the_record_says_the_algorithm_not_the_header() -> None:
+    token = jws.take_apart(intents.sign(INTENT, SIGNER))
+    other = KeySigner.generate(Algorithm.ES256)
+    with pytest.raises(SignatureInvalidError, match="the key is for ES256"):
+        jws.public_key(other.jwk, Algorithm.ES256).verify(token)
+
+
+def test_the_thumbprint_is_rfc_8037s() -> None:
+    jwk = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+    assert jws.thumbprint(jwk) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+
+
+HEADERS = {
+    "alg none": {"alg": "none", "kid": SIGNER.key_id, "typ": Typ.INTENT.value},
+    "alg HS256": {"alg": "HS256", "kid": SIGNER.key_id, "typ": Typ.INTENT.value},
+    "alg EdDSA": {"alg": "EdDSA", "kid": SIGNER.key_id, "typ": Typ.INTENT.value},
+    "no kid": {"alg": "Ed25519", "typ": Typ.INTENT.value},
+    "no typ": {"alg": "Ed25519", "kid": SIGNER.key_id},
+    "crit": {"alg": "Ed25519", "kid": SIGNER.key_id, "typ": Typ.INTENT.value, "crit": ["b64"]},
+    "jwk": {"alg": "Ed25519", "kid": SIGNER.key_id, "typ": Typ.INTENT.value, "jwk": SIGNER.jwk},
+    "report": {"alg": "Ed25519", "kid": SIGNER.key_id, "typ": Typ.REPORT.value},
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_other_headers_are_refused(name: str) -> None:
+    compact = signed_bytes(canonical.dumps(INTENT.payload()), json.dumps(HEADERS[name]).encode())
+    with pytest.raises(Refusal) as refused:
+        intents.parse(compact)
+    assert refused.value.code is Code.MALFORMED
+
+
+def test_a_duplicate_alg_is_refused() -> None:
+    header = f'{{"alg":"Ed25519","alg":"none","kid":"{SIGNER.key_id}","typ":"{Typ.INTENT}"}}'
+    with pytest.raises(Refusal, match="duplicate member"):
+        intents.parse(signed_bytes(canonical.dumps(INTENT.payload()), header.encode()))
+
+
+GOOD = intents.sign(INTENT, SIGNER)
+
+
+@pytest.mark.parametrize(
+    "compact",
+    [
+        "", ".", "..", "a.b", "a.b.c.d", GOOD[:-1], GOOD + "=", GOOD + "\n", " " + GOOD,
+        GOOD.replace(".", "..", 1), "é" + GOOD, "A" * 20_000, GOOD.rsplit(".", 1)[0] + ".",
+    ],
+)  # fmt: skip
+def test_other_spellings_are_refused(compact: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        token = intents.parse(compact).token
+        try:
+            jws.public_key(SIGNER.jwk, Algorithm.ED25519).verify(token)
+        except SignatureInvalidError as error:
+            raise Refusal(Code.MALFORMED, str(error)) from None
+    assert refused.value.code is Code.MALFORMED
+
+
+def changed_payload(**changes: Any) -> dict[str, Any]:
+    return INTENT.payload() | changes
+
+
+ROUTE = INTENT.payload()["acquirers"][0]
+
+
+@pytest.mark.parametrize(
+    ("payload", "code", "pointer"),
+    [
+        (changed_payload(amount=0), Code.MALFORMED, "/amount"),
+        (changed_payload(amount="2933"), Code.MALFORMED, "/amount"),
+        (changed_payload(amount=True), Code.MALFORMED, "/amount"),
+        (changed_payload(amount=10**12), Code.MALFORMED, "/amount"),
+        (changed_payload(currency="XXX"), Code.MALFORMED, "/currency"),
+        (changed_payload(order_no=""), Code.MALFORMED, "/order_no"),
+        (changed_payload(order_no="a/b"), Code.MALFORMED, "/order_no"),
+        (changed_payload(order_no="a\n"), Code.MALFORMED, "/order_no"),
+        (changed_payload(order_no="é"), Code.MALFORMED, "/order_no"),
+        (changed_payload(attempt=0), Code.MALFORMED, "/attempt"),
+        (changed_payload(version=2), Code.MALFORMED, "/version"),
+        (changed_payload(kind="refund"), Code.MALFORMED, "/kind"),
+        (changed_payload(note="hello"), Code.MALFORMED, "/note"),
+        (changed_payload(created="2026-11-23T08:00:00Z"), Code.MALFORMED, "/created"),
+        (changed_payload(created="2026-13-23T08:00:00.000Z"), Code.MALFORMED, "/created"),
+        (changed_payload(expires_at=INTENT.created), Code.MALFORMED, "/expires_at"),
+        (changed_payload(acquirers=[]), Code.MALFORMED, "/acquirers"),
+        (changed_payload(acquirers=[ROUTE, ROUTE]), Code.MALFORMED, "/acquirers"),
+        (changed_payload(product="cheque"), Code.MALFORMED, "/product"),
+        (changed_payload(order_digest="0" * 63), Code.MALFORMED, "/order_digest"),
+        (changed_payload(order_no="4111111111111111"), Code.CARD_DATA_REFUSED, "/order_no"),
+        (changed_payload(store="4111-1111-1111-1111"), Code.CARD_DATA_REFUSED, "/store"),
+        (changed_payload(terminal="4111111111111111"), Code.CARD_DATA_REFUSED, "/terminal"),
+        (changed_payload(site="pay.4111111111111111"), Code.CARD_DATA_REFUSED, "/site"),
+        (
+            changed_payload(goods_category="4111111111111111"),
+            Code.CARD_DATA_REFUSED,
+            "/goods_category",
+        ),
+        (
+            changed_payload(acquirers=[ROUTE | {"payer_token": "378282246310005"}]),
+            Code.CARD_DATA_REFUSED,
+            "/acquirers/0/payer_token",
+        ),
+        (
+            changed_payload(acquirers=[ROUTE | {"merchant_code": "378282246310005"}]),
+            Code.CARD_DATA_REFUSED,
+            "/acquirers/0/merchant_code",
+        ),
+    ],
+)
+def test_an_intents_fields_are_checked(payload: dict[str, Any], code: Code, pointer: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        intents.parse(resigned(payload))
+    assert refused.value.code is code
+    assert refused.value.detail.startswith(pointer + ":")
+
+
+@pytest.mark.parametrize("name", INTENT.payload())
+def test_a_missing_member_is_refused(name: str) -> None:
+    payload = INTENT.payload()
+    del payload[name]
+    with pytest.raises(Refusal, match=f"/{name}: is missing"):
+        intents.parse(resigned(payload))
+
+
+def test_a_card_number_is_not_repeated_in_the_refusal() -> None:
+    with pytest.raises(Refusal) as refused:
+        intents.parse(resigned(changed_payload(order_no="4111111111111111")))
+    assert "4111111111111111" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"created": "2026-11-23T08:30:00.000Z"}, True),
+        ({"amount": 2934}, False),
+        ({"site": "x"}, False),
+    ],
+)
+def test_the_same_intent_is_the_payload_without_created(change: dict[str, Any], same: bool) -> None:
+    assert (dataclasses.replace(INTENT, **change).digest() == INTENT.digest()) is same
+
+
+def test_a_report_survives_signing_and_names_its_payment() -> None:
+    signed = reports.parse(reports.sign(REPORT, SIGNER))
+    assert signed.report == REPORT
+    assert signed.report.key == INTENT.key
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"status": "accepted"}, "/status"),
+        ({"kind": "response"}, "/status"),
+        ({"sequence": 0}, "/sequence"),
+        ({"reason": "because"}, "/reason"),
+        ({"acquirer_reference": ""}, "/acquirer_reference"),
+        ({"extra": 1}, "/extra"),
+        ({"clearing_date": "2026-02-30"}, "/clearing_date"),
+        ({"merchant_name": " padded "}, "/merchant_name"),
+    ],
+)
+def test_a_reports_fields_are_checked(changes: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(Refusal, match=pointer):
+        reports.parse(resigned(REPORT.payload() | changes, Typ.REPORT))
+
+
+def test_an_intent_is_no_report_and_a_report_no_intent() -> None:
+    with pytest.raises(Refusal, match="typ"):
+        reports.parse(GOOD)
+    with pytest.raises(Refusal, match="typ"):
+        intents.parse(reports.sign(REPORT, SIGNER))
+
+
+@pytest.mark.parametrize(
+    "order", [bytes([1]) + bytes(31), bytes(32), b"\xec" + b"\xff" * 30 + b"\x7f"]
+)
+def test_unsafe_ed25519_keys_are_refused(order: bytes) -> None:
+    with pytest.raises(JwsError):
+        jws.public_key({"kty": "OKP", "crv": "Ed25519", "x": jws.encode(point)}, Algorithm.ED25519)
+
+
+@pytest.mark.parametrize(
+    "jwk",
+    [
+        {}, {"kty": "RSA"}, {"kty": "EC", "crv": "P-256", "x": "A" * 43},
+        {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "A" * 43},
+        {"kty": "EC", "crv": "P-384", "x": "A" * 43, "y": "A" * 43},
+    ],
+)  # fmt: skip
+def test_other_ec_keys_are_refused(jwk: dict[str, str]) -> None:
+    with pytest.raises(JwsError):
+        jws.public_key(jwk, Algorithm.ES256)
+
+
+@pytest.mark.parametrize("algorithm", list(Algorithm))
+def test_a_saved_key_is_the_owners_only_and_loads_again(
+    algorithm: Algorithm, tmp_path: Path
+) -> None:
+    signer = KeySigner.generate(algorithm)
+    path = tmp_path / "key.pem"
+    signer.save(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert KeySigner.load(path).key_id == signer.key_id
+    with pytest.raises(FileExistsError):
+        signer.save(path)
+
+
+AUDIENCE = "https://127.0.0.1:8441"
+
+
+def test_a_bearer_token_is_taken_by_its_gateway_in_its_time() -> None:
+    token = bearer.issue("M-0001", AUDIENCE, SIGNER)
+    issued = canonical.loads(jws.take_apart(token).payload)["iat"]
+    claimed = bearer.parse(token, AUDIENCE, issued + 1)
+    assert claimed.merchant_id == "M-0001"
+    jws.public_key(SIGNER.jwk, Algorithm.ED25519).verify(claimed.token)
+    for audience, now, code in (
+        ("https://other:1", issued + 1, Code.UNAUTHENTICATED),
+        (AUDIENCE, issued + 500, Code.TOKEN_EXPIRED),
+        (AUDIENCE, issued - 500, Code.UNAUTHENTICATED),
+    ):
+        with pytest.raises(Refusal) as refused:
+            bearer.parse(token, audience, now)
+        assert refused.value.code is code
+
+
+def test_a_bearer_token_that_lives_long_is_refused() -> None:
+    claims = canonical.loads(jws.take_apart(bearer.issue("M", AUDIENCE, SIGNER)).payload)
+    token = jws.sign(claims | {"exp": claims["iat"] + 3600}, Typ.BEARER, SIGNER)
+    with pytest.raises(Refusal) as refused:
+        bearer.parse(token, AUDIENCE, claims["iat"])
+    assert refused.value.code is Code.TOKEN_EXPIRED
+
+
+def test_a_receipt_survives_signing() -> None:
+    receipt = answers.Receipt(
+        "clearline-dev", "gateway-bankone", "M", "O", 1, "0" * 64, INTENT.created, INTENT.expires_at
+    )
+    parsed, token = answers.parse_receipt(answers.sign_receipt(receipt, SIGNER))
+    assert parsed == receipt
+    jws.public_key(SIGNER.jwk, Algorithm.ED25519).verify(token)
