@@ -1,0 +1,232 @@
+"""The home folder: where everything of one network on this machine lives, and whose it is.
+
+`home.json` marks a folder as ours. Nothing is ever written into, started from or removed out of a
+folder that holds other things without it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from network import topology as topologies
+from network.topology import Topology, TopologyError
+
+FORMAT: Final = 1
+_OURS: Final = (
+    "crypto", "profiles", "channel", "chaincode", "nodes", "run", "network.yaml", "home.json",
+)  # fmt: skip
+
+
+class Engine(StrEnum):
+    """Which programs run the nodes."""
+
+    EMBEDDED = "embedded"
+    FABRIC = "fabric"
+
+
+class HomeError(Exception):
+    """A home folder that can't be used: stable `code`, reason and what to do in the text."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Marker:
+    """home.json: the network, its engine, the resolved topology's digest, if ports were free."""
+
+    network: str
+    engine: Engine
+    topology_sha256: str
+    free_ports: bool
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths below one home folder (the layout that all rooms read)."""
+
+    root: Path
+
+    @property
+    def marker_file(self) -> Path:
+        return self.root / "home.json"
+
+    @property
+    def topology_file(self) -> Path:
+        return self.root / "network.yaml"
+
+    @property
+    def genesis_block(self) -> Path:
+        return self.root / "channel" / "genesis.block"
+
+    @property
+    def package_file(self) -> Path:
+        return self.root / "chaincode" / "clearline.tar.gz"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    def organization(self, name: str) -> Path:
+        return self.root / "crypto" / name
+
+    def node(self, organization: str, node: str) -> Path:
+        """A node's certificates: msp/ and tls/ below it."""
+        return self.organization(organization) / "nodes" / node
+
+    def user(self, organization: str, user: str) -> Path:
+        return self.organization(organization) / "users" / user
+
+    def service(self, organization: str, service: str) -> Path:
+        return self.organization(organization) / "services" / service
+
+    def chaincode(self, organization: str) -> Path:
+        return self.root / "chaincode" / organization
+
+    def node_settings(self, node: str) -> Path:
+        return self.root / "nodes" / node / "node.json"
+
+    def profile(self, organization: str, user: str) -> Path:
+        return self.root / "profiles" / organization / f"{user}.json"
+
+    def log(self, process: str) -> Path:
+        return self.logs / f"{process}.log"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old or the new text, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(name).chmod(0o644)
+    Path(name).replace(path)
+
+
+def read_marker(home: Home) -> Marker | None:
+    """The home's marker; None when the folder is missing or empty.
+
+    Raises HomeError: `foreign_folder` when it holds something else, `unreadable_home` when the
+    marker can't be understood.
+    """
+    if not home.root.exists():
+        return None
+    if not home.root.is_dir():
+        raise HomeError("foreign_folder", f"{home.root} is a file: choose another --home")
+    try:
+        text = home.marker_file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        # Rooms may log before the first `up`; anything else is somebody's data.
+        if all(entry.name == "logs" for entry in home.root.iterdir()):
+            return None
+        raise HomeError(
+            "foreign_folder",
+            f"{home.root} holds files but no home.json: it is not a Clearline home. "
+            "Nothing was touched. Choose another folder with --home.",
+        ) from None
+    return _parse_marker(home, text)
+
+
+def _parse_marker(home: Home, text: str) -> Marker:
+    try:
+        raw: dict[str, Any] = json.loads(text)
+        found = raw["format"]
+        if found == FORMAT:
+            return Marker(
+                network=str(raw["network"]),
+                engine=Engine(raw["engine"]),
+                topology_sha256=str(raw["topology_sha256"]),
+                free_ports=bool(raw["free_ports"]),
+            )
+    except (ValueError, KeyError, TypeError) as error:
+        raise HomeError(
+            "unreadable_home",
+            f"{home.marker_file} can't be understood ({error!r}). If nothing in {home.root} "
+            "matters, remove the folder and start again.",
+        ) from error
+    raise HomeError(
+        "unreadable_home",
+        f"{home.marker_file} has format {found!r}, this version reads {FORMAT}: "
+        "use the version that made it, or another --home.",
+    )
+
+
+def write_marker(home: Home, marker: Marker) -> None:
+    """Mark the folder as ours."""
+    raw = {
+        "format": FORMAT,
+        "network": marker.network,
+        "engine": marker.engine.value,
+        "topology_sha256": marker.topology_sha256,
+        "free_ports": marker.free_ports,
+    }
+    write_text(home.marker_file, json.dumps(raw, indent=2) + "\n")
+
+
+def resolved_topology(home: Home, marker: Marker) -> Topology:
+    """The topology that the home was made from. Raises HomeError when it was edited."""
+    try:
+        topology = topologies.load(home.topology_file)
+    except TopologyError as error:
+        raise HomeError(
+            "unreadable_home", f"{home.topology_file} can't be read: {error}"
+        ) from error
+    if topologies.digest(topology) != marker.topology_sha256:
+        raise HomeError(
+            "home_edited",
+            f"{home.topology_file} was changed by hand after the network was made from it. "
+            "Undo that, or `clearline network reset` and start again from your own file.",
+        )
+    return topology
+
+
+def same_network(home: Home, marker: Marker, wanted: Topology) -> Topology:
+    """The home's own topology, if `wanted` describes the same network.
+
+    Raises HomeError: `other_network` for another name, `topology_changed` with the differences.
+    """
+    if marker.network != wanted.network:
+        raise HomeError(
+            "other_network",
+            f'{home.root} belongs to network "{marker.network}", not "{wanted.network}": '
+            "choose another folder with --home.",
+        )
+    current = resolved_topology(home, marker)
+    asked = wanted
+    if marker.free_ports:
+        asked = topologies.map_ports(wanted, lambda host, port: 0)
+    changes = topologies.differences(current, asked)
+    if changes:
+        listed = "\n".join(f"  {change}" for change in changes[:8])
+        more = f"\n  and {len(changes) - 8} more" if len(changes) > 8 else ""
+        raise HomeError(
+            "topology_changed",
+            f"the topology differs from the one {home.root} was made from:\n{listed}{more}\n"
+            "A running channel isn't changed by editing the file. Undo the edit, use another "
+            "--home, or `clearline network reset` (it deletes the ledger) and start again.",
+        )
+    return current
+
+
+def remove(home: Home) -> None:
+    """Delete what the network made. Logs of other rooms and files of theirs stay."""
+    for name in _OURS[:-1]:
+        path = home.root / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    # The marker goes last, so that an interrupted reset can be run again.
+    home.marker_file.unlink(missing_ok=True)

@@ -1,0 +1,398 @@
+"""The network as `network.yaml` describes it: a typed model, read, written and resolved.
+
+`load` reads and validates; `resolve_ports` fills in every port that is 0; `dump` writes the result
+so that a home folder holds exactly what runs. Mistakes are `TopologyError`, each with a stable
+code, the path of the value and the reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+DEFAULT_TOPOLOGY: Final = Path(__file__).with_name("network.yaml")
+FORMAT: Final = 1
+
+
+class UserKind(StrEnum):
+    """The organisational unit of a user's certificate (Fabric's NodeOUs)."""
+
+    ADMIN = "admin"
+    CLIENT = "client"
+
+
+class Role(StrEnum):
+    """Values of the certificate attribute `clearline.role` (DESIGN.md section 2)."""
+
+    GATEWAY = "gateway"
+    CONNECTOR = "connector"
+    BANK_MAKER = "bank-maker"
+    BANK_CHECKER = "bank-checker"
+    SUPERVISOR = "supervisor"
+    AUDITOR = "auditor"
+
+
+class Rule(StrEnum):
+    """How many organisations must agree, counted by Fabric's implicit-meta policies."""
+
+    ANY = "any"
+    ALL = "all"
+    MAJORITY = "majority"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: a stable code, where it is (`organizations[1].peers[0].port`) and why."""
+
+    code: str
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path or '(file)'}: {self.reason} [{self.code}]"
+
+
+class TopologyError(Exception):
+    """A topology that can't be used, with every mistake that was found in it."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A policy by name: at least `at_least` of the organisations `of`, a peer of each."""
+
+    at_least: int
+    of: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """When the orderer cuts a block: messages, bytes, milliseconds since the first message."""
+
+    max_message_count: int
+    timeout_ms: int
+    preferred_max_bytes: int
+    absolute_max_bytes: int
+
+
+@dataclass(frozen=True)
+class Channel:
+    """The one channel: its id, its block cutting and its implicit-meta policies."""
+
+    id: str
+    batch: Batch
+    endorsement: Rule
+    lifecycle_endorsement: Rule
+    admins: Rule
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A peer, and the chaincode server beside it that only this peer dials."""
+
+    name: str
+    host: str
+    port: int
+    chaincode_port: int
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Orderer:
+    """An ordering node."""
+
+    name: str
+    host: str
+    port: int
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody with a client identity; an admin has no role, a client has exactly one."""
+
+    name: str
+    kind: UserKind
+    role: Role | None
+
+
+@dataclass(frozen=True)
+class Service:
+    """A room's own server at an organisation (its REST gateway): it gets a TLS certificate."""
+
+    name: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Organization:
+    """A member: its MSP id is its name."""
+
+    name: str
+    peers: tuple[Peer, ...]
+    orderers: tuple[Orderer, ...]
+    users: tuple[User, ...]
+    services: tuple[Service, ...]
+
+
+@dataclass(frozen=True)
+class Acquirer:
+    """An acquiring channel outside the network: here only so that its port is chosen once.
+
+    It is another company with a certificate authority of its own; `bank` connects to it.
+    """
+
+    name: str
+    bank: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The transaction that proves the network commits: as whom, which function, its argument."""
+
+    organization: str
+    user: str
+    function: str
+    argument: str
+
+
+@dataclass(frozen=True)
+class Chaincode:
+    """The chaincode definition; `endorsement` None means the channel's own policy."""
+
+    name: str
+    version: str
+    endorsement: Threshold | None
+    proof: Proof
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}_{self.version}"
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Everything `network.yaml` says."""
+
+    network: str
+    channel: Channel
+    organizations: tuple[Organization, ...]
+    acquirers: tuple[Acquirer, ...]
+    chaincode: Chaincode
+
+    def peers(self) -> Iterator[tuple[Organization, Peer]]:
+        for organization in self.organizations:
+            for peer in organization.peers:
+                yield organization, peer
+
+    def orderers(self) -> Iterator[tuple[Organization, Orderer]]:
+        for organization in self.organizations:
+            for orderer in organization.orderers:
+                yield organization, orderer
+
+    def organization(self, name: str) -> Organization:
+        """The organisation of that name. Raises KeyError."""
+        for organization in self.organizations:
+            if organization.name == name:
+                return organization
+        raise KeyError(name)
+
+
+@dataclass(frozen=True)
+class PortUse:
+    """One port of a topology: its path in the file, who listens there, host and number."""
+
+    path: str
+    owner: str
+    host: str
+    port: int
+
+
+def load(path: Path) -> Topology:
+    """Read and validate a topology file. Raises TopologyError with all mistakes found."""
+    from network.topology_reader import read_topology
+    from network.topology_rules import check
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = f"{path}: {error.strerror or error}"
+        raise TopologyError((Problem("unreadable", "", reason),)) from error
+    topology = read_topology(text)
+    check(topology)
+    return topology
+
+
+def ports(topology: Topology) -> tuple[PortUse, ...]:
+    """Every port of the topology, in the order of the file."""
+    uses: list[PortUse] = []
+    for index, organization in enumerate(topology.organizations):
+        base = f"organizations[{index}]"
+        for number, peer in enumerate(organization.peers):
+            path = f"{base}.peers[{number}]"
+            uses.append(PortUse(f"{path}.port", peer.name, peer.host, peer.port))
+            server = f"chaincode.{peer.name}"
+            uses.append(PortUse(f"{path}.chaincode_port", server, peer.host, peer.chaincode_port))
+        for number, orderer in enumerate(organization.orderers):
+            path = f"{base}.orderers[{number}].port"
+            uses.append(PortUse(path, orderer.name, orderer.host, orderer.port))
+        for number, service in enumerate(organization.services):
+            path = f"{base}.services[{number}].port"
+            owner = f"{service.name}.{organization.name.lower()}"
+            uses.append(PortUse(path, owner, service.host, service.port))
+    for index, acquirer in enumerate(topology.acquirers):
+        path = f"acquirers[{index}].port"
+        uses.append(PortUse(path, acquirer.name, acquirer.host, acquirer.port))
+    return tuple(uses)
+
+
+def map_ports(topology: Topology, choose: Callable[[str, int], int]) -> Topology:
+    """The same topology with each port replaced by choose(host, port)."""
+    organizations = tuple(
+        replace(
+            organization,
+            peers=tuple(
+                replace(
+                    peer,
+                    port=choose(peer.host, peer.port),
+                    chaincode_port=choose(peer.host, peer.chaincode_port),
+                )
+                for peer in organization.peers
+            ),
+            orderers=tuple(
+                replace(orderer, port=choose(orderer.host, orderer.port))
+                for orderer in organization.orderers
+            ),
+            services=tuple(
+                replace(service, port=choose(service.host, service.port))
+                for service in organization.services
+            ),
+        )
+        for organization in topology.organizations
+    )
+    acquirers = tuple(
+        replace(acquirer, port=choose(acquirer.host, acquirer.port))
+        for acquirer in topology.acquirers
+    )
+    return replace(topology, organizations=organizations, acquirers=acquirers)
+
+
+def document(topology: Topology) -> dict[str, Any]:
+    """The topology as `network.yaml` spells it."""
+    channel, chaincode = topology.channel, topology.chaincode
+    definition: dict[str, Any] = {"name": chaincode.name, "version": chaincode.version}
+    if chaincode.endorsement is not None:
+        definition["endorsement"] = {
+            "at_least": chaincode.endorsement.at_least,
+            "of": list(chaincode.endorsement.of),
+        }
+    definition["proof"] = {
+        "organization": chaincode.proof.organization,
+        "user": chaincode.proof.user,
+        "function": chaincode.proof.function,
+        "argument": chaincode.proof.argument,
+    }
+    return {
+        "format": FORMAT,
+        "network": topology.network,
+        "channel": {
+            "id": channel.id,
+            "batch": {
+                "max_message_count": channel.batch.max_message_count,
+                "timeout_ms": channel.batch.timeout_ms,
+                "preferred_max_bytes": channel.batch.preferred_max_bytes,
+                "absolute_max_bytes": channel.batch.absolute_max_bytes,
+            },
+            "policies": {
+                "endorsement": channel.endorsement.value,
+                "lifecycle_endorsement": channel.lifecycle_endorsement.value,
+                "admins": channel.admins.value,
+            },
+        },
+        "organizations": [_organization(item) for item in topology.organizations],
+        "acquirers": [
+            {"name": item.name, "bank": item.bank, "host": item.host, "port": item.port}
+            for item in topology.acquirers
+        ],
+        "chaincode": definition,
+    }
+
+
+def _organization(organization: Organization) -> dict[str, Any]:
+    return {
+        "name": organization.name,
+        "peers": [
+            {
+                "name": peer.name,
+                "host": peer.host,
+                "port": peer.port,
+                "chaincode_port": peer.chaincode_port,
+            }
+            for peer in organization.peers
+        ],
+        "orderers": [
+            {"name": item.name, "host": item.host, "port": item.port}
+            for item in organization.orderers
+        ],
+        "users": [
+            {"name": user.name, "kind": user.kind.value}
+            | ({} if user.role is None else {"role": user.role.value})
+            for user in organization.users
+        ],
+        "services": [
+            {"name": item.name, "host": item.host, "port": item.port}
+            for item in organization.services
+        ],
+    }
+
+
+def dump(topology: Topology) -> str:
+    """The topology as YAML text that `load` reads back to the same value."""
+    return yaml.safe_dump(document(topology), sort_keys=False, allow_unicode=True)
+
+
+def digest(topology: Topology) -> str:
+    """Hex SHA-256 of the topology's canonical JSON."""
+    text = json.dumps(document(topology), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(old: Topology, new: Topology) -> tuple[str, ...]:
+    """Paths whose values differ, as `path: old -> new`. A new port of 0 differs from nothing."""
+    return tuple(_differences("", document(old), document(new)))
+
+
+def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(key for key in new if key not in old)]:
+            below = f"{path}.{key}" if path else key
+            yield from _differences(below, old.get(key), new.get(key))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (left, right) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(f"{path}[{index}]", left, right)
+    elif old != new and not (path.endswith("port") and new == 0):
+        yield f"{path}: {_short(old)} -> {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
