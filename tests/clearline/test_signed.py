@@ -224,9 +224,9 @@ def test_an_intent_is_no_report_and_a_report_no_intent() -> None:
 
 
 @pytest.mark.parametrize(
-    "order", [bytes([1]) + bytes(31), bytes(32), b"\xec" + b"\xff" * 30 + b"\x7f"]
+    "point", [bytes([1]) + bytes(31), bytes(32), b"\xec" + b"\xff" * 30 + b"\x7f"]
 )
-def test_unsafe_ed25519_keys_are_refused(order: bytes) -> None:
+def test_unsafe_ed25519_keys_are_refused(point: bytes) -> None:
     with pytest.raises(JwsError):
         jws.public_key({"kty": "OKP", "crv": "Ed25519", "x": jws.encode(point)}, Algorithm.ED25519)
 

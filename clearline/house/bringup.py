@@ -1,0 +1,82 @@
+"""Bringing the house up and down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from clearline import records, supervisor
+from clearline.house import command, rooms
+from clearline.house.layout import ACQUIRER_BANK, House, HouseError
+from clearline.supervisor import SupervisorError
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a caller chooses: where, on which engine, and `ports` fixed (`topology`) or `free`."""
+
+    home: Path
+    engine: str = "embedded"
+    ports: str = "topology"
+
+
+def up(choice: Choice, say: Say) -> House:
+    """Start the network and the rooms, and register the demonstration merchant.
+
+    Harmless when all of it runs already. Raises HouseError.
+    """
+    words: list[str | Path] = ["network", "up", "--home", choice.home, "--engine", choice.engine]
+    if choice.ports == "free":
+        words.append("--free-ports")
+    command.run(*words)
+    house = House.of(choice.home)
+    rooms.furnish(house)
+    register(house, say)
+    say("starting the acquirer, the gateways and the connector")
+    try:
+        supervisor.start(rooms.specification(house), house.run_dir)
+    except SupervisorError as error:
+        raise HouseError(str(error)) from None
+    return house
+
+
+def register(house: House, say: Say) -> None:
+    """Have BankOne's maker propose and its checker approve the acquirer and the merchant."""
+    wanted = rooms.ledger_records(house, account_id(house))
+    done = house.home / "bank" / "applied.sha256"
+    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+    if done.exists() and done.read_text() == digest:
+        return
+    say("registering acquirer and merchant: BankOne's maker proposes, its checker approves")
+    path = house.home / "bank" / "records.json"
+    path.write_text(json.dumps(wanted, indent=2) + "\n")
+    command.output(
+        "bank", "apply", path,
+        "--maker", house.profile(ACQUIRER_BANK, "maker"),
+        "--checker", house.profile(ACQUIRER_BANK, "checker"),
+    )  # fmt: skip
+    done.write_text(digest)
+
+
+def account_id(house: House) -> str:
+    """The keyed hash of the demonstration merchant's account; the banks' secret is made once."""
+    secret = house.home / "bank" / "account.secret"
+    if not secret.exists():
+        secret.parent.mkdir(parents=True, exist_ok=True)
+        secret.touch(mode=0o600)
+        secret.write_bytes(hashlib.sha256(house.signer_key.read_bytes()).digest())
+    return records.account_id(secret.read_bytes(), "BKONCNBJ", "3100000000000017")
+
+
+def down(home: Path) -> None:
+    """Stop the rooms, then the network: only what `up` in this home started."""
+    try:
+        supervisor.stop(home / "run", rooms.GROUP, grace_seconds=10.0)
+    except SupervisorError as error:
+        raise HouseError(str(error)) from None
+    command.run("network", "down", "--home", home)

@@ -1,0 +1,119 @@
+"""`clearline up`, `down` and `run`: the whole house by one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from clearline.house import bringup
+from clearline.house.bringup import Choice
+from clearline.house.demonstration import demonstrate
+from clearline.house.layout import ACQUIRER_ID, House, HouseError
+
+_HOME = click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".clearline/dev"),
+    envvar="CLEARLINE_HOME",
+    show_default=True,
+    help="Folder for everything the house makes.",
+)
+_ENGINE = click.option(
+    "--engine",
+    type=click.Choice(["embedded", "fabric"]),
+    default="embedded",
+    show_default=True,
+    help="What runs the peers and the orderer.",
+)
+console = Console()
+
+
+def _say(text: str) -> None:
+    console.print(f"[bold]·[/bold] {text}", highlight=False)
+
+
+@click.command()
+@_HOME
+@_ENGINE
+@click.option("--free-ports", is_flag=True, help="Take free ports instead of the topology's.")
+def up(home: Path, engine: str, free_ports: bool) -> None:
+    """Start the network and every room, and leave them running.
+
+    Example: clearline up --home .clearline/dev
+    """
+    try:
+        ports = "free" if free_ports else "topology"
+        house = bringup.up(Choice(home, engine, ports), _say)
+    except HouseError as error:
+        raise click.ClickException(str(error)) from None
+    console.print(_what_to_try(house), highlight=False, soft_wrap=True)
+
+
+@click.command()
+@_HOME
+def down(home: Path) -> None:
+    """Stop what `up` started in this home, and nothing else.
+
+    Example: clearline down --home .clearline/dev
+    """
+    try:
+        bringup.down(home)
+    except HouseError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@click.command()
+@_ENGINE
+@click.option(
+    "--orders",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=Path("examples/orders.csv"),
+    show_default=True,
+    help="Order file, CSV or JSONL.",
+)
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".clearline/run"),
+    show_default=True,
+    help="Folder for the run; what an earlier run left there is removed.",
+)
+def run(engine: str, orders: Path, home: Path) -> None:
+    """Start everything on free ports, pay an order file, verify the ledger, stop.
+
+    Example: clearline run --orders examples/orders.csv
+    """
+    try:
+        demonstrate(Choice(home, engine, "free"), orders, _say)
+    except HouseError as error:
+        raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        raise click.ClickException("interrupted; everything was stopped") from None
+
+
+def _what_to_try(house: House) -> str:
+    merchant = house.merchant_dir
+    gateway = house.gateways[0]
+    ca = house.tls_ca(gateway.bank)
+    return f"""
+[bold]Everything runs.[/bold] {ACQUIRER_ID} is a sandbox: the payer token chooses the outcome.
+
+Pay an order file, then look at one payment through the bank's gateway:
+  clearline merchant --home {merchant} import examples/orders.csv
+  clearline merchant --home {merchant} pay --all
+  curl --cacert {ca} \\
+    -H "Authorization: Bearer $(clearline merchant --home {merchant} token)" \\
+    {gateway.url}/v1/payments/20261123-0002
+
+See it as the supervisor does:
+  clearline audit verify --profile {house.profile("Supervisor", "auditor")}
+  clearline audit payment M-0001 20261123-0002 \\
+    --profile {house.profile("Supervisor", "auditor")}
+
+Processes and logs, and the end:
+  clearline network status --home {house.home}
+  tail -f {house.home}/logs/connector-unionpay.log
+  clearline down --home {house.home}
+"""

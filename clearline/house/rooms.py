@@ -1,0 +1,214 @@
+"""Settings and processes of the rooms on one machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from clearline.house import command
+from clearline.house.layout import (
+    ACQUIRER_BANK,
+    ACQUIRER_ID,
+    ADAPTER,
+    MERCHANT_CODE,
+    MERCHANT_ID,
+    Gateway,
+    House,
+)
+from clearline.jws import KeySigner
+from clearline.processes import GroupSpec, Probe, ProcessSpec
+
+GROUP = "rooms"
+
+
+def furnish(house: House) -> None:
+    """Make what the rooms need before they start: keys, settings, the merchant's folder.
+
+    What is there stays; a second call changes nothing.
+    """
+    if not (house.acquirer_dir / "settings.json").exists():
+        command.output(
+            "acquirer", "init", ADAPTER,
+            "--dir", house.acquirer_dir, "--listen", f"127.0.0.1:{house.acquirer_port}",
+        )  # fmt: skip
+    if not house.signer_key.exists():
+        house.signer_key.parent.mkdir(parents=True, exist_ok=True)
+        KeySigner.generate().save(house.signer_key)
+    for gateway in house.gateways:
+        _write(house.room_dir(gateway.name) / "settings.json", _gateway_settings(house, gateway))
+    _write(house.room_dir("connector-unionpay") / "settings.json", _connector_settings(house))
+    _furnish_merchant(house)
+
+
+def specification(house: House) -> GroupSpec:
+    """The processes of the rooms: the acquirer, each gateway's two, the connector."""
+    acquirer = house.acquirer_dir / "settings.json"
+    specs = [
+        _process(
+            house,
+            f"acquirer-{ACQUIRER_ID}",
+            ["acquirer", "serve", ADAPTER, "--config", str(acquirer)],
+            Probe("tcp", f"127.0.0.1:{house.acquirer_port}"),
+        )
+    ]
+    for gateway in house.gateways:
+        settings = house.room_dir(gateway.name) / "settings.json"
+        socket = house.room_dir(gateway.name) / "data" / "committer.sock"
+        committer = _process(
+            house,
+            f"committer-{gateway.bank.lower()}",
+            ["gateway", "committer", "--config", str(settings)],
+            Probe("file", str(socket)),
+        )
+        server = _process(
+            house,
+            gateway.name,
+            ["gateway", "serve", "--config", str(settings)],
+            Probe("http", f"{gateway.url}/readyz", str(house.tls_ca(gateway.bank))),
+            after=(committer.name,),
+        )
+        specs += [committer, server]
+    settings = house.room_dir("connector-unionpay") / "settings.json"
+    specs.append(
+        _process(
+            house,
+            "connector-unionpay",
+            ["connector", "serve", "--config", str(settings)],
+            Probe("file", str(house.room_dir("connector-unionpay") / "data" / "ready")),
+            after=(f"acquirer-{ACQUIRER_ID}",),
+        )
+    )
+    return GroupSpec(GROUP, tuple(specs), grace_seconds=10.0)
+
+
+def ledger_records(house: House, account_id: str) -> list[dict[str, Any]]:
+    """What BankOne's maker proposes and its checker approves before the first payment."""
+    signer = KeySigner.load(house.signer_key)
+    merchant = KeySigner.load(house.merchant_dir / "key.pem")
+    return [
+        {
+            "proposal_id": "dev-acquirer",
+            "kind": "acquirer",
+            "body": {
+                "acquirer_id": ACQUIRER_ID,
+                "name": "UnionPay acquiring, sandbox",
+                "currencies": ["CNY"],
+                "licence_no": "Z2000131000013",
+                "licence_valid_until": "2036-12-31",
+                "keys": [signer.jwk],
+            },
+        },
+        {
+            "proposal_id": "dev-entity",
+            "kind": "entity",
+            "body": {
+                "entity_id": "E-0001",
+                "name": "Example Retail Ltd",
+                "country": "CN",
+                "registration_no": "91310000MA1K35XK5X",
+            },
+        },
+        {
+            "proposal_id": "dev-account",
+            "kind": "account",
+            "body": {
+                "account_id": account_id,
+                "entity_id": "E-0001",
+                "bank_code": "BKONCNBJ",
+                "last4": "0017",
+                "currency": "CNY",
+            },
+        },
+        {
+            "proposal_id": "dev-merchant",
+            "kind": "merchant",
+            "body": {
+                "merchant_id": MERCHANT_ID,
+                "entity_id": "E-0001",
+                "account_id": account_id,
+                "name": "Example Retail",
+                "mcc": "5411",
+                "goods_categories": ["groceries", "household", "stationery", "beverages"],
+                "codes": {ACQUIRER_ID: [MERCHANT_CODE]},
+                "keys": [merchant.jwk],
+            },
+        },
+    ]
+
+
+def _furnish_merchant(house: House) -> None:
+    folder = house.merchant_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "key.pem").exists():
+        KeySigner.generate().save(folder / "key.pem")
+    profile = {
+        "network": house.network,
+        "merchant_id": MERCHANT_ID,
+        "gateways": [
+            {"url": gateway.url, "ca": str(house.tls_ca(gateway.bank).resolve())}
+            for gateway in house.gateways
+        ],
+        "acquirer_keys": {ACQUIRER_ID: [KeySigner.load(house.signer_key).jwk]},
+        "routes": [{"acquirer_id": ACQUIRER_ID, "merchant_code": MERCHANT_CODE}],
+        "defaults": {
+            "store": "store-1",
+            "terminal": "T0000001",
+            "mcc": "5411",
+            "product": "card",
+            "goods_category": "groceries",
+            "site": "shop.example",
+            "currency": "CNY",
+            "expires_in_seconds": 900,
+            "payer_token": "tok_approve",
+        },
+    }
+    _write(folder / "merchant.json", profile)
+
+
+def _gateway_settings(house: House, gateway: Gateway) -> dict[str, Any]:
+    tls = house.service_tls(gateway.bank, "gateway").resolve()
+    return {
+        "name": gateway.name,
+        "network": house.network,
+        "listen": f"127.0.0.1:{gateway.port}",
+        "audience": gateway.url,
+        "tls": {"certificate": str(tls / "cert.pem"), "private_key": str(tls / "key.pem")},
+        "profile": str(house.profile(gateway.bank, "gateway").resolve()),
+        "data_dir": "data",
+        "workers": 2,
+        "threads": 32,
+    }
+
+
+def _connector_settings(house: House) -> dict[str, Any]:
+    return {
+        "name": "connector-unionpay",
+        "network": house.network,
+        "acquirer_id": ACQUIRER_ID,
+        "adapter": ADAPTER,
+        "profile": str(house.profile(ACQUIRER_BANK, "connector").resolve()),
+        "signer_key": str(house.signer_key.resolve()),
+        "data_dir": "data",
+        "partner": str((house.acquirer_dir / "partner.json").resolve()),
+    }
+
+
+def _process(
+    house: House, name: str, words: list[str], probe: Probe, after: tuple[str, ...] = ()
+) -> ProcessSpec:
+    return ProcessSpec(
+        name=name,
+        argv=tuple(command.argv(*words)),
+        log=str((house.home / "logs" / f"{name}.log").resolve()),
+        cwd=str(house.home.resolve()),
+        probes=(probe,),
+        after=after,
+    )
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(value, indent=2) + "\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
