@@ -305,5 +305,5 @@ def _public_key(algorithm: Algorithm, x: str, y: str) -> PublicKey:
         return PublicKey(algorithm, numbers.public_key())
     except JwsError:
         raise
-    except ValueError as error:
-        raise JwsError(f"not a point on the curve: {error}") from None
+    except ValueError:
+        raise JwsError("not a point on the curve") from None

@@ -15,6 +15,7 @@ import signal
 import ssl
 import sys
 import time
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -39,7 +40,7 @@ from clearline.processes import (
     status_document,
     write_json,
 )
-from clearline.supervisor import BUSY, lock_file, state_file
+from clearline.supervisor import BUSY, lock_file, spec_digest, state_file
 
 # The first restart is at once: recovery is held to 5 s. What keeps dying waits longer each time.
 _FIRST_BACKOFF: Final = 0.1
@@ -318,7 +319,9 @@ def main() -> None:
         epilog="example: python -m clearline.supervisor --spec .clearline/run/network.spec.json",
     )
     parser.add_argument("--spec", type=Path, required=True, help="the group's specification")
-    path = parser.parse_args().spec.resolve()
+    parser.add_argument("--token", default=None, help="marks what this supervisor starts")
+    arguments = parser.parse_args()
+    path = arguments.spec.resolve()
     raw = json.loads(path.read_text(encoding="utf-8"))
     spec, run = parse_spec(raw), path.parent
     # Held until the end of the process: the lock goes along through the fork.
@@ -328,4 +331,4 @@ def main() -> None:
     except OSError:
         sys.exit(BUSY)
     _leave_session()
-    asyncio.run(supervise(spec, run, raw["token"], raw["spec_sha256"]))
+    asyncio.run(supervise(spec, run, arguments.token or uuid.uuid4().hex, spec_digest(raw)))

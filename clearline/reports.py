@@ -41,6 +41,10 @@ from clearline.statuses import STATUSES_OF, Reason, ReportKind, Status
 
 VERSION: Final = 1
 REFERENCE: Final = Text("[A-Za-z0-9._-]{1,64}", "must be 1 to 64 of A-Z a-z 0-9 . _ -")
+# In the enumeration's order: the contract quotes them, and endorsers must quote alike.
+_STATUSES: Final = tuple(
+    status for status in Status if any(status in said for said in STATUSES_OF.values())
+)
 REPORT: Final = Members(
     {
         "kind": OneOf(tuple(ReportKind)),
@@ -52,7 +56,7 @@ REPORT: Final = Members(
         "attempt": ATTEMPT,
         "intent_digest": SHA256_HEX,
         "sequence": Integer(1, 9999),
-        "status": OneOf(tuple(status for statuses in STATUSES_OF.values() for status in statuses)),
+        "status": OneOf(_STATUSES),
         "reason": OneOf(tuple(Reason)),
         "amount": AMOUNT,
         "currency": Currency(),

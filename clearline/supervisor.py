@@ -118,8 +118,8 @@ def start(spec: GroupSpec, run: Path, progress: Progress = _ignore) -> GroupStat
         _end_leftovers(current, spec.grace_seconds)
         state_file(run, spec.group).unlink(missing_ok=True)
     token = uuid.uuid4().hex
-    write_json(spec_file(run, spec.group), {**document, "token": token, "spec_sha256": digest})
-    if _launch(spec.group, run) == BUSY:
+    write_json(spec_file(run, spec.group), document)
+    if _launch(spec.group, run, token) == BUSY:
         # Somebody else started it in the same moment: theirs counts.
         running = _wait_state(spec.group, run)
         return _wait_ready(spec, run, running.token, progress)
@@ -188,7 +188,7 @@ def _wait_gone(processes: Iterable[ProcessId], seconds: float) -> None:
             time.sleep(_POLL_SECONDS)
 
 
-def _launch(group: str, run: Path) -> int:
+def _launch(group: str, run: Path, token: str) -> int:
     """Run the supervisor's launcher, which returns once the supervisor is on its own."""
     environment = {key: value for key, value in os.environ.items() if key != MARK}
     log = run / f"{group}.supervisor.log"
@@ -196,7 +196,7 @@ def _launch(group: str, run: Path) -> int:
         # -P: the home has folders named like rooms, which must not be found as packages.
         command = [sys.executable, "-P", "-m", "clearline.supervisor"]
         launched = subprocess.run(
-            [*command, "--spec", str(spec_file(run, group))],
+            [*command, "--spec", str(spec_file(run, group)), "--token", token],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
