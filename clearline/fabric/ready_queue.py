@@ -1,0 +1,100 @@
+"""Which items may go next: first come first served per key, results before requests.
+
+Pure bookkeeping, no I/O. Each key has a line of the items that will write it; an item is ready
+when it heads all its lines, and keeps its place while it is in flight. So items that share a key
+are never in flight together, nor in one batch, and keep their order.
+"""
+
+import heapq
+from collections import deque
+from dataclasses import dataclass, field
+
+from clearline.fabric.queue_items import QueueItem
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """A pending item and what the queue knows about it."""
+
+    item: QueueItem
+    seq: int
+    ready_at: float = 0.0  # loop time at which it became ready
+    stored: bool = False  # on stable storage, or in a write that will be
+    alone: bool = False  # under suspicion: goes in a batch of its own
+    failures: int = 0  # attempts that said not applied
+    uncertain: bool = False  # an envelope of it may still be ordered
+    _blocked: int = field(default=0, repr=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes its payload adds to a batch."""
+        return len(self.item.payload)
+
+
+class ReadyQueue:
+    """Lines of entries by key, heaps of ready entries by function."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, deque[Entry]] = {}
+        self._heaps: dict[str, list[tuple[int, int, Entry]]] = {}
+        self.ready_count = 0
+
+    def add(self, entry: Entry, now: float) -> None:
+        """A new entry joins the lines of its keys."""
+        if self.hold(entry):
+            self.put_back(entry, now)
+
+    def hold(self, entry: Entry) -> bool:
+        """As add, but an entry that heads all its lines counts as in flight: True then."""
+        blocked = 0
+        for key in dict.fromkeys(entry.item.keys):
+            line = self._lines.setdefault(key, deque())
+            line.append(entry)
+            blocked += len(line) > 1
+        entry._blocked = blocked
+        return not blocked
+
+    def put_back(self, entry: Entry, now: float) -> None:
+        """An entry that heads all its lines is ready, for the first time or again."""
+        entry.ready_at = now
+        heap = self._heaps.setdefault(entry.item.function, [])
+        heapq.heappush(heap, (entry.item.priority, entry.seq, entry))
+        self.ready_count += 1
+
+    def release(self, entry: Entry, now: float) -> None:
+        """An entry in flight is decided: it leaves its lines, which may ready others."""
+        for key in dict.fromkeys(entry.item.keys):
+            line = self._lines[key]
+            if line[0] is not entry:
+                raise AssertionError(f"{entry.item.item_id} doesn't head the line of {key}")
+            line.popleft()
+            if not line:
+                del self._lines[key]
+                continue
+            line[0]._blocked -= 1
+            if not line[0]._blocked:
+                self.put_back(line[0], now)
+
+    def first(self) -> Entry | None:
+        """The entry that goes next."""
+        heads = [heap[0] for heap in self._heaps.values() if heap]
+        return min(heads)[2] if heads else None
+
+    def take(self, max_items: int, max_bytes: int) -> list[Entry]:
+        """The next batch: one function, by priority, then age. At least one entry when any is
+        ready, however large."""
+        first = self.first()
+        if first is None:
+            return []
+        heap = self._heaps[first.item.function]
+        taken: list[Entry] = []
+        size = 0
+        while heap and len(taken) < max_items:
+            entry = heap[0][2]
+            if taken and (size + entry.size > max_bytes or entry.alone or taken[0].alone):
+                break
+            heapq.heappop(heap)
+            taken.append(entry)
+            size += entry.size
+        self.ready_count -= len(taken)
+        return taken
