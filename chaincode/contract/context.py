@@ -1,0 +1,40 @@
+"""What a decision knows of its transaction besides the records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+ROLE_ATTRIBUTE = "clearline.role"
+
+
+class Role(StrEnum):
+    """Values of the certificate attribute `clearline.role`."""
+
+    GATEWAY = "gateway"
+    CONNECTOR = "connector"
+    BANK_MAKER = "bank-maker"
+    BANK_CHECKER = "bank-checker"
+    SUPERVISOR = "supervisor"
+    AUDITOR = "auditor"
+
+
+@dataclass(frozen=True, slots=True)
+class Submitter:
+    """Who submitted: `person` is SHA-256 (hex) of the certificate's subject and issuer, so that
+    a renewed certificate is the same person."""
+
+    msp_id: str
+    role: str
+    person: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One transaction: `time` is the submitter's claim, aware; `network` this network's name."""
+
+    tx_id: str
+    time: datetime
+    network: str
+    submitter: Submitter

@@ -1,0 +1,208 @@
+"""SubmitIntents: what makes a merchant's pay intent a payment on the ledger.
+
+An item is {"intent": JWS compact text, "acquirer_id": the route the gateway chose}. The checks, in
+their order; the first that fails names the outcome:
+
+     1  form and closed schema of item, header, payload           malformed
+     2  no card number in a named field                           card_data_refused
+     3  signed for this network                                   network_mismatch
+     4  the merchant is registered                                merchant_unknown
+     5  the signing key is in the merchant's record               key_unknown
+     6  the signature, with the algorithm the record names        signature_invalid
+     7  this payment's intent is this one: its first answer       duplicate
+     8  the key is active                                         key_revoked
+     9  no other intent has this payment's key                    conflict
+    10  the merchant is active                                    merchant_inactive
+    11  the intent names the acquirer                             acquirer_not_acceptable
+    12  the acquirer is registered                                acquirer_unknown
+    13  the acquirer is active, its licence valid                 acquirer_inactive
+    14  the merchant owns the route's code at this acquirer       merchant_code_mismatch
+    15  the acquirer takes the currency                           currency_not_accepted
+    16  created no more than five minutes after the transaction   not_yet_valid
+    17  not expired at the transaction's time                     expired
+    18  the attempt before has not succeeded                      already_succeeded
+    19  the attempt before has ended                              attempt_out_of_order
+        otherwise the payment is requested                        ok
+
+`duplicate` stands before all that can change with time (a key revoked, a merchant suspended, an
+intent expired since), so that a retry after a lost answer always gets the first one; it stands
+after the signature, so that nobody but the signer is told of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from chaincode.contract.context import Transaction
+from chaincode.contract.decision import Change, Refused, Taken, refused
+from chaincode.contract.overlay import Overlay, verification_key
+from clearline import intents, times
+from clearline.codes import Code, Outcome, Refusal
+from clearline.intents import PayIntent, Route, SignedIntent
+from clearline.jws import JwsError
+from clearline.records import (
+    Acquirer,
+    Kind,
+    Merchant,
+    Payment,
+    payment_key,
+    record_key,
+)
+from clearline.schema import IDENTIFIER, Members, SchemaError, Text
+from clearline.statuses import Status
+
+# A merchant's clock may be ahead of the gateway's by as much as the chaincode server allows.
+CLOCK_TOLERANCE = timedelta(minutes=5)
+_ITEM = Members({"intent": Text(r"[A-Za-z0-9_.-]+"), "acquirer_id": IDENTIFIER})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A parsed item: the intent, its digest, the route chosen."""
+
+    signed: SignedIntent
+    digest: str
+    acquirer_id: str
+
+    @property
+    def intent(self) -> PayIntent:
+        """What the merchant signed."""
+        return self.signed.intent
+
+    @property
+    def key(self) -> str:
+        """The payment's ledger key."""
+        return payment_key(self.intent.key)
+
+
+def parse(item: object) -> Request:
+    """Checks 1 and 2; raises Refusal."""
+    try:
+        _ITEM.check(item, "")
+    except SchemaError as error:
+        raise Refusal(Code.MALFORMED, str(error)) from None
+    assert isinstance(item, dict)  # noqa: S101 - the schema has just said so
+    signed = intents.parse(item["intent"])
+    return Request(signed, signed.intent.digest(), item["acquirer_id"])
+
+
+def plan(items: tuple[Request | Refused, ...]) -> list[str]:
+    """The keys these items read: payment, attempt before, merchant, acquirer."""
+    keys: dict[str, None] = {}
+    for item in items:
+        if isinstance(item, Refused):
+            continue
+        keys[item.key] = None
+        if item.intent.attempt > 1:
+            keys[_key_before(item.intent)] = None
+        keys[record_key(Kind.MERCHANT, item.intent.merchant_id)] = None
+        keys[record_key(Kind.ACQUIRER, item.acquirer_id)] = None
+    return list(keys)
+
+
+def decide(item: Request, transaction: Transaction, overlay: Overlay) -> Taken:
+    """Checks 3 to 19, and the payment when all pass."""
+    before = overlay.get(Payment, item.key)
+    try:
+        merchant = _verified_merchant(item, transaction, overlay)
+        if before is not None and before.intent_digest == item.digest:
+            outcome = Outcome(Code.DUPLICATE, item.intent.key, before.status, tx_id=before.txs[0])
+            return Taken(outcome)
+        if merchant.keys[item.signed.token.key_id].status != "active":
+            raise Refusal(Code.KEY_REVOKED, "the signing key is revoked")
+        if before is not None:
+            raise Refusal(Code.CONFLICT, "another intent has this payment's key")
+        if merchant.status != "active":
+            raise Refusal(Code.MERCHANT_INACTIVE, f"the merchant is {merchant.status}")
+        route = _route(item, merchant, transaction, overlay)
+        _in_time(item.intent, transaction)
+        _attempt(item.intent, overlay)
+    except Refusal as refusal:
+        status = "" if before is None else before.status
+        return Taken(refused(refusal, item.intent.key, status))
+    payment = _payment(item, route, transaction)
+    overlay.put(item.key, payment)
+    outcome = Outcome(Code.OK, item.intent.key, payment.status, tx_id=transaction.tx_id)
+    return Taken(outcome, Change(item.intent.key, payment.status))
+
+
+def _verified_merchant(item: Request, transaction: Transaction, overlay: Overlay) -> Merchant:
+    """Checks 3 to 6."""
+    intent, token = item.intent, item.signed.token
+    if intent.network != transaction.network:
+        raise Refusal(Code.NETWORK_MISMATCH, f"this is {transaction.network}")
+    merchant = overlay.get(Merchant, record_key(Kind.MERCHANT, intent.merchant_id))
+    if merchant is None:
+        raise Refusal(Code.MERCHANT_UNKNOWN, "no such merchant")
+    key = merchant.keys.get(token.key_id)
+    if key is None:
+        raise Refusal(Code.KEY_UNKNOWN, "the merchant has no such key")
+    try:
+        verification_key(key).verify(token)
+    except JwsError as error:
+        raise Refusal(Code.SIGNATURE_INVALID, str(error)) from None
+    return merchant
+
+
+def _route(item: Request, merchant: Merchant, transaction: Transaction, overlay: Overlay) -> Route:
+    """Checks 11 to 15."""
+    route = item.intent.route(item.acquirer_id)
+    if route is None:
+        raise Refusal(Code.ACQUIRER_NOT_ACCEPTABLE, "the intent does not name this acquirer")
+    acquirer = overlay.get(Acquirer, record_key(Kind.ACQUIRER, item.acquirer_id))
+    if acquirer is None:
+        raise Refusal(Code.ACQUIRER_UNKNOWN, "no such acquirer")
+    if acquirer.status != "active":
+        raise Refusal(Code.ACQUIRER_INACTIVE, f"the acquirer is {acquirer.status}")
+    if times.render(transaction.time)[:10] > acquirer.licence_valid_until:
+        raise Refusal(Code.ACQUIRER_INACTIVE, "the acquirer's licence has ended")
+    if route.merchant_code not in merchant.codes.get(item.acquirer_id, []):
+        raise Refusal(Code.MERCHANT_CODE_MISMATCH, "the merchant does not own this code there")
+    if item.intent.currency not in acquirer.currencies:
+        raise Refusal(Code.CURRENCY_NOT_ACCEPTED, f"the acquirer takes no {item.intent.currency}")
+    return route
+
+
+def _in_time(intent: PayIntent, transaction: Transaction) -> None:
+    """Checks 16 and 17."""
+    if times.parse(intent.created) > transaction.time + CLOCK_TOLERANCE:
+        raise Refusal(Code.NOT_YET_VALID, f"created {intent.created}, after the transaction")
+    if times.parse(intent.expires_at) <= transaction.time:
+        raise Refusal(Code.EXPIRED, f"expired at {intent.expires_at}")
+
+
+def _attempt(intent: PayIntent, overlay: Overlay) -> None:
+    """Checks 18 and 19. What holds for each pair of attempts holds for an order's all."""
+    if intent.attempt == 1:
+        return
+    earlier = overlay.get(Payment, _key_before(intent))
+    if earlier is not None and earlier.status == Status.SUCCEEDED:
+        raise Refusal(Code.ALREADY_SUCCEEDED, f"attempt {intent.attempt - 1} succeeded")
+    if earlier is None or not earlier.final:
+        state = "is not on the ledger" if earlier is None else f"is {earlier.status}"
+        raise Refusal(Code.ATTEMPT_OUT_OF_ORDER, f"attempt {intent.attempt - 1} {state}")
+
+
+def _key_before(intent: PayIntent) -> str:
+    return payment_key(intent.key._replace(attempt=intent.attempt - 1))
+
+
+def _payment(item: Request, route: Route, transaction: Transaction) -> Payment:
+    intent = item.intent
+    return Payment(
+        merchant_id=intent.merchant_id,
+        order_no=intent.order_no,
+        attempt=intent.attempt,
+        status=Status.REQUESTED.value,
+        acquirer_id=route.acquirer_id,
+        merchant_code=route.merchant_code,
+        amount=intent.amount,
+        currency=intent.currency,
+        intent=item.signed.compact,
+        intent_digest=item.digest,
+        expires_at=intent.expires_at,
+        msp_id=transaction.submitter.msp_id,
+        requested_at=times.render(transaction.time),
+        txs=[transaction.tx_id],
+    )

@@ -1,0 +1,133 @@
+"""Reads: what is on the ledger, as records. They write nothing and are evaluated, not submitted.
+
+    GetPayments   [[merchant_id, order_no, attempt], ...]          -> [payment or null, ...]
+    GetRecords    [[kind, id], ...]                                -> [record or null, ...]
+    ListPayments  {"merchant_id", "start_after": [order_no, attempt] or null, "limit": 1..200}
+                                                                   -> [payment, ...] by key
+    ListProposals {"status": proposed|approved|rejected or null, "start_after": id or null,
+                   "limit": 1..200}                                -> [proposal, ...] by id
+
+A list shorter than its limit is the end; else the last entry is the next `start_after`.
+A merchant code's id is "<acquirer_id>/<code>", a payment's "<merchant_id>/<order_no>/<attempt>".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clearline import canonical
+from clearline.canonical import Json
+from clearline.codes import Code, Refusal
+from clearline.intents import PaymentKey
+from clearline.records import Kind, payment_key, payments_of, record_key
+from clearline.schema import (
+    ATTEMPT,
+    IDENTIFIER,
+    ORDER_NO,
+    Integer,
+    Members,
+    Nullable,
+    OneOf,
+    SchemaError,
+    Shape,
+    Text,
+)
+
+MAX_LIMIT = 200
+_PAYMENT: tuple[Shape, ...] = (IDENTIFIER, ORDER_NO, ATTEMPT)
+_LIMIT = Integer(1, MAX_LIMIT)
+_KIND = OneOf(tuple(kind.value for kind in Kind))
+_RECORD_ID = Text("[A-Za-z0-9._/-]{1,128}", "must be a record's id")
+_STATUS = Nullable(OneOf(("proposed", "approved", "rejected")))
+
+
+class _After:
+    """[order_no, attempt]."""
+
+    def check(self, value: Json, pointer: str) -> None:
+        if not isinstance(value, list) or len(value) != 2:
+            raise SchemaError(pointer, "must be [order_no, attempt]")
+        ORDER_NO.check(value[0], f"{pointer}/0")
+        ATTEMPT.check(value[1], f"{pointer}/1")
+
+    def json_schema(self) -> dict[str, Json]:
+        return {"type": "array", "prefixItems": [ORDER_NO.json_schema(), ATTEMPT.json_schema()]}
+
+
+_LIST_PAYMENTS = Members(
+    {"merchant_id": IDENTIFIER, "start_after": Nullable(_After()), "limit": _LIMIT}
+)
+_LIST_PROPOSALS = Members({"status": _STATUS, "start_after": Nullable(IDENTIFIER), "limit": _LIMIT})
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Records from `start` to before `end`, at most `limit` of those with this `status`
+    (empty: any)."""
+
+    start: str
+    end: str
+    limit: int
+    status: str = ""
+
+    def takes(self, record: bytes) -> bool:
+        """Whether the record is one of those asked for."""
+        return not self.status or canonical.loads(record)["status"] == self.status
+
+
+def payment_keys(items: Sequence[Json]) -> list[str]:
+    """The ledger keys GetPayments asks for; raises Refusal."""
+    keys = []
+    for index, item in enumerate(items):
+        if not isinstance(item, list) or len(item) != 3:
+            raise Refusal(Code.MALFORMED, f"/{index}: must be [merchant_id, order_no, attempt]")
+        for shape, value in zip(_PAYMENT, item, strict=True):
+            _check(shape, value, f"/{index}")
+        keys.append(payment_key(PaymentKey(*item)))
+    return keys
+
+
+def record_keys(items: Sequence[Json]) -> list[str]:
+    """The ledger keys GetRecords asks for; raises Refusal."""
+    keys = []
+    for index, item in enumerate(items):
+        if not isinstance(item, list) or len(item) != 2:
+            raise Refusal(Code.MALFORMED, f"/{index}: must be [kind, id]")
+        _check(_KIND, item[0], f"/{index}/0")
+        _check(_RECORD_ID, item[1], f"/{index}/1")
+        keys.append(record_key(Kind(item[0]), item[1]))
+    return keys
+
+
+def payments_range(query: Json) -> Range:
+    """The range ListPayments asks for; raises Refusal."""
+    _check(_LIST_PAYMENTS, query, "")
+    merchant_id, after = query["merchant_id"], query["start_after"]
+    start, end = payments_of(merchant_id)
+    if after is not None:
+        # An attempt has four digits, so no payment stands between its key and that key with a 0.
+        start = payment_key(PaymentKey(merchant_id, *after)) + "0"
+    return Range(start, end, query["limit"])
+
+
+def proposals_range(query: Json) -> Range:
+    """The range ListProposals asks for; raises Refusal."""
+    _check(_LIST_PROPOSALS, query, "")
+    prefix = record_key(Kind.PROPOSAL, "")
+    after = query["start_after"]
+    # "-" is the lowest character of an id, so the first id after `after` is `after` and a "-".
+    start = prefix if after is None else f"{prefix}{after}-"
+    return Range(start, f"{prefix[:-1]}0", query["limit"], query["status"] or "")
+
+
+def answer(values: Sequence[bytes | None]) -> bytes:
+    """Records, already canonical, as one canonical JSON list."""
+    return b"[" + b",".join(b"null" if value is None else value for value in values) + b"]"
+
+
+def _check(shape: Shape, value: Json, pointer: str) -> None:
+    try:
+        shape.check(value, pointer)
+    except SchemaError as error:
+        raise Refusal(Code.MALFORMED, str(error)) from None

@@ -1,0 +1,257 @@
+"""What an approved proposal does to the register: entities, accounts, merchants, acquirers, keys.
+
+    entity            no entity of this id                                 record_exists
+    account           its entity is registered                             entity_unknown
+                      the account is no other entity's / not this one's    account_taken / record_exists
+    merchant          no merchant of this id                               record_exists
+                      its entity is registered                             entity_unknown
+                      its account is registered and that entity's          account_unknown
+                      each acquirer it has codes at is registered          acquirer_unknown
+                      ... and the proposing organisation's                 role_forbidden
+                      each code is no other merchant's there               merchant_code_taken
+    acquirer          no acquirer of this id                               record_exists
+    merchant_key,     the record is there           merchant_unknown, acquirer_unknown
+    acquirer_key,     ... and the proposing organisation's                 role_forbidden
+    ..._status        add: a new key, its id the key's thumbprint          key_refused
+                      revoke: a key of the record / not revoked yet        key_unknown / key_revoked
+
+Nothing is written unless all of a proposal's checks pass. A key is revoked, never deleted; a
+revoked one can't be added again.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from chaincode.contract.overlay import Overlay
+from clearline import jws
+from clearline.codes import Code, Refusal
+from clearline.jws import JwsError
+from clearline.records import (
+    Account,
+    Acquirer,
+    Entity,
+    KeyRecord,
+    Kind,
+    Merchant,
+    MerchantCode,
+    merchant_code_key,
+    record_key,
+    touched,
+)
+
+# A proposal's body: a JSON object of the kind's closed schema (clearline/records.py, PROPOSALS).
+Body: TypeAlias = dict[str, Any]
+ACTIVE, REVOKED = "active", "revoked"
+MAX_KEYS = 32  # revoked ones included, so that a record stays small
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An approved proposal: its kind, body, and the organisation whose maker proposed it."""
+
+    kind: str
+    body: Body
+    msp_id: str
+
+
+def check_form(kind: str, body: Body) -> None:
+    """What can be said of a body without the ledger; raises Refusal."""
+    if kind in ("merchant", "acquirer"):
+        _key_records(body["keys"])
+    if kind in ("merchant_key", "acquirer_key"):
+        if (body["action"] == "add") != ("jwk" in body):
+            raise Refusal(Code.MALFORMED, "/body/jwk: goes with the action add, and only with it")
+        if "jwk" in body and _key_record(body["jwk"])[0] != body["key_id"]:
+            raise Refusal(Code.KEY_REFUSED, "/body/key_id: is not the key's RFC 7638 thumbprint")
+    for acquirer_id, codes in body.get("codes", {}).items():
+        if len(frozenset(codes)) != len(codes):
+            raise Refusal(Code.MALFORMED, f"/body/codes/{acquirer_id}: names a code twice")
+
+
+def touches(kind: str, body: Body) -> list[str]:
+    """The keys that approving this proposal reads; it writes no others."""
+    named = (
+        (Kind.ENTITY, "entity_id"),
+        (Kind.ACCOUNT, "account_id"),
+        (Kind.MERCHANT, "merchant_id"),
+        (Kind.ACQUIRER, "acquirer_id"),
+    )
+    keys = [record_key(of, body[name]) for of, name in named if name in body]
+    if kind == "merchant":
+        for acquirer_id, codes in sorted(body["codes"].items()):
+            keys.append(record_key(Kind.ACQUIRER, acquirer_id))
+            keys += [merchant_code_key(acquirer_id, code) for code in codes]
+    return keys
+
+
+def apply(change: Change, tx_id: str, overlay: Overlay) -> None:
+    """Write what the proposal asks for; raises Refusal, and then nothing is written."""
+    _APPLY[change.kind](change, tx_id, overlay)
+
+
+def _entity(change: Change, tx_id: str, overlay: Overlay) -> None:
+    entity = Entity(msp_id=change.msp_id, txs=[tx_id], **change.body)
+    key = record_key(Kind.ENTITY, entity.entity_id)
+    if overlay.get(Entity, key) is not None:
+        raise Refusal(Code.RECORD_EXISTS, f"entity {entity.entity_id} exists")
+    overlay.put(key, entity)
+
+
+def _account(change: Change, tx_id: str, overlay: Overlay) -> None:
+    account = Account(msp_id=change.msp_id, txs=[tx_id], **change.body)
+    if overlay.get(Entity, record_key(Kind.ENTITY, account.entity_id)) is None:
+        raise Refusal(Code.ENTITY_UNKNOWN, f"no entity {account.entity_id}")
+    key = record_key(Kind.ACCOUNT, account.account_id)
+    before = overlay.get(Account, key)
+    if before is not None and before.entity_id != account.entity_id:
+        raise Refusal(Code.ACCOUNT_TAKEN, "the account is another entity's")
+    if before is not None:
+        raise Refusal(Code.RECORD_EXISTS, "the account is registered")
+    overlay.put(key, account)
+
+
+def _merchant(change: Change, tx_id: str, overlay: Overlay) -> None:
+    body = {name: value for name, value in change.body.items() if name != "keys"}
+    merchant = Merchant(
+        keys=_key_records(change.body["keys"]),
+        status=ACTIVE,
+        msp_id=change.msp_id,
+        txs=[tx_id],
+        **body,
+    )
+    key = record_key(Kind.MERCHANT, merchant.merchant_id)
+    if overlay.get(Merchant, key) is not None:
+        raise Refusal(Code.RECORD_EXISTS, f"merchant {merchant.merchant_id} exists")
+    if overlay.get(Entity, record_key(Kind.ENTITY, merchant.entity_id)) is None:
+        raise Refusal(Code.ENTITY_UNKNOWN, f"no entity {merchant.entity_id}")
+    account = overlay.get(Account, record_key(Kind.ACCOUNT, merchant.account_id))
+    if account is None or account.entity_id != merchant.entity_id:
+        raise Refusal(Code.ACCOUNT_UNKNOWN, f"no such account of entity {merchant.entity_id}")
+    indexes = [
+        MerchantCode(acquirer_id, code, merchant.merchant_id, [tx_id])
+        for acquirer_id, codes in sorted(merchant.codes.items())
+        for code in codes
+    ]
+    for index in indexes:
+        _free_code(index, change.msp_id, overlay)
+    overlay.put(key, merchant)
+    for index in indexes:
+        overlay.put(merchant_code_key(index.acquirer_id, index.code), index)
+
+
+def _free_code(index: MerchantCode, msp_id: str, overlay: Overlay) -> None:
+    acquirer = overlay.get(Acquirer, record_key(Kind.ACQUIRER, index.acquirer_id))
+    if acquirer is None:
+        raise Refusal(Code.ACQUIRER_UNKNOWN, f"no acquirer {index.acquirer_id}")
+    # Only the bank that runs the acquirer knows whose its codes are.
+    if acquirer.msp_id != msp_id:
+        raise Refusal(Code.ROLE_FORBIDDEN, f"acquirer {index.acquirer_id} is another bank's")
+    if overlay.get(MerchantCode, merchant_code_key(index.acquirer_id, index.code)) is not None:
+        raise Refusal(
+            Code.MERCHANT_CODE_TAKEN,
+            f"code {index.code} at {index.acquirer_id} is another merchant's",
+        )
+
+
+def _acquirer(change: Change, tx_id: str, overlay: Overlay) -> None:
+    body = {name: value for name, value in change.body.items() if name != "keys"}
+    acquirer = Acquirer(
+        keys=_key_records(change.body["keys"]),
+        status=ACTIVE,
+        msp_id=change.msp_id,
+        txs=[tx_id],
+        **body,
+    )
+    key = record_key(Kind.ACQUIRER, acquirer.acquirer_id)
+    if overlay.get(Acquirer, key) is not None:
+        raise Refusal(Code.RECORD_EXISTS, f"acquirer {acquirer.acquirer_id} exists")
+    overlay.put(key, acquirer)
+
+
+def _merchant_key(change: Change, tx_id: str, overlay: Overlay) -> None:
+    key, merchant = _own_merchant(change, overlay)
+    changed = replace(merchant, keys=_changed_keys(merchant.keys, change.body))
+    overlay.put(key, touched(changed, tx_id))
+
+
+def _acquirer_key(change: Change, tx_id: str, overlay: Overlay) -> None:
+    key, acquirer = _own_acquirer(change, overlay)
+    changed = replace(acquirer, keys=_changed_keys(acquirer.keys, change.body))
+    overlay.put(key, touched(changed, tx_id))
+
+
+def _merchant_status(change: Change, tx_id: str, overlay: Overlay) -> None:
+    key, merchant = _own_merchant(change, overlay)
+    overlay.put(key, touched(replace(merchant, status=change.body["status"]), tx_id))
+
+
+def _acquirer_status(change: Change, tx_id: str, overlay: Overlay) -> None:
+    key, acquirer = _own_acquirer(change, overlay)
+    overlay.put(key, touched(replace(acquirer, status=change.body["status"]), tx_id))
+
+
+_APPLY: dict[str, Callable[[Change, str, Overlay], None]] = {
+    "entity": _entity,
+    "account": _account,
+    "merchant": _merchant,
+    "acquirer": _acquirer,
+    "merchant_key": _merchant_key,
+    "acquirer_key": _acquirer_key,
+    "merchant_status": _merchant_status,
+    "acquirer_status": _acquirer_status,
+}
+
+
+def _own_merchant(change: Change, overlay: Overlay) -> tuple[str, Merchant]:
+    key = record_key(Kind.MERCHANT, change.body["merchant_id"])
+    merchant = overlay.get(Merchant, key)
+    if merchant is None:
+        raise Refusal(Code.MERCHANT_UNKNOWN, "no such merchant")
+    if merchant.msp_id != change.msp_id:
+        raise Refusal(Code.ROLE_FORBIDDEN, f"the merchant is {merchant.msp_id}'s")
+    return key, merchant
+
+
+def _own_acquirer(change: Change, overlay: Overlay) -> tuple[str, Acquirer]:
+    key = record_key(Kind.ACQUIRER, change.body["acquirer_id"])
+    acquirer = overlay.get(Acquirer, key)
+    if acquirer is None:
+        raise Refusal(Code.ACQUIRER_UNKNOWN, "no such acquirer")
+    if acquirer.msp_id != change.msp_id:
+        raise Refusal(Code.ROLE_FORBIDDEN, f"the acquirer is {acquirer.msp_id}'s")
+    return key, acquirer
+
+
+def _changed_keys(keys: dict[str, KeyRecord], body: Body) -> dict[str, KeyRecord]:
+    key_id = body["key_id"]
+    before = keys.get(key_id)
+    if body["action"] == "add":
+        if before is not None:
+            raise Refusal(Code.KEY_REFUSED, f"the key is registered and {before.status}")
+        if len(keys) >= MAX_KEYS:
+            raise Refusal(Code.KEY_REFUSED, f"a record holds at most {MAX_KEYS} keys")
+        return keys | {key_id: _key_record(body["jwk"])[1]}
+    if before is None:
+        raise Refusal(Code.KEY_UNKNOWN, "the record has no such key")
+    if before.status != ACTIVE:
+        raise Refusal(Code.KEY_REVOKED, "the key is revoked already")
+    return keys | {key_id: replace(before, status=REVOKED)}
+
+
+def _key_records(keys: list[dict[str, str]]) -> dict[str, KeyRecord]:
+    found = dict(_key_record(jwk) for jwk in keys)
+    if len(found) != len(keys):
+        raise Refusal(Code.KEY_REFUSED, "/body/keys: names a key twice")
+    return found
+
+
+def _key_record(jwk: dict[str, str]) -> tuple[str, KeyRecord]:
+    try:
+        algorithm = jws.algorithm_of(jwk)
+        jws.public_key(jwk, algorithm)
+        return jws.thumbprint(jwk), KeyRecord(algorithm.value, jwk, ACTIVE)
+    except JwsError as error:
+        raise Refusal(Code.KEY_REFUSED, str(error)) from None

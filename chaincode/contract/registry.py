@@ -1,0 +1,207 @@
+"""ProposeRecords and DecideRecords: administration by a bank's maker and checker.
+
+A maker proposes {"proposal_id", "kind", "body"}; the id is the client's own, so a retry is safe.
+The checks, in their order:
+
+     1  form and closed schema of item and body                   malformed
+     2  no card number in a name or number                        card_data_refused
+     3  the keys are public keys this network takes               key_refused
+     4  no such proposal yet / the same one                       conflict / duplicate
+
+A checker of the same organisation decides {"proposal_id", "decision"}:
+
+     1  form                                                      malformed
+     2  the proposal is on the ledger                             proposal_unknown
+     3  it is the submitter's organisation's                      role_forbidden
+     4  the checker is another person than the maker              same_person
+     5  not decided yet / decided so before                       proposal_decided / duplicate
+     6  approved: what chaincode/contract/register.py holds       its codes
+
+What a proposal refers to is checked when it is approved, on what is on the ledger then, in the
+order of the list: one list may register an entity, its account and its merchant. A proposal whose
+approval is refused stays open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from chaincode.contract import register
+from chaincode.contract.context import Transaction
+from chaincode.contract.decision import Refused, Taken, refused
+from chaincode.contract.overlay import Overlay
+from chaincode.contract.register import Body
+from clearline.cards import holds_card_number
+from clearline.codes import Code, Outcome, Refusal
+from clearline.records import (
+    DECISION,
+    PROPOSAL_KINDS,
+    PROPOSALS,
+    Kind,
+    Proposal,
+    record_key,
+    touched,
+)
+from clearline.schema import IDENTIFIER, Members, SchemaError, Shape
+
+PROPOSED, APPROVED, REJECTED = "proposed", "approved", "rejected"
+_DECIDED = {"approve": APPROVED, "reject": REJECTED}
+
+
+class _Anything:
+    """The body's own schema is held against it once its kind is known."""
+
+    def check(self, value: object, pointer: str) -> None:
+        if not isinstance(value, dict):
+            raise SchemaError(pointer, "must be an object")
+
+    def json_schema(self) -> dict[str, object]:
+        return {"type": "object"}
+
+
+_BODY: Shape = _Anything()
+_ITEM = Members({"proposal_id": IDENTIFIER, "kind": PROPOSAL_KINDS, "body": _BODY})
+# Digests and public keys are not scanned for card numbers.
+_NOT_SCANNED = ("account_id", "keys", "jwk", "key_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A parsed item of ProposeRecords."""
+
+    proposal_id: str
+    kind: str
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A parsed item of DecideRecords."""
+
+    proposal_id: str
+    decision: str
+
+
+def parse_suggestion(item: object) -> Suggestion:
+    """Checks 1 to 3 of a proposal; raises Refusal."""
+    members = _checked(_ITEM, item, "")
+    kind, body = members["kind"], members["body"]
+    _checked(PROPOSALS[kind], body, "/body")
+    for name, value in body.items():
+        if name not in _NOT_SCANNED and _holds_card_number(value):
+            raise Refusal(Code.CARD_DATA_REFUSED, f"/body/{name}: looks like a card number")
+    register.check_form(kind, body)
+    return Suggestion(members["proposal_id"], kind, body)
+
+
+def parse_verdict(item: object) -> Verdict:
+    """Check 1 of a decision; raises Refusal."""
+    members = _checked(DECISION, item, "")
+    return Verdict(members["proposal_id"], members["decision"])
+
+
+def plan_suggestions(items: tuple[Suggestion | Refused, ...]) -> list[str]:
+    """The keys that proposing reads."""
+    return list(dict.fromkeys(_key(i.proposal_id) for i in items if not isinstance(i, Refused)))
+
+
+def plan_verdicts(
+    items: tuple[Verdict | Refused, ...], committed: Mapping[str, bytes | None]
+) -> list[str]:
+    """The keys that deciding reads: the proposals, and once they are read, what they touch."""
+    keys: dict[str, None] = {}
+    overlay = Overlay(committed)
+    for item in items:
+        if isinstance(item, Refused):
+            continue
+        key = _key(item.proposal_id)
+        keys[key] = None
+        proposal = overlay.get(Proposal, key) if key in committed else None
+        if proposal is not None:
+            keys |= dict.fromkeys(register.touches(proposal.kind, proposal.body))
+    return list(keys)
+
+
+def propose(item: Suggestion, transaction: Transaction, overlay: Overlay) -> Taken:
+    """Check 4 of a proposal, and the proposal."""
+    key = _key(item.proposal_id)
+    who = transaction.submitter
+    before = overlay.get(Proposal, key)
+    if before is not None:
+        same = (before.kind, before.body, before.msp_id, before.maker)
+        code = (
+            Code.DUPLICATE
+            if same == (item.kind, item.body, who.msp_id, who.person)
+            else Code.CONFLICT
+        )
+        detail = "" if code is Code.DUPLICATE else "another proposal has this id"
+        return Taken(_outcome(code, before, detail, before.txs[0]))
+    proposal = Proposal(
+        proposal_id=item.proposal_id,
+        kind=item.kind,
+        body=item.body,
+        status=PROPOSED,
+        msp_id=who.msp_id,
+        maker=who.person,
+        checker="",
+        txs=[transaction.tx_id],
+    )
+    overlay.put(key, proposal)
+    return Taken(_outcome(Code.OK, proposal, "", transaction.tx_id))
+
+
+def decide(item: Verdict, transaction: Transaction, overlay: Overlay) -> Taken:
+    """Checks 2 to 6 of a decision, and the records when it approves."""
+    key = _key(item.proposal_id)
+    proposal = overlay.get(Proposal, key)
+    status = _DECIDED[item.decision]
+    who = transaction.submitter
+    try:
+        if proposal is None:
+            raise Refusal(Code.PROPOSAL_UNKNOWN, "no such proposal")
+        if proposal.msp_id != who.msp_id:
+            raise Refusal(Code.ROLE_FORBIDDEN, f"the proposal is {proposal.msp_id}'s")
+        if proposal.maker == who.person:
+            raise Refusal(Code.SAME_PERSON, "the maker can't decide")
+        if (proposal.status, proposal.checker) == (status, who.person):
+            return Taken(_outcome(Code.DUPLICATE, proposal, "", proposal.txs[-1]))
+        if proposal.status != PROPOSED:
+            raise Refusal(Code.PROPOSAL_DECIDED, f"it was {proposal.status}")
+        if status == APPROVED:
+            change = register.Change(proposal.kind, proposal.body, proposal.msp_id)
+            register.apply(change, transaction.tx_id, overlay)
+    except Refusal as refusal:
+        state = "" if proposal is None else proposal.status
+        return Taken(refused(refusal, (Kind.PROPOSAL.value, item.proposal_id), state))
+    decided = replace(proposal, status=status, checker=who.person)
+    overlay.put(key, touched(decided, transaction.tx_id))
+    return Taken(_outcome(Code.OK, decided, "", transaction.tx_id))
+
+
+def _key(proposal_id: str) -> str:
+    return record_key(Kind.PROPOSAL, proposal_id)
+
+
+def _outcome(code: Code, proposal: Proposal, detail: str, tx_id: str) -> Outcome:
+    key = (Kind.PROPOSAL.value, proposal.proposal_id)
+    return Outcome(code, key, proposal.status, detail, tx_id)
+
+
+def _checked(shape: Shape, value: object, pointer: str) -> Body:
+    try:
+        shape.check(value, pointer)
+    except SchemaError as error:
+        raise Refusal(Code.MALFORMED, str(error)) from None
+    assert isinstance(value, dict)  # noqa: S101 - the schema has just said so
+    return value
+
+
+def _holds_card_number(value: object) -> bool:
+    if isinstance(value, str):
+        return holds_card_number(value)
+    if isinstance(value, list):
+        return any(_holds_card_number(item) for item in value)
+    if isinstance(value, dict):
+        return any(holds_card_number(name) or _holds_card_number(v) for name, v in value.items())
+    return False
