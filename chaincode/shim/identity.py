@@ -50,7 +50,7 @@ def client_identity(creator: bytes) -> ClientIdentity:
         serialized = identities_pb2.SerializedIdentity.FromString(creator)
         certificate = x509.load_pem_x509_certificate(serialized.id_bytes)
         names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        subject_issuer = certificate.subject.public_bytes() + certificate.issuer.public_bytes()
         attributes = _attributes(certificate)
     except (DecodeError, ValueError) as error:
         raise ProposalError(f"the creator's certificate can't be read: {error}") from error
