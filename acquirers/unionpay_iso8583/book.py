@@ -1,0 +1,147 @@
+"""The acquirer's own book: what was charged and reversed under each full reference.
+
+SQLite, WAL, synchronous FULL: an entry is on stable storage before its answer leaves. A reference
+has at most one charge and one reversal; the journal keeps every message that reached the book.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+from typing import Final
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS vault (
+    token TEXT PRIMARY KEY, account TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS entry (
+    reference TEXT PRIMARY KEY, merchant_code TEXT NOT NULL, payer_token TEXT NOT NULL,
+    amount INTEGER NOT NULL, currency TEXT NOT NULL, code TEXT NOT NULL, rrn TEXT NOT NULL,
+    auth_code TEXT NOT NULL, clearing_date TEXT NOT NULL,
+    charges INTEGER NOT NULL CHECK (charges IN (0, 1)),
+    reversals INTEGER NOT NULL CHECK (reversals BETWEEN 0 AND charges),
+    fenced INTEGER NOT NULL CHECK (fenced IN (0, 1)),
+    purchases_seen INTEGER NOT NULL, reversals_seen INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS journal (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, mti TEXT NOT NULL,
+    stan TEXT NOT NULL, institution TEXT NOT NULL, reference TEXT NOT NULL,
+    amount INTEGER NOT NULL, code TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """All that happened under one reference. `amount` in minor units, `currency` ISO 4217 numeric.
+
+    `code` is the response code of the purchase, empty while none was decided; `fenced`: 1 when a
+    reversal came first, so that no purchase may follow; `*_seen` count messages, repeats included.
+    """
+
+    reference: str
+    merchant_code: str = ""
+    payer_token: str = ""
+    amount: int = 0
+    currency: str = ""
+    code: str = ""
+    rrn: str = ""
+    auth_code: str = ""
+    clearing_date: str = ""
+    charges: int = 0
+    reversals: int = 0
+    fenced: int = 0
+    purchases_seen: int = 0
+    reversals_seen: int = 0
+
+    @property
+    def net(self) -> int:
+        """What the payer paid in the end, minor units."""
+        return self.amount * (self.charges - self.reversals)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLine:
+    """One message as the book took it."""
+
+    at: str
+    mti: str
+    stan: str
+    institution: str
+    reference: str
+    amount: int
+    code: str
+
+
+_COLUMNS: Final = ", ".join(item.name for item in fields(Entry))
+_MARKS: Final = ", ".join("?" for _ in fields(Entry))
+
+
+class Book:
+    """The book in one SQLite file; one thread writes."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens or makes the book. Raises sqlite3.Error when the file is none."""
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        path.chmod(0o600)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What is written inside is on stable storage afterwards, or not at all."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def find(self, reference: str) -> Entry | None:
+        """The entry of a reference."""
+        row = self._db.execute(
+            f"SELECT {_COLUMNS} FROM entry WHERE reference = ?",  # noqa: S608
+            (reference,),
+        ).fetchone()
+        return Entry(*row) if row else None
+
+    def put(self, entry: Entry) -> None:
+        """Store an entry, replacing the one of its reference."""
+        self._db.execute(
+            f"INSERT OR REPLACE INTO entry ({_COLUMNS}) VALUES ({_MARKS})",  # noqa: S608
+            astuple(entry),
+        )
+
+    def open_account(self, token: str, account: str) -> None:
+        """Remember in the vault whose token this is."""
+        self._db.execute("INSERT OR IGNORE INTO vault VALUES (?, ?)", (token, account))
+
+    def write(self, line: JournalLine) -> int:
+        """Append to the journal; answers the line's number."""
+        cursor = self._db.execute(
+            "INSERT INTO journal (at, mti, stan, institution, reference, amount, code)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            astuple(line),
+        )
+        return int(cursor.lastrowid or 0)
+
+    def decide(self, line_number: int, entry: Entry) -> Entry:
+        """Give an entry its retrieval reference number: twelve digits, from the journal's."""
+        return replace(entry, rrn=f"{line_number % 10**12:012d}")
+
+
+def read_entries(path: Path) -> list[Entry]:
+    """Every entry of a book, by reference, while its owner may be running.
+
+    Raises sqlite3.Error when there is no book.
+    """
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        rows = db.execute(f"SELECT {_COLUMNS} FROM entry ORDER BY reference")  # noqa: S608
+        return [Entry(*row) for row in rows]

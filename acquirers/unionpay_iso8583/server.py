@@ -1,0 +1,213 @@
+"""The acquirer's server: TLS connections, sign-on, pipelined requests, answers as they are ready.
+
+Requests of all connections that wait together are decided in one transaction of the book.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import ssl
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+from acquirers.settings import AcquirerSettings
+from acquirers.unionpay_iso8583 import codec
+from acquirers.unionpay_iso8583.book import Book
+from acquirers.unionpay_iso8583.codec import CodecError, Message
+from acquirers.unionpay_iso8583.framing import FrameError, frame, read_frame
+from acquirers.unionpay_iso8583.host import (
+    Host,
+    Rc,
+    Reply,
+    answer_type,
+    answered,
+    format_fault,
+    refusal,
+)
+from clearline.logs import get_logger
+
+_log = get_logger("acquirers.unionpay_iso8583")
+_SIGN_ON: Final = "001"
+_SIGN_OFF: Final = "002"
+_ECHO: Final = "301"
+_BATCH: Final = 256
+_CONNECTIONS: Final = 64
+_IN_FLIGHT: Final = 512  # of one connection; more wait in its socket
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    request: Message
+    reply: asyncio.Future[Reply]
+
+
+@dataclass(slots=True)
+class _Session:
+    """One connection: who signed on (empty: nobody) and what it waits for."""
+
+    writer: asyncio.StreamWriter
+    institution: str = ""
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_IN_FLIGHT))
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def send(self, message: Message, key: bytes) -> None:
+        """Put an answer on the wire; a peer that is gone loses it."""
+        if not self.writer.is_closing():
+            self.writer.write(frame(codec.encode(message, key)))
+
+
+class AcquirerServer:
+    """`start`, then `port` says where it listens; `stop` ends it. One per book."""
+
+    def __init__(self, settings: AcquirerSettings) -> None:
+        self._settings = settings
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._book = Book(settings.book)
+        self._host = Host(self._book, settings)
+        self._thread = ThreadPoolExecutor(1, "book")
+        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._sessions: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._clerk: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, once started."""
+        if self._server is None:
+            raise RuntimeError("the server is not started")
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the port is taken, ssl.SSLError for bad TLS files."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self._settings.certificate, self._settings.private_key)
+        self._server = await asyncio.start_server(
+            self._accept, self._settings.host, self._settings.port, ssl=context
+        )
+        self._clerk = asyncio.create_task(self._keep_book())
+        _log.info("listening", extra={"host": self._settings.host, "port": self.port})
+
+    async def stop(self) -> None:
+        """Close every connection and the book."""
+        if self._server is not None:
+            self._server.close()
+        tasks = [*self._sessions, *([self._clerk] if self._clerk is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._thread.shutdown()
+        self._book.close()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        session = _Session(writer)
+        task = asyncio.current_task()
+        if task is None or len(self._sessions) >= _CONNECTIONS:
+            writer.close()
+            return
+        self._sessions.add(task)
+        try:
+            await self._serve(session, reader)
+        except (FrameError, CodecError) as error:
+            _log.warning("connection closed", extra={"reason": str(error)})
+        except (TimeoutError, OSError) as error:
+            _log.info("connection ended", extra={"reason": repr(error)})
+        except asyncio.CancelledError:
+            pass  # the server stops: nothing above waits for this task's cancellation
+        finally:
+            for pending in session.tasks:
+                pending.cancel()
+            writer.close()
+            self._sessions.discard(task)
+
+    async def _serve(self, session: _Session, reader: asyncio.StreamReader) -> None:
+        while (raw := await read_frame(reader, self._settings.idle_seconds)) is not None:
+            request = codec.decode(raw)
+            if request.mti not in ("0200", "0420", "0421", "0800") and not _asks(request.mti):
+                raise CodecError(f"type {request.mti} is not asked of an acquirer")
+            at_once = self._screen(session, request, raw)
+            if at_once is not None:
+                session.send(at_once, self._settings.mac_key)
+                await session.writer.drain()
+                continue
+            await session.slots.acquire()
+            task = asyncio.create_task(self._attend(session, request))
+            session.tasks.add(task)
+            task.add_done_callback(session.tasks.discard)
+
+    def _screen(self, session: _Session, request: Message, raw: bytes) -> Message | None:
+        """The answer to what does not reach the book, None for what does."""
+        if not codec.mac_matches(raw, self._settings.mac_key):
+            _log.warning("MAC wrong", extra={"mti": request.mti, "stan": request.get("11")})
+            return answered(request, Rc.MAC_WRONG)
+        if request.mti == "0800":
+            return self._manage(session, request)
+        if request.mti not in ("0200", "0420", "0421"):
+            return answered(request, Rc.INVALID_TRANSACTION)
+        if not session.institution:
+            return answered(request, Rc.NOT_SIGNED_ON)
+        if format_fault(request):
+            return answered(request, Rc.FORMAT_ERROR)
+        if request.get("33") != session.institution:
+            return answered(request, Rc.UNKNOWN_INSTITUTION)
+        return None
+
+    def _manage(self, session: _Session, request: Message) -> Message:
+        """Sign-on, sign-off, echo (field 70)."""
+        code = Rc.APPROVED
+        kind = request.get("70")
+        if request.faults or not kind:
+            code = Rc.FORMAT_ERROR
+        elif kind == _SIGN_ON:
+            if request.get("33") in self._settings.institutions:
+                session.institution = request.get("33")
+            else:
+                code = Rc.UNKNOWN_INSTITUTION
+        elif not session.institution:
+            code = Rc.NOT_SIGNED_ON
+        elif kind == _SIGN_OFF:
+            session.institution = ""
+        elif kind != _ECHO:
+            code = Rc.INVALID_TRANSACTION
+        echoed = {number: request.fields[number] for number in ("7", "11", "33", "70")
+                  if number in request.fields and number not in request.faults}  # fmt: skip
+        return Message(answer_type(request.mti), {**echoed, "39": code})
+
+    async def _attend(self, session: _Session, request: Message) -> None:
+        try:
+            waiting = _Waiting(request, asyncio.get_running_loop().create_future())
+            self._waiting.put_nowait(waiting)
+            reply = await waiting.reply
+            if reply.message is not None:
+                await asyncio.sleep(reply.delay_seconds)
+                session.send(reply.message, self._settings.mac_key)
+        finally:
+            session.slots.release()
+
+    async def _keep_book(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = [await self._waiting.get()]
+            while len(batch) < _BATCH and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            requests = [waiting.request for waiting in batch]
+            try:
+                replies = await loop.run_in_executor(self._thread, self._decide, requests)
+            except sqlite3.Error:
+                _log.exception("the book can't be written")
+                replies = [refusal(request, Rc.MALFUNCTION) for request in requests]
+            for waiting, reply in zip(batch, replies, strict=True):
+                if not waiting.reply.done():
+                    waiting.reply.set_result(reply)
+
+    def _decide(self, requests: Sequence[Message]) -> list[Reply]:
+        with self._book.transaction():
+            return [self._host.decide(request) for request in requests]
+
+
+def _asks(mti: str) -> bool:
+    """Whether a type is a request or an advice, which can be answered."""
+    return mti[2] in "024" and mti[3] in "01"
