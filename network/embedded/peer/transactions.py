@@ -94,6 +94,21 @@ def tx_id_of(data: bytes) -> str:
     return hashlib.sha256(signature.nonce + signature.creator).hexdigest()
 
 
+def parse_parts(data: bytes) -> tuple[Any, Any]:
+    """(channel header, action parts) of an endorser transaction whose signatures don't matter.
+
+    For messages that a block holds as VALID. Raises InvalidTransactionError.
+    """
+    try:
+        payload = common_pb2.Payload.FromString(common_pb2.Envelope.FromString(data).payload)
+    except DecodeError as error:
+        raise InvalidTransactionError(Code.BAD_PAYLOAD, "payload can't be parsed") from error
+    header, _ = _common_header(payload)
+    if header.type != _TYPE.ENDORSER_TRANSACTION:
+        raise InvalidTransactionError(Code.UNKNOWN_TX_TYPE, "not an endorser transaction")
+    return header, _endorser_action(payload)
+
+
 def _fail(code: int, reason: str) -> InvalidTransactionError:
     return InvalidTransactionError(code, reason)
 
