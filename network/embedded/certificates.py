@@ -301,3 +301,45 @@ def check_revocation(
             signed = False
         if signed:
             raise CertificateError("The certificate has been revoked")
+
+
+def trusted_pool(
+    roots: Sequence[bytes],
+    intermediates: Sequence[bytes],
+    revocations: Sequence[x509.CertificateRevocationList],
+) -> Pool:
+    """The CAs of an MSP from PEM, in low-S form (msp/mspimplsetup.go setupCAs, finalizeSetupCAs).
+
+    Each must be a CA with a SubjectKeyIdentifier that chains to a root and isn't revoked. Raises
+    CertificateError.
+    """
+    if not roots:
+        raise CertificateError("expected at least one CA certificate")
+    raw = Pool(tuple(map(from_pem, roots)), tuple(map(from_pem, intermediates)))
+    pool = Pool(
+        tuple(sanitized_ca(item, raw) for item in raw.roots),
+        tuple(sanitized_ca(item, raw) for item in raw.intermediates),
+    )
+    for ca in (*pool.roots, *pool.intermediates):
+        if not is_ca(ca):
+            raise CertificateError(
+                f"CA Certificate did not have the CA attribute, (SN: {ca.serial_number:x})"
+            )
+        subject_key_identifier(ca)
+        chain = unique_chain(ca, pool)
+        if len(chain) > 1:
+            check_revocation(ca, chain[1], revocations)
+    return pool
+
+
+def sanitized_ca(ca: x509.Certificate, pool: Pool) -> x509.Certificate:
+    """A root or intermediate of `pool` in low-S form. Raises CertificateError."""
+    chain = unique_chain(ca, pool)
+    return sanitize(ca, chain[1] if len(chain) > 1 else ca)
+
+
+def internal_nodes(pool: Pool) -> frozenset[bytes]:
+    """CAs that issued another CA of the pool: they may not issue identities."""
+    return frozenset(
+        der(parent) for ca in pool.intermediates for parent in unique_chain(ca, pool)[1:]
+    )

@@ -39,30 +39,17 @@ _CAPABILITIES = {
     "Application": frozenset({"V2_0", "V2_5"}),
 }
 _VALUES = {
-    "Channel": frozenset(
-        {
-            "HashingAlgorithm",
-            "BlockDataHashingStructure",
-            "OrdererAddresses",
-            "Orderers",
-            "Consortium",
-            "Capabilities",
-        }
+    "Channel": set(
+        "HashingAlgorithm BlockDataHashingStructure OrdererAddresses Orderers Consortium "
+        "Capabilities".split()
     ),
-    "Orderer": frozenset(
-        {
-            "ConsensusType",
-            "BatchSize",
-            "BatchTimeout",
-            "KafkaBrokers",
-            "ChannelRestrictions",
-            "Orderers",
-            "Capabilities",
-        }
+    "Orderer": set(
+        "ConsensusType BatchSize BatchTimeout KafkaBrokers ChannelRestrictions Orderers "
+        "Capabilities".split()
     ),
-    "Application": frozenset({"ACLs", "Capabilities"}),
-    "orderer organisation": frozenset({"MSP", "Endpoints"}),
-    "application organisation": frozenset({"MSP", "AnchorPeers"}),
+    "Application": {"ACLs", "Capabilities"},
+    "orderer organisation": {"MSP", "Endpoints"},
+    "application organisation": {"MSP", "AnchorPeers"},
 }
 _UNITS = {
     "h": Decimal(3600),

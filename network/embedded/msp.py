@@ -181,9 +181,11 @@ class MSP:
         self.tls_root_certs: tuple[bytes, ...] = tuple(config.tls_root_certs)
         self.tls_intermediate_certs: tuple[bytes, ...] = tuple(config.tls_intermediate_certs)
         try:
-            self.pool = _setup_pool(config)
-            self._parents = _internal_nodes(self.pool)
             self._revocations = tuple(map(certificates.load_crl, config.revocation_list))
+            self.pool = certificates.trusted_pool(
+                config.root_certs, config.intermediate_certs, self._revocations
+            )
+            self._parents = certificates.internal_nodes(self.pool)
             self._recognised = self._setup_recognised(config)
             self.node_ous = self._setup_node_ous(config)
             self._admins = frozenset(self._setup_admins(config))
@@ -361,11 +363,12 @@ class MSP:
 
     def _certifiers_of(self, ca_pem: bytes) -> bytes:
         """msp/mspimplsetup.go getCertifiersIdentifier."""
-        chain = certificates.unique_chain(certificates.from_pem(ca_pem), self.pool)
-        ca = certificates.sanitize(chain[0], chain[1] if len(chain) > 1 else chain[0])
-        if ca not in self.pool.roots and ca not in self.pool.intermediates:
+        ca = certificates.sanitized_ca(certificates.from_pem(ca_pem), self.pool)
+        if ca in self.pool.roots:
+            return _certifiers((ca,))
+        if ca not in self.pool.intermediates:
             raise MSPError("Failed adding OU. Certificate not in root or intermediate certs.")
-        return _certifiers((ca, *chain[1:]))
+        return _certifiers(certificates.unique_chain(ca, self.pool))
 
 
 def _role_name(role: int) -> str:
@@ -373,43 +376,6 @@ def _role_name(role: int) -> str:
         return str(_ROLE.MSPRoleType.Name(role))
     except ValueError:
         return str(role)
-
-
-def _setup_pool(config: Any) -> certificates.Pool:
-    """The CAs in low-S form, each one a CA with a SubjectKeyIdentifier that chains to a root."""
-    if not config.root_certs:
-        raise MSPError(f"MSP {config.name}: expected at least one CA certificate")
-    raw = certificates.Pool(
-        tuple(map(certificates.from_pem, config.root_certs)),
-        tuple(map(certificates.from_pem, config.intermediate_certs)),
-    )
-    roots = tuple(_sanitized_ca(item, raw) for item in raw.roots)
-    pool = certificates.Pool(roots, tuple(_sanitized_ca(item, raw) for item in raw.intermediates))
-    revocations = tuple(map(certificates.load_crl, config.revocation_list))
-    for ca in (*pool.roots, *pool.intermediates):
-        if not certificates.is_ca(ca):
-            raise MSPError(
-                f"CA Certificate did not have the CA attribute, (SN: {ca.serial_number})"
-            )
-        certificates.subject_key_identifier(ca)
-        chain = certificates.unique_chain(ca, pool)
-        if len(chain) > 1:
-            certificates.check_revocation(ca, chain[1], revocations)
-    return pool
-
-
-def _sanitized_ca(ca: x509.Certificate, pool: certificates.Pool) -> x509.Certificate:
-    chain = certificates.unique_chain(ca, pool)
-    return certificates.sanitize(ca, chain[1] if len(chain) > 1 else ca)
-
-
-def _internal_nodes(pool: certificates.Pool) -> frozenset[bytes]:
-    """CAs that issued another CA of the pool: they may not issue identities."""
-    return frozenset(
-        certificates.der(parent)
-        for ca in pool.intermediates
-        for parent in certificates.unique_chain(ca, pool)[1:]
-    )
 
 
 class MSPManager:
