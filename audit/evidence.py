@@ -1,0 +1,66 @@
+"""One payment's evidence: who signed what, where it stands on the ledger, who endorsed it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from audit.jose import read
+from audit.payments import Step
+from audit.registry import Record
+
+
+def evidence(record: Record, steps: list[Step]) -> dict[str, Any]:
+    """The evidence as an object; every signature in it has been verified on the way."""
+    return {
+        "payment": {
+            name: record[name]
+            for name in ("merchant_id", "order_no", "attempt", "status", "reason", "amount",
+                         "currency", "acquirer_id", "merchant_code", "intent_digest")
+        },
+        "steps": [_step(step) for step in steps],
+    }  # fmt: skip
+
+
+def _step(step: Step) -> dict[str, Any]:
+    invocation = step.invocation
+    typ = "intent" if step.status == "requested" else "report"
+    return {
+        "status": step.status,
+        "block": invocation.block,
+        "transaction": invocation.index,
+        "tx_id": invocation.tx_id,
+        "time": invocation.time,
+        "submitted_by": f"{invocation.submitter.msp_id} {invocation.submitter.role}",
+        "endorsed_by": [f"{one.msp_id} {one.kind}" for one in invocation.endorsers],
+        "signed": typ,
+        "key_id": step.key_id,
+        "payload": read(step.signed, f"clearline-{typ}+jws").payload,
+        "jws": step.signed,
+    }
+
+
+def lines(shown: dict[str, Any]) -> list[str]:
+    """The evidence for people."""
+    payment = shown["payment"]
+    text = [
+        f"payment {payment['merchant_id']}/{payment['order_no']}/{payment['attempt']}: "
+        f"{payment['status']}" + (f" ({payment['reason']})" if payment["reason"] else ""),
+        f"  {payment['amount']} minor units {payment['currency']} through "
+        f"{payment['acquirer_id']} as {payment['merchant_code']}",
+        f"  intent digest {payment['intent_digest']}",
+    ]
+    for step in shown["steps"]:
+        payload = step["payload"]
+        text += [
+            f"  {step['status']}: block {step['block']}, transaction {step['transaction']} "
+            f"{step['tx_id']}",
+            f"    submitted {step['time']} by {step['submitted_by']}, endorsed by "
+            f"{', '.join(step['endorsed_by'])}",
+            f"    {step['signed']} signed with key {step['key_id']}: verified",
+        ]
+        if step["signed"] == "report":
+            text.append(
+                f"    report {payload['sequence']}: {payload['reason']}, acquirer reference "
+                f"{payload['acquirer_reference']}, clearing date {payload['clearing_date']}"
+            )
+    return text

@@ -1,0 +1,204 @@
+"""Verification of a whole channel, block by block; it fails closed.
+
+For each block, in this order, and nothing counts that can't be done:
+
+     1  it is a block, with the next number                        block_form, block_number
+     2  it names the header hash of the one before                 header_chain
+     3  its data hash is its data's                                data_hash
+     4  an orderer of the configuration signed it                  orderer_signature
+     5  there is a flag for each transaction                       flags
+
+and for each transaction flagged VALID
+
+     6  form, id, submitter's membership and signature             transaction_form, .._id, creator
+     7  the id is new                                              duplicate_id
+     8  endorsers answered this proposal, and meet the policies    proposal_hash, endorsement
+     9  it read what was committed                                 read_versions
+    10  who wrote a record may write it                            role, maker_checker, ownership
+    11  an intent is signed by its merchant, a report by its
+        acquirer, and the record is what follows from them         merchant_signature, ...
+    12  statuses go forward only                                   status, attempt
+
+A transaction flagged invalid must fail one of 6 to 9: flags are not signed by orderers, so a peer
+that hides a transaction is found here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from fabric_protos.common import common_pb2
+
+from audit.blocks import (
+    CONFIG,
+    VALID,
+    AuditedBlock,
+    AuditedTransaction,
+    read_block,
+    read_transaction,
+)
+from audit.channel import Channel
+from audit.findings import Check, Finding, Wrong
+from audit.invocation import read_invocation
+from audit.membership import Identity, MembershipError
+from audit.payments import Payments
+from audit.registry import Registry
+from audit.state import WorldState
+from audit.transactions import check_endorsed, check_origin
+
+_PAYMENT = "payment/"
+
+
+@dataclass
+class Totals:
+    """What was checked."""
+
+    blocks: int = 0
+    transactions: int = 0
+    invalid: int = 0
+    tip: str = ""
+    genesis: str = ""
+    endorsements: dict[str, int] = field(default_factory=dict)
+
+
+class Verifier:
+    """Takes a channel's blocks from number 0 on and keeps the first thing wrong."""
+
+    def __init__(self, network: str, chaincode: str) -> None:
+        self._chaincode = chaincode
+        self._channel: Channel | None = None
+        self._channel_id = ""
+        self._state = WorldState()
+        self._ids: set[str] = set()
+        self._previous = b""
+        self.registry = Registry()
+        self.payments = Payments(self.registry, network)
+        self.totals = Totals()
+
+    def take(self, raw: bytes) -> Finding | None:
+        """Verify the next block; the finding when something is wrong with it."""
+        number, index, tx_id = self.totals.blocks, None, ""
+        try:
+            block = read_block(raw)
+            self._check_block(block, number)
+            self._state.begin_block()
+            for index, envelope in enumerate(block.envelopes):
+                tx_id = ""
+                transaction = _parsed(envelope, block.flags[index])
+                tx_id = transaction.tx_id if transaction else ""
+                self._check_transaction(block, index, transaction)
+        except Wrong as wrong:
+            return Finding(number, index, tx_id, wrong.check, wrong.detail)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            # A shape no check foresaw: what can't be checked is wrong.
+            return Finding(number, index, tx_id, Check.UNCHECKED, f"can't be followed: {error!r}")
+        self._previous = block.header_hash
+        self.totals.blocks += 1
+        self.totals.tip = block.header_hash.hex()
+        return None
+
+    def _check_block(self, block: AuditedBlock, number: int) -> None:
+        if block.number != number:
+            raise Wrong(Check.BLOCK_NUMBER, f"number {block.number} where {number} is due")
+        if block.previous_hash != self._previous:
+            raise Wrong(Check.HEADER_CHAIN, "it does not name the block before it")
+        if hashlib.sha256(b"".join(block.envelopes)).digest() != block.data_hash:
+            raise Wrong(Check.DATA_HASH, "the data is not what the header says")
+        if number == 0:
+            self._begin(block)
+        else:
+            self._check_orderer(block)
+        if len(block.flags) != len(block.envelopes):
+            raise Wrong(
+                Check.FLAGS, f"{len(block.flags)} flags for {len(block.envelopes)} transactions"
+            )
+
+    def _begin(self, block: AuditedBlock) -> None:
+        if len(block.envelopes) != 1:
+            raise Wrong(Check.CONFIGURATION, "a genesis block holds one configuration")
+        self._channel = Channel.of_block(block.envelopes[0])
+        self._channel_id = read_transaction(block.envelopes[0]).channel
+        self.totals.genesis = block.header_hash.hex()
+
+    def _check_orderer(self, block: AuditedBlock) -> None:
+        """Slot SIGNATURES: value || signature header || block header, by BlockValidation."""
+        signers: dict[bytes, Identity] = {}
+        for one in block.signatures.signatures:
+            try:
+                header = common_pb2.SignatureHeader.FromString(one.signature_header)
+                identity = self._configured.membership.identity(header.creator)
+                identity.verify(
+                    block.signatures.value + one.signature_header + block.header, one.signature
+                )
+            except (MembershipError, ValueError):
+                continue
+            signers.setdefault(header.creator, identity)
+        if not self._configured.accepts("/Channel/Orderer/BlockValidation", list(signers.values())):
+            raise Wrong(Check.ORDERER_SIGNATURE, "no orderer of the configuration signed it")
+
+    @property
+    def _configured(self) -> Channel:
+        if self._channel is None:
+            raise Wrong(Check.CONFIGURATION, "there is no configuration before this block")
+        return self._channel
+
+    def _check_transaction(
+        self, block: AuditedBlock, index: int, transaction: AuditedTransaction | None
+    ) -> None:
+        self.totals.transactions += 1
+        if block.flags[index] != VALID:
+            self.totals.invalid += 1
+            if transaction is not None:
+                self._check_rejected(block, index, transaction)
+            return
+        if transaction is None:
+            raise Wrong(Check.TRANSACTION_FORM, "flagged VALID but can't be read")
+        if transaction.kind == CONFIG:
+            if block.number > 0:
+                self._channel = Channel.of_block(block.envelopes[index])
+            return
+        submitter, endorsers = self._accepted(transaction)
+        self._ids.add(transaction.tx_id)
+        invocation = read_invocation(
+            transaction, (block.number, index), submitter, endorsers, self._chaincode
+        )
+        if invocation is not None:
+            payments = {k: v for k, v in invocation.writes.items() if k.startswith(_PAYMENT)}
+            others = {k: v for k, v in invocation.writes.items() if k not in payments}
+            self.registry.apply(invocation, others)
+            self.payments.apply(invocation, payments)
+        assert transaction.endorsed is not None  # noqa: S101 - _accepted has checked it
+        self._state.apply(transaction.endorsed, (block.number, index))
+        for one in endorsers:
+            self.totals.endorsements[one.msp_id] = self.totals.endorsements.get(one.msp_id, 0) + 1
+
+    def _accepted(self, transaction: AuditedTransaction) -> tuple[Identity, tuple[Identity, ...]]:
+        """Checks 6 to 9: what a peer must have found right to flag it VALID."""
+        submitter = check_origin(transaction, self._channel_id, self._configured)
+        if transaction.tx_id in self._ids:
+            raise Wrong(Check.DUPLICATE_ID, "an earlier valid transaction has this id")
+        endorsers = check_endorsed(transaction, self._configured, self._state)
+        if transaction.endorsed is not None:
+            self._state.check_reads(transaction.endorsed)
+        return submitter, endorsers
+
+    def _check_rejected(
+        self, block: AuditedBlock, index: int, transaction: AuditedTransaction
+    ) -> None:
+        """A rejected transaction must have a fault the auditor finds too."""
+        try:
+            self._accepted(transaction)
+        except Wrong:
+            return
+        raise Wrong(Check.FLAGS, f"flagged {block.flags[index]}, but nothing is wrong with it")
+
+
+def _parsed(envelope: bytes, flag: int) -> AuditedTransaction | None:
+    """The transaction; None when it can't be read and is flagged so."""
+    try:
+        return read_transaction(envelope)
+    except Wrong:
+        if flag == VALID:
+            raise
+        return None
