@@ -19,8 +19,10 @@ from network import topology as topologies
 from network.topology import Topology, TopologyError
 
 FORMAT: Final = 1
-_OURS: Final = (
-    "crypto", "profiles", "channel", "chaincode", "nodes", "run", "network.yaml", "home.json",
+# What the home layout knows, the rooms' folders among it: their data speak of this ledger.
+_KNOWN: Final = (
+    "crypto", "profiles", "channel", "chaincode", "nodes", "network.yaml", "acquirers", "bank",
+    "merchant", "rooms", "logs", "run",
 )  # fmt: skip
 
 
@@ -41,12 +43,14 @@ class HomeError(Exception):
 
 @dataclass(frozen=True)
 class Marker:
-    """home.json: the network, its engine, the resolved topology's digest, if ports were free."""
+    """home.json. topology_sha256: of the resolved topology. source: the topology file it was made
+    from, "default" for the one that ships. free_ports: whether its ports were ignored."""
 
     network: str
     engine: Engine
     topology_sha256: str
     free_ports: bool
+    source: str
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,8 @@ def read_marker(home: Home) -> Marker | None:
     try:
         text = home.marker_file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        # Rooms may log before the first `up`; anything else is somebody's data.
-        if all(entry.name == "logs" for entry in home.root.iterdir()):
+        # Logs and locks may be there before the first `up`; anything else is somebody's data.
+        if all(entry.name in {"logs", "run"} for entry in home.root.iterdir()):
             return None
         raise HomeError(
             "foreign_folder",
@@ -149,6 +153,7 @@ def _parse_marker(home: Home, text: str) -> Marker:
                 engine=Engine(raw["engine"]),
                 topology_sha256=str(raw["topology_sha256"]),
                 free_ports=bool(raw["free_ports"]),
+                source=str(raw["source"]),
             )
     except (ValueError, KeyError, TypeError) as error:
         raise HomeError(
@@ -171,6 +176,7 @@ def write_marker(home: Home, marker: Marker) -> None:
         "engine": marker.engine.value,
         "topology_sha256": marker.topology_sha256,
         "free_ports": marker.free_ports,
+        "source": marker.source,
     }
     write_text(home.marker_file, json.dumps(raw, indent=2) + "\n")
 
@@ -220,9 +226,14 @@ def same_network(home: Home, marker: Marker, wanted: Topology) -> Topology:
     return current
 
 
-def remove(home: Home) -> None:
-    """Delete what the network made. Logs of other rooms and files of theirs stay."""
-    for name in _OURS[:-1]:
+def contents(home: Home) -> tuple[str, ...]:
+    """Names in the home that `remove` deletes."""
+    return tuple(name for name in _KNOWN if (home.root / name).exists())
+
+
+def remove(home: Home) -> tuple[str, ...]:
+    """Delete what the home layout knows; names of what is left, which is somebody else's."""
+    for name in _KNOWN:
         path = home.root / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -230,3 +241,7 @@ def remove(home: Home) -> None:
             path.unlink(missing_ok=True)
     # The marker goes last, so that an interrupted reset can be run again.
     home.marker_file.unlink(missing_ok=True)
+    left = tuple(sorted(entry.name for entry in home.root.iterdir()))
+    if not left:
+        home.root.rmdir()
+    return left

@@ -22,7 +22,7 @@ from network.certificates import (
     issue_tls,
 )
 from network.home import Home, write_text
-from network.topology import Organization, Peer, Topology, User
+from network.topology import Organization, Peer, Topology, User, chaincode_process
 
 # Fabric's NodeOUs, all four (msp/configbuilder.go).
 NODE_UNITS: Final = ("client", "peer", "admin", "orderer")
@@ -119,16 +119,11 @@ def _write_chaincode_tls(
 ) -> None:
     """The two ends between a peer and its chaincode server: server files, the peer's in client/."""
     folder = home.chaincode(organization.name) / "tls"
-    server = chaincode_server_name(organization)
+    server = chaincode_process(organization)
     issuer = authorities.chaincode
     _write_tls(folder, issue_tls(issuer, organization.name, server, (peer.host,)), issuer)
     client = issue_tls(issuer, organization.name, peer.name, ())
     _write_tls(folder / "client", client, issuer)
-
-
-def chaincode_server_name(organization: Organization) -> str:
-    """The name in the certificate of an organisation's chaincode server."""
-    return f"chaincode.{organization.name.lower()}"
 
 
 def _write_profile(home: Home, topology: Topology, organization: Organization, user: User) -> None:

@@ -22,6 +22,7 @@ from typing import Final
 # RFC 1952: magic, deflate, no flags, mtime 0, no extra flags, unknown system. Written by hand:
 # gzip.compress(mtime=0) differs in one of these bytes between Python versions.
 _GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+_STORED_BYTES: Final = 0xFFFF
 _REQUIREMENTS: Final = Path("requirements") / "runtime.txt"
 
 
@@ -91,9 +92,14 @@ def _archive(files: dict[str, bytes]) -> bytes:
 
 
 def _gzip(plain: bytes) -> bytes:
-    # Stored, not deflated (level 0): a package is a few kilobytes, and two builds of zlib may
-    # deflate the same bytes differently.
-    compressor = zlib.compressobj(0, zlib.DEFLATED, -zlib.MAX_WBITS)
-    body = compressor.compress(plain) + compressor.flush()
+    """RFC 1952 around stored blocks (RFC 1951 section 3.2.4), which no compressor chooses.
+
+    Two builds of zlib may deflate, and even store, the same bytes differently.
+    """
+    chunks = [plain[at : at + _STORED_BYTES] for at in range(0, len(plain), _STORED_BYTES)] or [b""]
+    body = bytearray()
+    for index, chunk in enumerate(chunks):
+        last = index == len(chunks) - 1
+        body += struct.pack("<BHH", int(last), len(chunk), len(chunk) ^ 0xFFFF) + chunk
     trailer = struct.pack("<II", zlib.crc32(plain), len(plain) & 0xFFFFFFFF)
-    return _GZIP_HEADER + body + trailer
+    return _GZIP_HEADER + bytes(body) + trailer

@@ -227,6 +227,11 @@ class PortUse:
     port: int
 
 
+def chaincode_process(organization: Organization) -> str:
+    """The process, and the name in the certificate, of an organisation's chaincode server."""
+    return f"chaincode.{organization.name.lower()}"
+
+
 def load(path: Path) -> Topology:
     """Read and validate a topology file. Raises TopologyError with all mistakes found."""
     from network.topology_reader import read_topology
@@ -250,14 +255,14 @@ def ports(topology: Topology) -> tuple[PortUse, ...]:
         for number, peer in enumerate(organization.peers):
             path = f"{base}.peers[{number}]"
             uses.append(PortUse(f"{path}.port", peer.name, peer.host, peer.port))
-            server = f"chaincode.{peer.name}"
+            server = chaincode_process(organization)
             uses.append(PortUse(f"{path}.chaincode_port", server, peer.host, peer.chaincode_port))
         for number, orderer in enumerate(organization.orderers):
             path = f"{base}.orderers[{number}].port"
             uses.append(PortUse(path, orderer.name, orderer.host, orderer.port))
         for number, service in enumerate(organization.services):
             path = f"{base}.services[{number}].port"
-            owner = f"{service.name}.{organization.name.lower()}"
+            owner = f"{service.name}-{organization.name.lower()}"
             uses.append(PortUse(path, owner, service.host, service.port))
     for index, acquirer in enumerate(topology.acquirers):
         path = f"acquirers[{index}].port"
