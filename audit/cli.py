@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import click
@@ -187,7 +187,7 @@ def _profile(path: Path | None) -> Profile:
         raise click.ClickException(str(error)) from None
 
 
-def _print(report: dict[str, object]) -> None:
+def _print(report: Mapping[str, object]) -> None:
     click.echo(f"blocks        {report['blocks']}, the last {report['tip']}")
     click.echo(f"genesis       {report['genesis']}")
     click.echo(f"transactions  {report['transactions']}, of them {report['invalid']} rejected")
