@@ -1,0 +1,301 @@
+"""The gateway service: evaluate, endorse, submit, commit status, chaincode events.
+
+After internal/pkg/gateway (evaluate.go, endorse.go, submit.go, commitstatus.go,
+chaincodeevents.go). Requests come in as raw bytes and signed proposals go on as such.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from fabric_protos.common import common_pb2
+from fabric_protos.gateway import gateway_pb2
+from fabric_protos.peer import proposal_pb2, proposal_response_pb2, transaction_pb2
+from google.protobuf.message import DecodeError
+
+from network.embedded import wire
+from network.embedded.deliver import SourceClosed
+from network.embedded.peer.acl import AccessControl, AccessError
+from network.embedded.peer.broadcast_client import BroadcastError
+from network.embedded.peer.channel import Channel
+from network.embedded.peer.endorsements import EndorsementCollector, response_status
+from network.embedded.peer.events import block_events
+from network.embedded.peer.grpc_errors import RpcError, abort, error_detail
+from network.embedded.peer.proposals import Proposal, ProposalError, unpack
+from network.embedded.peer.registry import Registry
+from network.embedded.policies import SignedData
+
+_CONCURRENT = 500
+"""peer.limits.concurrency.gatewayService of Fabric's core.yaml."""
+_Code = grpc.StatusCode
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the gateway service is made of; `joined` are the peer's channels by id."""
+
+    joined: Mapping[str, Channel]
+    access: AccessControl
+    registry: Registry
+    collector: EndorsementCollector
+
+
+class GatewayService:
+    """`gateway.Gateway` of one peer."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._joined = parts.joined
+        self._access = parts.access
+        self._registry = parts.registry
+        self._collector = parts.collector
+        self._running = 0
+
+    def service(self) -> Any:
+        """The gRPC service."""
+        return wire.service(
+            "gateway.Gateway",
+            {
+                "Evaluate": wire.unary(self._guard(self._evaluate)),
+                "Endorse": wire.unary(self._guard(self._endorse)),
+                "Submit": wire.unary(self._guard(self._submit)),
+                "CommitStatus": wire.unary(self._guard(self._commit_status)),
+                "ChaincodeEvents": wire.server_stream(self._chaincode_events),
+            },
+        )
+
+    def _guard(
+        self, handler: Callable[[bytes], Awaitable[bytes]]
+    ) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        async def guarded(raw: bytes, context: Any) -> bytes:
+            if self._running >= _CONCURRENT:
+                await abort(context, _too_many())
+            self._running += 1
+            try:
+                return await handler(raw)
+            except RpcError as error:
+                await abort(context, error)
+            except DecodeError as error:
+                await abort(context, RpcError(_Code.INVALID_ARGUMENT, str(error)))
+            finally:
+                self._running -= 1
+
+        return guarded
+
+    async def _evaluate(self, raw: bytes) -> bytes:
+        request = gateway_pb2.EvaluateRequest.FromString(raw)
+        proposal = _unpack(request.proposed_transaction, "failed to unpack transaction proposal: ")
+        channel = self._joined.get(proposal.channel_id)
+        if channel is None:
+            raise RpcError(
+                _Code.UNAVAILABLE, f"failed to get config for channel [{proposal.channel_id}]"
+            )
+        wanted = set(request.target_organizations)
+        peers = [
+            peer
+            for peer in self._registry.peers(channel.bundle)
+            if not wanted or peer.msp_id in wanted
+        ]
+        if not peers:
+            raise RpcError(
+                _Code.FAILED_PRECONDITION,
+                f"no peers available to evaluate chaincode {proposal.chaincode} in channel "
+                f"{proposal.channel_id}",
+            )
+        details = []
+        code = _Code.UNAVAILABLE
+        for peer in peers:
+            response, failure = await self._collector.ask(channel.bundle, peer, proposal.signed)
+            status = response_status(response, failure)
+            if status is None:
+                return _evaluated(response)
+            code = status.code
+            details.append(error_detail(peer.endpoint, peer.msp_id, status.message))
+            if not status.retry:
+                text = f"evaluate call to endorser returned error: {status.message}"
+                raise RpcError(status.code, text, details)
+        text = "failed to evaluate transaction, see attached details for more info"
+        raise RpcError(code, text, details)
+
+    async def _endorse(self, raw: bytes) -> bytes:
+        request = gateway_pb2.EndorseRequest.FromString(raw)
+        if not request.HasField("proposed_transaction"):
+            text = "the proposed transaction must contain a signed proposal"
+            raise RpcError(_Code.INVALID_ARGUMENT, text)
+        proposal = _unpack(request.proposed_transaction, "")
+        channel = self._joined.get(proposal.channel_id)
+        if channel is None:
+            raise RpcError(
+                _Code.FAILED_PRECONDITION,
+                "no combination of peers can be derived which satisfy the endorsement policy: "
+                f"channel {proposal.channel_id} is not known",
+            )
+        organisations = tuple(request.endorsing_organizations)
+        payload, endorsements = await self._collector.collect(channel, proposal, organisations)
+        envelope = _prepare(proposal, payload, endorsements)
+        response = gateway_pb2.EndorseResponse()
+        response.prepared_transaction.payload = envelope
+        return bytes(response.SerializeToString())
+
+    async def _submit(self, raw: bytes) -> bytes:
+        request = gateway_pb2.SubmitRequest.FromString(raw)
+        if not request.HasField("prepared_transaction"):
+            raise RpcError(_Code.INVALID_ARGUMENT, "a prepared transaction is required")
+        if not request.prepared_transaction.signature:
+            raise RpcError(_Code.INVALID_ARGUMENT, "prepared transaction must be signed")
+        channel = self._joined.get(request.channel_id)
+        if channel is None:
+            text = f"failed to get config for channel [{request.channel_id}]"
+            raise RpcError(_Code.FAILED_PRECONDITION, text)
+        orderers = self._registry.orderers(channel.bundle)
+        if not orderers:
+            raise RpcError(_Code.UNAVAILABLE, "no orderer nodes available")
+        random.shuffle(orderers)
+        envelope = request.prepared_transaction.SerializeToString()
+        details = []
+        for address, client in orderers:
+            try:
+                status, info = await client.send(envelope)
+            except BroadcastError as error:
+                details.append(error_detail(address.endpoint, address.msp_id, str(error)))
+                continue
+            if status == common_pb2.Status.SUCCESS:
+                return bytes(gateway_pb2.SubmitResponse().SerializeToString())
+            if 400 <= status < 500:
+                text = (
+                    "received unsuccessful response from orderer: "
+                    f"status={common_pb2.Status.Name(status)}, info={info}"
+                )
+                raise RpcError(_Code.ABORTED, text)
+        text = "no orderers could successfully process transaction"
+        raise RpcError(_Code.UNAVAILABLE, text, details)
+
+    async def _commit_status(self, raw: bytes) -> bytes:
+        signed = gateway_pb2.SignedCommitStatusRequest.FromString(raw)
+        if not signed.request:
+            raise RpcError(_Code.INVALID_ARGUMENT, "a commit status request is required")
+        request = gateway_pb2.CommitStatusRequest.FromString(signed.request)
+        for value, text in (
+            (request.identity, "no identity provided"),
+            (request.channel_id, "no channel ID provided"),
+            (request.transaction_id, "transaction ID should not be empty"),
+        ):
+            if not value:
+                raise RpcError(_Code.INVALID_ARGUMENT, text)
+        channel = self._authorized("gateway/CommitStatus", signed, request)
+        status = await channel.tx_status(request.transaction_id)
+        response = gateway_pb2.CommitStatusResponse(result=status.code, block_number=status.block)
+        return bytes(response.SerializeToString())
+
+    def _authorized(self, resource: str, signed: Any, request: Any) -> Channel:
+        """The channel of a signed request whose signer may ask. Raises RpcError."""
+        channel = self._joined.get(request.channel_id)
+        data = SignedData(signed.request, request.identity, signed.signature)
+        try:
+            if channel is None:
+                raise AccessError(
+                    f"Failed to get policy manager for channel [{request.channel_id}]"
+                )
+            self._access.check(resource, channel.bundle, data)
+        except AccessError as error:
+            raise RpcError(_Code.PERMISSION_DENIED, str(error)) from error
+        return channel
+
+    async def _chaincode_events(self, raw: bytes, context: Any) -> AsyncIterator[bytes]:
+        if self._running >= _CONCURRENT:
+            await abort(context, _too_many())
+        self._running += 1
+        try:
+            signed = gateway_pb2.SignedChaincodeEventsRequest.FromString(raw)
+            if not signed.request:
+                raise RpcError(_Code.INVALID_ARGUMENT, "a chaincode events request is required")
+            request = gateway_pb2.ChaincodeEventsRequest.FromString(signed.request)
+            channel = self._authorized("gateway/ChaincodeEvents", signed, request)
+            async for response in _events(channel, request):
+                yield response
+        except RpcError as error:
+            await abort(context, error)
+        except DecodeError as error:
+            text = f"invalid chaincode events request: {error}"
+            await abort(context, RpcError(_Code.INVALID_ARGUMENT, text))
+        except SourceClosed:
+            await abort(context, RpcError(_Code.UNAVAILABLE, "the peer is stopping"))
+        finally:
+            self._running -= 1
+
+
+async def _events(channel: Channel, request: Any) -> AsyncIterator[bytes]:
+    """Serialised ChaincodeEventsResponses, one a block that has some. Raises RpcError."""
+    number = _start_block(channel, request)
+    after = request.after_transaction_id
+    while True:
+        await channel.wait_above(number)
+        matching = []
+        for event in block_events(channel.block(number)):
+            if after:
+                # Everything up to and with this transaction was seen before.
+                if event.tx_id == after:
+                    after = ""
+            elif event.chaincode_id == request.chaincode_id:
+                matching.append(event)
+        if matching:
+            response = gateway_pb2.ChaincodeEventsResponse(block_number=number, events=matching)
+            yield bytes(response.SerializeToString())
+        number += 1
+
+
+def _start_block(channel: Channel, request: Any) -> int:
+    if request.after_transaction_id:
+        location = channel.ledger.tx_location(request.after_transaction_id)
+        if location is not None:
+            return location.block
+    kind = request.start_position.WhichOneof("Type")
+    if kind == "specified":
+        return int(request.start_position.specified.number)
+    if kind in (None, "next_commit"):
+        return channel.height
+    raise RpcError(_Code.INVALID_ARGUMENT, f"invalid start position type: {kind}")
+
+
+def _too_many() -> RpcError:
+    text = f"too many requests for /gateway.Gateway, exceeding concurrency limit ({_CONCURRENT})"
+    return RpcError(_Code.RESOURCE_EXHAUSTED, text)
+
+
+def _unpack(signed: Any, prefix: str) -> Proposal:
+    try:
+        if not signed.proposal_bytes:
+            raise ProposalError("a signed proposal is required")
+        proposal = unpack(signed)
+        if not proposal.channel_id:
+            raise ProposalError("no channel id provided")
+    except ProposalError as error:
+        raise RpcError(_Code.INVALID_ARGUMENT, f"{prefix}{error}") from error
+    return proposal
+
+
+def _evaluated(response: Any) -> bytes:
+    """An EvaluateResponse; the result proper is in the proposal response's payload."""
+    result = gateway_pb2.EvaluateResponse(result=response.response)
+    try:
+        payload = proposal_response_pb2.ProposalResponsePayload.FromString(response.payload)
+        action = proposal_pb2.ChaincodeAction.FromString(payload.extension)
+        result.result.payload = action.response.payload
+    except DecodeError:
+        pass
+    return bytes(result.SerializeToString())
+
+
+def _prepare(proposal: Proposal, response_payload: bytes, endorsements: list[Any]) -> bytes:
+    """The serialised payload of a transaction for the client to sign (submit.go)."""
+    header = common_pb2.Header.FromString(proposal.header)
+    action = transaction_pb2.ChaincodeActionPayload(chaincode_proposal_payload=proposal.payload)
+    action.action.proposal_response_payload = response_payload
+    action.action.endorsements.extend(endorsements)
+    transaction = transaction_pb2.Transaction()
+    transaction.actions.add(header=header.signature_header, payload=action.SerializeToString())
+    payload = common_pb2.Payload(header=header, data=transaction.SerializeToString())
+    return bytes(payload.SerializeToString())
