@@ -1,0 +1,43 @@
+"""The Flask application a worker serves."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from gateway import health, http, payments, problems, reads
+from gateway.courier import Courier
+from gateway.http import Services
+from gateway.intake import Intake
+from gateway.limits import TokenBuckets
+from gateway.reader import Reader
+from gateway.settings import Settings
+from gateway.waiting import WaitingRoom
+
+
+def create_app(settings: Settings) -> Flask:
+    """An application over the projection and the committer that the settings name.
+
+    Nothing is opened before the first request, so that it can be made before the committer runs.
+    """
+    limits = settings.limits
+    reader, courier = Reader(settings.projection), Courier(settings.socket)
+    app = Flask(__name__, static_folder=None)
+    app.url_map.strict_slashes = True
+    app.url_map.merge_slashes = False
+    app.url_map.redirect_defaults = False
+    app.config["MAX_CONTENT_LENGTH"] = limits.batch_bytes
+    problems.install(app)
+    http.install(
+        app,
+        Services(
+            settings,
+            reader,
+            courier,
+            Intake(settings.network, reader, courier, limits.intent_bytes),
+            TokenBuckets(limits.read_rate, limits.read_burst),
+            WaitingRoom(settings.threads, limits.final_waiters),
+        ),
+    )
+    for blueprint in (payments.blueprint, reads.blueprint, health.blueprint):
+        app.register_blueprint(blueprint)
+    return app

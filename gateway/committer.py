@@ -1,0 +1,394 @@
+"""The committer's decisions: submissions through the commit queue, answers from the projection.
+
+A submission is decided when its block is applied to the projection, or when the queue says why it
+won't be on the ledger: whatever is answered has been seen in a block. What outlasts its request is
+first put on stable storage, and only then said to be received, with a signed receipt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, dataclass, field
+from typing import Protocol
+
+import orjson
+
+from clearline import times
+from clearline.answers import Receipt, sign_receipt
+from clearline.canonical import Json
+from clearline.cards import redact
+from clearline.codes import Code, Outcome
+from clearline.fabric.queue_items import (
+    ItemConflict,
+    ItemRefused,
+    ItemResult,
+    QueueClosed,
+    QueueFull,
+    QueueItem,
+)
+from clearline.fabric.store import StoreError
+from clearline.intents import PaymentKey
+from clearline.jws import Signer
+from clearline.logs import get_logger
+from clearline.records import payment_key
+from gateway.limits import TokenBuckets
+from gateway.messages import (
+    Standing,
+    State,
+    Submission,
+    Submit,
+    Submitted,
+    Until,
+    Verb,
+    submit_from_json,
+    submitted_to_json,
+)
+from gateway.projection import OpenReceipt, PaymentChange, Projection
+from gateway.settings import Limits
+
+FUNCTION = "SubmitIntents"
+_POLL = 0.1  # seconds between looks at an item another content of which is pending
+_RETRY = 1.0  # seconds before a full queue is asked again
+_APPLY = 10.0  # seconds a decided item may take to appear here before it is asked anew
+
+_log = get_logger("clearline.gateway.committer")
+
+
+class Queue(Protocol):
+    """What the committer needs of clearline.fabric.commit_queue.CommitQueue."""
+
+    async def submit(self, item: QueueItem) -> ItemResult:
+        """The committed outcome."""
+
+    async def accept(self, item: QueueItem) -> None:
+        """Durable when it returns."""
+
+    async def result(self, item_id: str) -> ItemResult | None:
+        """The outcome when it is decided."""
+
+    def depth(self) -> int:
+        """Items waiting or on their way."""
+
+
+class Peer(Protocol):
+    """What the committer asks its peer beside the block stream."""
+
+    async def has_block(self, number: int) -> bool | None:
+        """Whether the peer has this block; None when it can't be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """Who signs receipts."""
+
+    network: str
+    gateway: str
+    signer: Signer
+
+
+@dataclass(eq=False)
+class _Flight:
+    """A submission that is not decided yet, and whoever waits for it."""
+
+    submission: Submission
+    item: QueueItem
+    decided: asyncio.Future[Submitted]
+    receipt: str = ""
+    receiving: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Committer:
+    """Answers the workers' requests; use it from one event loop."""
+
+    def __init__(
+        self, queue: Queue, projection: Projection, peer: Peer, signing: Signing, limits: Limits
+    ) -> None:
+        self._queue = queue
+        self._projection = projection
+        self._peer = peer
+        self._signing = signing
+        self._limits = limits
+        self._started = times.now()
+        self._buckets = TokenBuckets(limits.merchant_rate, limits.merchant_burst)
+        self._flights: dict[str, _Flight] = {}
+        self._by_key: dict[PaymentKey, list[_Flight]] = {}
+        self._finals: dict[PaymentKey, list[asyncio.Future[None]]] = {}
+        self._applied = asyncio.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def resume(self) -> None:
+        """Take up every intent a receipt was given for and whose end is not known."""
+        for held in self._projection.open_receipts():
+            document: Json = orjson.loads(held.payload)
+            submission = Submission(
+                held.key, held.intent_digest, document["intent"], document["acquirer_id"], ""
+            )
+            if self._on_ledger(submission) is None:
+                self._launch(submission).receipt = held.receipt
+
+    async def close(self) -> None:
+        """Stop waiting for anything."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def handle(self, verb: Verb, body: Json) -> Json:
+        """A worker's request, answered. See messages for the bodies."""
+        if verb is Verb.SUBMIT:
+            answers = await self.submit(submit_from_json(body))
+            return [submitted_to_json(answer) for answer in answers]
+        if verb is Verb.FINAL:
+            key, wait = body
+            return await self.wait_final(PaymentKey(*key), float(wait))
+        if verb is Verb.BLOCK:
+            number, wait = body
+            return await self.wait_block(int(number), float(wait))
+        return asdict(await self.standing())
+
+    async def applied(self, changes: tuple[PaymentChange, ...]) -> None:
+        """A block was applied to the projection: wake whoever waited for it."""
+        for change in changes:
+            for flight in list(self._by_key.get(change.key, ())):
+                if flight.submission.intent_digest == change.intent_digest:
+                    self._let_go(flight, Submitted(State.COMMITTED))
+            if change.status.final:
+                for waiter in self._finals.pop(change.key, ()):
+                    if not waiter.done():
+                        waiter.set_result(None)
+        async with self._applied:
+            self._applied.notify_all()
+
+    async def submit(self, request: Submit) -> list[Submitted]:
+        """How each submission stands, in order; see messages.Submit."""
+        deadline = asyncio.get_running_loop().time() + request.wait
+        entered = [self._enter(submission) for submission in request.submissions]
+        flights = {id(item): item for item in entered if isinstance(item, _Flight)}
+        if request.until is Until.COMMITTED and flights:
+            left = max(0.0, deadline - asyncio.get_running_loop().time())
+            await asyncio.wait([flight.decided for flight in flights.values()], timeout=left)
+        answers = await asyncio.gather(*(self._received(flight) for flight in flights.values()))
+        standing = dict(zip(flights, answers, strict=True))
+        return [standing[id(item)] if isinstance(item, _Flight) else item for item in entered]
+
+    async def wait_final(self, key: PaymentKey, wait: float) -> bool:
+        """Whether the payment has ended, at the latest `wait` seconds from now."""
+        if self._projection.is_final(key):
+            return True
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._finals.setdefault(key, []).append(waiter)
+        try:
+            async with asyncio.timeout(wait):
+                await waiter
+        except TimeoutError:
+            return False
+        finally:
+            left = self._finals.get(key)
+            if left is not None and waiter in left:
+                left.remove(waiter)
+                if not left:
+                    del self._finals[key]
+        return True
+
+    async def wait_block(self, number: int, wait: float) -> int:
+        """The last block applied: as soon as `number` is, or `wait` seconds from now."""
+        try:
+            async with asyncio.timeout(wait), self._applied:
+                await self._applied.wait_for(lambda: self._projection.last_block >= number)
+        except TimeoutError:
+            pass  # the answer says how far it got
+        return self._projection.last_block
+
+    async def standing(self) -> Standing:
+        """How the committer is, for readiness."""
+        last = self._projection.last_block
+        ahead = await self._peer.has_block(last + 1)
+        return Standing(
+            following=ahead is not None,
+            level=ahead is not None and (not ahead or self._projection.last_block > last),
+            last_block=self._projection.last_block,
+            depth=self._queue.depth(),
+        )
+
+    # A submission's way
+
+    def _enter(self, submission: Submission) -> _Flight | Submitted:
+        """The flight a submission joins or starts, or its answer at once."""
+        flight = self._flights.get(submission.item_id)
+        if flight is not None:
+            return flight
+        known = self._on_ledger(submission)
+        if known is not None:
+            return known
+        if self._started < submission.expires_at <= times.now():
+            # What was taken before its end is a flight by now. A committer that started later
+            # can't know that, and lets the contract say it.
+            return Submitted(
+                State.REFUSED, Code.EXPIRED, f"the intent expired at {submission.expires_at}"
+            )
+        if self._queue.depth() >= self._limits.queue_items:
+            return _overloaded("too many intents wait for the ledger")
+        allowance = self._buckets.take(submission.key.merchant_id)
+        if not allowance.granted:
+            return Submitted(
+                State.REFUSED,
+                Code.RATE_LIMITED,
+                f"{submission.key.merchant_id} posts more than {self._limits.merchant_rate}/s",
+                retry_after=allowance.retry_after,
+                limit=allowance.limit,
+                remaining=allowance.remaining,
+            )
+        return self._launch(submission)
+
+    def _on_ledger(self, submission: Submission) -> Submitted | None:
+        digest = self._projection.digest_of(submission.key)
+        if digest is None:
+            return None
+        if digest == submission.intent_digest:
+            return Submitted(State.DUPLICATE)
+        return Submitted(State.REFUSED, Code.CONFLICT, "another intent has this payment's key")
+
+    def _launch(self, submission: Submission) -> _Flight:
+        item = QueueItem(
+            submission.item_id, FUNCTION, submission.payload, (payment_key(submission.key),)
+        )
+        flight = _Flight(submission, item, asyncio.get_running_loop().create_future())
+        self._flights[item.item_id] = flight
+        self._by_key.setdefault(submission.key, []).append(flight)
+        task = asyncio.create_task(self._fly(flight))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return flight
+
+    async def _fly(self, flight: _Flight) -> None:
+        """Bring a submission to its decision."""
+        while not flight.decided.done():
+            try:
+                answer = _meaning(await self._result(flight.item))
+            except ItemRefused as error:
+                answer = _refused_by_network(flight, error)
+            except QueueFull as error:
+                if flight.receipt:  # a receipt's promise is kept, however long the queue
+                    await asyncio.sleep(_RETRY)
+                    continue
+                answer = _overloaded(str(error))
+            except QueueClosed:
+                detail = "the committer stops"
+                self._let_go(flight, Submitted(State.REFUSED, Code.LEDGER_UNAVAILABLE, detail))
+                return
+            if answer.state is State.REFUSED:
+                self._refuse(flight, answer)
+            elif await self._appeared(flight.submission):
+                self._let_go(flight, answer)
+
+    async def _result(self, item: QueueItem) -> ItemResult:
+        try:
+            return await self._queue.submit(item)
+        except ItemConflict:
+            # The same wish, signed twice: an earlier process took the other text of it.
+            while (result := await self._queue.result(item.item_id)) is None:  # noqa: ASYNC110
+                await asyncio.sleep(_POLL)
+            return result
+
+    async def _appeared(self, submission: Submission) -> bool:
+        """Whether the projection shows what the queue says is committed, in time."""
+        try:
+            async with asyncio.timeout(_APPLY), self._applied:
+                await self._applied.wait_for(
+                    lambda: self._projection.digest_of(submission.key) is not None
+                )
+        except TimeoutError:
+            return False
+        return True
+
+    def _refuse(self, flight: _Flight, answer: Submitted) -> None:
+        """It won't be on the ledger: whoever holds a receipt can read why."""
+        if flight.receipt and not flight.decided.done() and answer.code is not None:
+            submission = flight.submission
+            self._projection.refuse_receipt(
+                submission.key, submission.intent_digest, answer.code, answer.detail
+            )
+        self._let_go(flight, answer)
+
+    def _let_go(self, flight: _Flight, answer: Submitted) -> None:
+        """Tell whoever waits, and forget it."""
+        if flight.decided.done():
+            return
+        flight.decided.set_result(answer)
+        del self._flights[flight.item.item_id]
+        same_key = self._by_key[flight.submission.key]
+        same_key.remove(flight)
+        if not same_key:
+            del self._by_key[flight.submission.key]
+        fields = {"payment": str(flight.submission.key), "state": answer.state.value}
+        if answer.code is not None:
+            fields |= {"code": answer.code.value, "detail": answer.detail}
+        _log.info("decided", extra=fields)
+
+    async def _received(self, flight: _Flight) -> Submitted:
+        """Its decision, or, while there is none, its receipt once it is on stable storage."""
+        async with flight.receiving:
+            if flight.decided.done():
+                return flight.decided.result()
+            if not flight.receipt:
+                try:
+                    await self._queue.accept(flight.item)
+                except ItemConflict:
+                    pass  # taken in another text by an earlier process: it is in its store
+                except (QueueFull, QueueClosed, StoreError) as error:
+                    if flight.decided.done():
+                        return flight.decided.result()
+                    return Submitted(State.REFUSED, Code.LEDGER_UNAVAILABLE, str(error))
+                if flight.decided.done():
+                    return flight.decided.result()
+                flight.receipt = self._sign(flight.submission)
+                self._projection.put_receipt(
+                    OpenReceipt(
+                        flight.submission.key,
+                        flight.submission.intent_digest,
+                        flight.item.payload,
+                        flight.receipt,
+                    )
+                )
+        return Submitted(State.RECEIVED, receipt=flight.receipt)
+
+    def _sign(self, submission: Submission) -> str:
+        now = times.now()
+        receipt = Receipt(
+            network=self._signing.network,
+            gateway=self._signing.gateway,
+            merchant_id=submission.key.merchant_id,
+            order_no=submission.key.order_no,
+            attempt=submission.key.attempt,
+            intent_digest=submission.intent_digest,
+            received_at=now,
+            deadline=times.after(now, self._limits.receipt_deadline_s),
+        )
+        return sign_receipt(receipt, self._signing.signer)
+
+
+def _meaning(result: ItemResult) -> Submitted:
+    """What the contract's outcome says about a submission."""
+    try:
+        outcome = Outcome.from_json(result.outcome)
+    except (KeyError, ValueError, TypeError) as error:
+        _log.error("not an outcome", extra={"item_id": result.item_id, "reason": f"{error!r}"})
+        return Submitted(State.REFUSED, Code.LEDGER_UNAVAILABLE, "the contract's answer is odd")
+    if outcome.code is Code.OK:
+        return Submitted(State.COMMITTED)
+    if outcome.code is Code.DUPLICATE:
+        return Submitted(State.DUPLICATE)
+    return Submitted(State.REFUSED, outcome.code, redact(outcome.detail))
+
+
+def _refused_by_network(flight: _Flight, error: ItemRefused) -> Submitted:
+    # The reason goes to the log only: a chaincode's own words may hold anything.
+    _log.error(
+        "the queue refused an intent",
+        extra={"payment": str(flight.submission.key), "reason": error.reason},
+    )
+    detail = "the ledger refuses this intent for a reason the contract has no code for"
+    return Submitted(State.REFUSED, Code.LEDGER_UNAVAILABLE, detail)
+
+
+def _overloaded(detail: str) -> Submitted:
+    return Submitted(State.REFUSED, Code.OVERLOADED, detail, retry_after=1)

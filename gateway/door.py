@@ -1,0 +1,82 @@
+"""Admission: what an intent must pass before it goes to the committer.
+
+The checks and their order are the contract's (SubmitIntents), as far as this gateway's projection
+can tell, so that a refusal here is the one the ledger would give:
+
+     1  form, closed schema                                       malformed
+     2  no card number in a named field                           card_data_refused
+     3  signed for this network                                   network_mismatch
+     4  the merchant is registered                                merchant_unknown
+     5  the signing key is in its record                          key_unknown
+     6  the signature, with the algorithm of the record           signature_invalid
+     7  this very intent is on the ledger: its present answer     duplicate
+     8  the key is active                                         key_revoked
+     9  no other intent is on the ledger under its key            conflict
+    10  the merchant is active                                    merchant_inactive
+    11  an acquirer of its list takes it                          acquirer_..., merchant_code_...,
+                                                                  currency_not_accepted
+    12  not expired by this gateway's clock (the committer's)     expired
+
+The rest (attempts, intents of the future) is the contract's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clearline import intents, times
+from clearline.answers import PaymentAnswer
+from clearline.codes import Code, Refusal
+from clearline.intents import PayIntent
+from clearline.jws import JwsError
+from gateway import routing
+from gateway.messages import Submission
+from gateway.reader import Snapshot, verification_key
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An intent that may go to the ledger, by the route chosen."""
+
+    intent: PayIntent
+    submission: Submission
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An intent that is on the ledger."""
+
+    answer: PaymentAnswer
+
+
+def admit(compact: str | bytes, network: str, snapshot: Snapshot) -> Admitted | Known:
+    """Hold an intent against the checks above. Raises Refusal with the first that fails."""
+    signed = intents.parse(compact)
+    intent, token = signed.intent, signed.token
+    if intent.network != network:
+        raise Refusal(Code.NETWORK_MISMATCH, f"this is {network}")
+    merchant = snapshot.merchant(intent.merchant_id)
+    if merchant is None:
+        raise Refusal(Code.MERCHANT_UNKNOWN, "no such merchant")
+    key = merchant.keys.get(token.key_id)
+    if key is None:
+        raise Refusal(Code.KEY_UNKNOWN, "the merchant has no such key")
+    try:
+        verification_key(key).verify(token)
+    except JwsError as error:
+        raise Refusal(Code.SIGNATURE_INVALID, str(error)) from None
+    digest = intent.digest()
+    before = snapshot.payment(intent.key)
+    if before is not None and before.intent_digest == digest:
+        return Known(before)
+    if key.status != "active":
+        raise Refusal(Code.KEY_REVOKED, f"the signing key is {key.status}")
+    if before is not None:
+        raise Refusal(Code.CONFLICT, "another intent has this payment's key")
+    if merchant.status != "active":
+        raise Refusal(Code.MERCHANT_INACTIVE, f"the merchant is {merchant.status}")
+    route = routing.choose(intent, merchant, snapshot.acquirer, times.now()[:10])
+    return Admitted(
+        intent,
+        Submission(intent.key, digest, signed.compact, route.acquirer_id, intent.expires_at),
+    )

@@ -1,0 +1,105 @@
+"""Intents in, what became of each out: admission, committer, projection. One way for a single
+intent and for a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from clearline.answers import PaymentAnswer
+from clearline.cards import redact
+from clearline.codes import Code, Refusal
+from gateway import door
+from gateway.courier import Courier
+from gateway.door import Admitted, Known
+from gateway.messages import State, Submit, Submitted, Until
+from gateway.reader import Reader, Snapshot, received_answer
+
+RECEIVED_STATUS = 202
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What became of one intent: its HTTP status; the payment, or the code and detail of a
+    refusal. `code` is None for an intent that is received and not decided."""
+
+    status: int
+    code: Code | None
+    detail: str = ""
+    payment: PaymentAnswer | None = None
+    limits: Submitted | None = None  # of a refusal by rate or queue
+
+
+class Intake:
+    """Safe to use from many threads."""
+
+    def __init__(self, network: str, reader: Reader, courier: Courier, longest: int) -> None:
+        """`longest`: characters of one intent."""
+        self._network = network
+        self._reader = reader
+        self._courier = courier
+        self._longest = longest
+
+    def take(self, compacts: Sequence[object], until: Until, wait: float) -> list[Entry]:
+        """What became of each, in order; one that is refused spoils no other.
+
+        Raises Refusal `ledger_unavailable` when nobody can say what became of them.
+        """
+        entries: dict[int, Entry] = {}
+        admitted: dict[int, Admitted] = {}
+        with self._reader.snapshot() as snapshot:
+            for place, compact in enumerate(compacts):
+                try:
+                    found = self._admit(compact, snapshot)
+                except Refusal as refusal:
+                    entries[place] = _refused(refusal.code, refusal.detail)
+                    continue
+                if isinstance(found, Known):
+                    entries[place] = _taken(Code.DUPLICATE, found.answer)
+                else:
+                    admitted[place] = found
+        if admitted:
+            submissions = tuple(item.submission for item in admitted.values())
+            answers = self._courier.submit(Submit(submissions, until, wait))
+            with self._reader.snapshot() as snapshot:
+                seen: set[str] = set()
+                for (place, item), answer in zip(admitted.items(), answers, strict=True):
+                    entry = _entry(item, answer, snapshot)
+                    if entry.code is Code.OK and item.submission.item_id in seen:
+                        # The same intent stands earlier in this batch: that one took effect.
+                        entry = replace(entry, code=Code.DUPLICATE, status=200)
+                    seen.add(item.submission.item_id)
+                    entries[place] = entry
+        return [entries[place] for place in range(len(compacts))]
+
+    def _admit(self, compact: object, snapshot: Snapshot) -> Admitted | Known:
+        if not isinstance(compact, str | bytes):
+            raise Refusal(Code.MALFORMED, "an intent is a JWS compact text")
+        if len(compact) > self._longest:
+            raise Refusal(Code.PAYLOAD_TOO_LARGE, f"an intent has at most {self._longest} bytes")
+        return door.admit(compact, self._network, snapshot)
+
+
+def _entry(item: Admitted, answer: Submitted, snapshot: Snapshot) -> Entry:
+    if answer.state is State.REFUSED:
+        code = answer.code or Code.LEDGER_UNAVAILABLE
+        return Entry(code.http_status, code, redact(answer.detail), limits=answer)
+    if answer.state is State.RECEIVED:
+        submission = item.submission
+        return Entry(
+            RECEIVED_STATUS,
+            None,
+            payment=received_answer(item.intent, submission.acquirer_id, answer.receipt),
+        )
+    payment = snapshot.payment(item.submission.key)
+    if payment is None:  # the committer answers when the projection has it
+        raise Refusal(Code.LEDGER_UNAVAILABLE, "the payment is committed and not yet readable")
+    return _taken(Code.OK if answer.state is State.COMMITTED else Code.DUPLICATE, payment)
+
+
+def _taken(code: Code, payment: PaymentAnswer) -> Entry:
+    return Entry(code.http_status, code, payment=payment)
+
+
+def _refused(code: Code, detail: str) -> Entry:
+    return Entry(code.http_status, code, redact(detail))

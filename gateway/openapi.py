@@ -1,0 +1,282 @@
+"""OpenAPI 3.1 of this interface, made from the shapes and codes the code itself uses."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from functools import lru_cache
+from typing import Final
+
+from clearline import intents
+from clearline.answers import RECEIPT, PaymentAnswer
+from clearline.canonical import MAX_INTEGER, Json
+from clearline.codes import Code
+from clearline.jws import MAX_COMPACT
+from clearline.schema import AMOUNT, ATTEMPT, IDENTIFIER, ORDER_NO, SHA256_HEX
+from clearline.statuses import Reason, Status
+from gateway.problems import MEDIA_TYPE
+from gateway.reads import DEFAULT_PAGE, LARGEST_PAGE, STATUSES
+from gateway.settings import Settings
+
+# What the door, the contract and the gateway's own limits can answer to an intent.
+INTENT_CODES: Final = (
+    Code.MALFORMED, Code.CARD_DATA_REFUSED, Code.NETWORK_MISMATCH, Code.MERCHANT_UNKNOWN,
+    Code.KEY_UNKNOWN, Code.SIGNATURE_INVALID, Code.KEY_REVOKED, Code.CONFLICT,
+    Code.MERCHANT_INACTIVE, Code.ACQUIRER_NOT_ACCEPTABLE, Code.ACQUIRER_UNKNOWN,
+    Code.ACQUIRER_INACTIVE, Code.MERCHANT_CODE_MISMATCH, Code.CURRENCY_NOT_ACCEPTED, Code.EXPIRED,
+    Code.NOT_YET_VALID, Code.ALREADY_SUCCEEDED, Code.ATTEMPT_OUT_OF_ORDER, Code.ROLE_FORBIDDEN,
+    Code.PAYLOAD_TOO_LARGE, Code.RATE_LIMITED, Code.OVERLOADED, Code.LEDGER_UNAVAILABLE,
+)  # fmt: skip
+_REQUEST_CODES: Final = (
+    Code.UNSUPPORTED_MEDIA_TYPE, Code.PARAMETER_INVALID, Code.NOT_ACCEPTABLE,
+)  # fmt: skip
+_BATCH_CODES: Final = (
+    Code.MALFORMED, Code.BATCH_TOO_LARGE, Code.PAYLOAD_TOO_LARGE, Code.LEDGER_UNAVAILABLE,
+)  # fmt: skip
+_READ_CODES: Final = (
+    Code.UNAUTHENTICATED, Code.TOKEN_EXPIRED, Code.KEY_UNKNOWN, Code.KEY_REVOKED,
+    Code.SIGNATURE_INVALID, Code.PARAMETER_INVALID, Code.NOT_ACCEPTABLE, Code.RATE_LIMITED,
+    Code.LEDGER_UNAVAILABLE, Code.BLOCK_NOT_REACHED,
+)  # fmt: skip
+_COMPACT: Final[Json] = {
+    "type": "string",
+    "pattern": r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$",
+    "maxLength": MAX_COMPACT,
+}
+_ANSWER_MEMBERS: Final[dict[str, Json]] = {
+    "merchant_id": IDENTIFIER.json_schema(),
+    "order_no": ORDER_NO.json_schema(),
+    "attempt": ATTEMPT.json_schema(),
+    "status": {"type": "string", "enum": [status.value for status in Status]},
+    "final": {"type": "boolean"},
+    "amount": AMOUNT.json_schema() | {"description": "in the currency's minor unit"},
+    "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
+    "acquirer_id": IDENTIFIER.json_schema(),
+    "intent_digest": SHA256_HEX.json_schema(),
+    "reason": {"type": "string", "enum": ["", *(reason.value for reason in Reason)]},
+    "response": {"type": ["string", "null"], "description": "the acquirer's response, a JWS"},
+    "result": {"type": ["string", "null"], "description": "the acquirer's result, a JWS"},
+    "receipt": {"type": ["string", "null"], "description": "this gateway's receipt, a JWS"},
+    "tx_id": {"type": ["string", "null"], "description": "of its newest change"},
+    "block_number": {"type": ["integer", "null"], "minimum": 0},
+}
+
+
+@lru_cache(maxsize=4)
+def document(settings: Settings) -> Json:
+    """The description a gateway with these settings serves."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Clearline gateway",
+            "version": "1",
+            "description": (
+                "Signed payment intents in, committed and bank-signed outcomes out."
+                " Every error is application/problem+json with a stable `code`."
+            ),
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": settings.audience}],
+        "paths": {
+            "/v1/payments": {"post": _post(), "get": _list()},
+            "/v1/payments/batch": {"post": _batch()},
+            "/v1/payments/{order_no}": {"get": _get()},
+            "/healthz": {"get": _health("The process is alive.", {})},
+            "/readyz": {
+                "get": _health(
+                    "Whether payments can be taken now.", {"503": _content("Not ready.", {})}
+                )
+            },
+            "/openapi.json": {"get": _health("This document.", {})},
+        },
+        "components": {
+            "schemas": _schemas(settings),
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "short-lived, signed by the merchant for this gateway (aud)",
+                }
+            },
+        },
+    }
+
+
+def _schemas(settings: Settings) -> Json:
+    return {
+        "PayIntent": intents.PAY.json_schema()
+        | {"description": "the payload of an intent's JWS (typ clearline-intent+jws)"},
+        "Receipt": RECEIPT.json_schema()
+        | {"description": "the payload of a receipt's JWS (typ clearline-receipt+jws)"},
+        "Payment": {
+            "type": "object",
+            "properties": {item.name: _ANSWER_MEMBERS[item.name] for item in fields(PaymentAnswer)},
+            "required": [item.name for item in fields(PaymentAnswer) if item.default is MISSING],
+        },
+        "PaymentPage": {
+            "type": "object",
+            "properties": {
+                "payments": {"type": "array", "items": _ref("Payment")},
+                "next_cursor": {"type": ["string", "null"]},
+                "last_block": {"type": "integer"},
+            },
+            "required": ["payments", "next_cursor", "last_block"],
+        },
+        "Batch": {
+            "type": "object",
+            "properties": {
+                "intents": {
+                    "type": "array",
+                    "items": _COMPACT,
+                    "minItems": 1,
+                    "maxItems": settings.limits.batch_items,
+                }
+            },
+            "required": ["intents"],
+            "additionalProperties": False,
+        },
+        "Outcome": {
+            "type": "object",
+            "properties": {
+                "status": {"type": "integer", "description": "as a single post's would be"},
+                "code": {"anyOf": [_ref("Code"), {"type": "null"}]},
+                "detail": {"type": "string"},
+                "payment": {"anyOf": [_ref("Payment"), {"type": "null"}]},
+            },
+            "required": ["status", "code", "detail", "payment"],
+        },
+        "Outcomes": {
+            "type": "object",
+            "properties": {"outcomes": {"type": "array", "items": _ref("Outcome")}},
+            "required": ["outcomes"],
+        },
+        "Code": {"type": "string", "enum": [code.value for code in Code]},
+        "Problem": {
+            "type": "object",
+            "description": "RFC 9457",
+            "properties": {
+                "type": {"type": "string", "format": "uri"},
+                "title": {"type": "string"},
+                "status": {"type": "integer"},
+                "detail": {"type": "string"},
+                "instance": {"type": "string", "format": "uri"},
+                "code": {"anyOf": [_ref("Code"), {"type": "null"}]},
+            },
+            "required": ["type", "title", "status", "detail", "code"],
+        },
+    }
+
+
+def _post() -> Json:
+    payment = _ref("Payment")
+    return {
+        "operationId": "postPayment",
+        "summary": "Request a payment.",
+        "description": "Sending the same intent again is always safe, to any gateway.",
+        "parameters": [_PREFER],
+        "requestBody": {"required": True, "content": {"application/jose": {"schema": _COMPACT}}},
+        "responses": {
+            "200": _content("The same intent is on the ledger: the payment as it is now.", payment),
+            "201": _content("The payment is on the ledger.", payment),
+            "202": _content(
+                "Stored durably, with a signed receipt; not on the ledger yet.", payment
+            ),
+            **_problems((*INTENT_CODES, *_REQUEST_CODES)),
+        },
+    }
+
+
+def _batch() -> Json:
+    return {
+        "operationId": "postPaymentBatch",
+        "summary": "Request many payments.",
+        "description": "One outcome an intent, in order; a bad one spoils no other.",
+        "parameters": [_PREFER],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ref("Batch")}},
+        },
+        "responses": {
+            "200": _content("What became of each.", _ref("Outcomes")),
+            **_problems((*_BATCH_CODES, *_REQUEST_CODES)),
+        },
+    }
+
+
+def _get() -> Json:
+    return {
+        "operationId": "getPayment",
+        "summary": "One attempt at an order, the newest by default.",
+        "security": [{"bearer": []}],
+        "parameters": [
+            {"name": "order_no", "in": "path", "required": True, "schema": ORDER_NO.json_schema()},
+            _query("attempt", ATTEMPT.json_schema()),
+            _MIN_BLOCK,
+            _PREFER,
+        ],
+        "responses": {
+            "200": _content("The payment.", _ref("Payment")),
+            "304": {"description": "As If-None-Match named it."},
+            **_problems((Code.PAYMENT_UNKNOWN, *_READ_CODES)),
+        },
+    }
+
+
+def _list() -> Json:
+    return {
+        "operationId": "listPayments",
+        "summary": "The merchant's payments on the ledger, newest first.",
+        "security": [{"bearer": []}],
+        "parameters": [
+            _query(
+                "limit",
+                {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": DEFAULT_PAGE},
+            ),
+            _query("cursor", {"type": "string"}),
+            _query("status", {"type": "string", "enum": list(STATUSES)}),
+            _MIN_BLOCK,
+        ],
+        "responses": {
+            "200": _content("A page.", _ref("PaymentPage")),
+            **_problems(_READ_CODES),
+        },
+    }
+
+
+def _health(summary: str, more: dict[str, Json]) -> Json:
+    return {"summary": summary, "responses": {"200": _content(summary, {}), **more}}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _query(name: str, schema: Json) -> Json:
+    return {"name": name, "in": "query", "schema": schema}
+
+
+def _content(description: str, schema: Json) -> Json:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _problems(codes: tuple[Code, ...]) -> dict[str, Json]:
+    """A response for each status, naming the codes that come with it."""
+    by_status: dict[str, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(str(code.http_status), []).append(code.value)
+    return {
+        status: {
+            "description": ", ".join(dict.fromkeys(names)),
+            "content": {MEDIA_TYPE: {"schema": _ref("Problem")}},
+        }
+        for status, names in sorted(by_status.items())
+    }
+
+
+_MIN_BLOCK: Final = _query("min_block", {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER})
+_PREFER: Final[Json] = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "RFC 7240: `wait=N` seconds for the final status, `respond-async`",
+    "schema": {"type": "string"},
+}

@@ -1,0 +1,172 @@
+"""POST /v1/payments and /v1/payments/batch: intents in."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Final
+from urllib.parse import quote
+
+from flask import Blueprint, Response
+
+from clearline import canonical
+from clearline.answers import PaymentAnswer
+from clearline.canonical import CanonicalError, Json
+from clearline.codes import Code, Refusal
+from clearline.intents import PaymentKey
+from gateway import http, problems
+from gateway.http import services
+from gateway.intake import Entry
+from gateway.messages import Submitted, Until
+from gateway.prefer import Preferences
+
+INTENT: Final = "application/jose"
+blueprint = Blueprint("payments", __name__)
+
+
+@blueprint.post("/v1/payments")
+def post_payment() -> Response:
+    """One intent; 201 committed, 200 a duplicate, 202 received, or the refusal."""
+    limits = services().settings.limits
+    compact = http.body(INTENT, limits.intent_bytes).strip(b" \t\r\n")
+    http.parameters()
+    asked = http.preferences()
+    end = time.monotonic() + _bound(asked)
+    (entry,) = _take([compact], asked)
+    if entry.payment is None:
+        raise _declined(entry)
+    headers = {"Location": _location(entry.payment)}
+    if asked.wait is not None:
+        entry, waited = _to_the_end(entry, entry.payment, end)
+        if waited:
+            headers["Preference-Applied"] = f"wait={asked.wait}"
+    elif asked.respond_async:
+        headers["Preference-Applied"] = "respond-async"
+    payment = entry.payment
+    assert payment is not None  # noqa: S101  it was there before
+    if payment.block_number is not None:
+        headers[http.BLOCK] = str(_seen(payment))
+    http.note(payment=_name(payment), tx_id=payment.tx_id, payment_status=payment.status)
+    return http.json_response(payment.to_json(), entry.status, headers)
+
+
+@blueprint.post("/v1/payments/batch")
+def post_batch() -> Response:
+    """Many intents; 200 and an outcome for each, in order."""
+    limits = services().settings.limits
+    compacts = _intents(http.body("application/json", limits.batch_bytes), limits.batch_items)
+    http.parameters()
+    asked = http.preferences()
+    entries = _take(compacts, asked)
+    headers: dict[str, str] = {}
+    if asked.wait is not None:
+        headers["Preference-Applied"] = f"wait={asked.wait}"
+    elif asked.respond_async:
+        headers["Preference-Applied"] = "respond-async"
+    blocks = [
+        entry.payment.block_number
+        for entry in entries
+        if entry.payment is not None and entry.payment.block_number is not None
+    ]
+    if blocks:
+        headers[http.BLOCK] = str(max(blocks))
+    pauses = [entry.limits.retry_after for entry in entries if entry.limits is not None]
+    if any(pauses):
+        headers["Retry-After"] = str(max(pauses))
+    http.note(items=len(entries), taken=sum(entry.payment is not None for entry in entries))
+    return http.json_response({"outcomes": [_outcome(entry) for entry in entries]}, 200, headers)
+
+
+def _take(compacts: list[Json], asked: Preferences) -> list[Entry]:
+    provided = services()
+    asynchronous = asked.respond_async and asked.wait is None
+    if asynchronous:
+        return provided.intake.take(compacts, Until.ACCEPTED, 0.0)
+    with provided.waiting.commit() as seated:
+        until = Until.COMMITTED if seated else Until.ACCEPTED
+        return provided.intake.take(compacts, until, _bound(asked))
+
+
+def _bound(asked: Preferences) -> float:
+    limits = services().settings.limits
+    return float(limits.commit_wait_s if asked.wait is None else asked.wait)
+
+
+def _to_the_end(entry: Entry, payment: PaymentAnswer, end: float) -> tuple[Entry, bool]:
+    """The same entry with its payment as it is when it has ended, or when `end` has come; and
+    whether it was waited for."""
+    if payment.final:
+        return entry, True
+    left = end - time.monotonic()
+    if left <= 0:
+        return entry, True
+    provided = services()
+    key = PaymentKey(payment.merchant_id, payment.order_no, payment.attempt)
+    with provided.waiting.long() as seated:
+        if not seated:
+            return entry, False
+        try:
+            provided.courier.wait_final(key, left)
+        except Refusal:
+            return entry, True  # it is committed: what is known stays true
+    with provided.reader.snapshot() as snapshot:
+        now = snapshot.payment(key)
+    if now is None:
+        return entry, True
+    status = Code.OK.http_status if entry.code is None else entry.status
+    return replace(entry, payment=now, status=status), True
+
+
+def _seen(payment: PaymentAnswer) -> int:
+    with services().reader.snapshot() as snapshot:
+        return max(snapshot.last_block, payment.block_number or 0)
+
+
+def _intents(data: bytes, most: int) -> list[Json]:
+    try:
+        document = canonical.loads(data)
+    except CanonicalError as error:
+        raise Refusal(Code.MALFORMED, str(error)) from None
+    intents = document.get("intents") if isinstance(document, dict) else None
+    if not isinstance(intents, list) or not intents or len(document) != 1:
+        raise Refusal(
+            Code.MALFORMED, 'the body must be {"intents": [JWS, ...]} with at least one intent'
+        )
+    if len(intents) > most:
+        raise Refusal(Code.BATCH_TOO_LARGE, f"{len(intents)} intents; at most {most} in one call")
+    return intents
+
+
+def _declined(entry: Entry) -> problems.Declined:
+    code = entry.code or Code.LEDGER_UNAVAILABLE
+    return problems.Declined(code, entry.detail, _limit_headers(entry.limits))
+
+
+def _limit_headers(limits: Submitted | None) -> dict[str, str]:
+    if limits is None or not limits.retry_after:
+        return {}
+    headers = {"Retry-After": str(limits.retry_after)}
+    if limits.limit:
+        headers |= {
+            "RateLimit-Limit": str(limits.limit),
+            "RateLimit-Remaining": str(limits.remaining),
+            "RateLimit-Reset": str(limits.retry_after),
+        }
+    return headers
+
+
+def _outcome(entry: Entry) -> Json:
+    return {
+        "status": entry.status,
+        "code": entry.code.value if entry.code else None,
+        "detail": entry.detail,
+        "payment": entry.payment.to_json() if entry.payment else None,
+    }
+
+
+def _location(payment: PaymentAnswer) -> str:
+    return f"/v1/payments/{quote(payment.order_no)}?attempt={payment.attempt}"
+
+
+def _name(payment: PaymentAnswer) -> str:
+    return f"{payment.merchant_id}/{payment.order_no}/{payment.attempt}"

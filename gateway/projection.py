@@ -1,0 +1,297 @@
+"""The committer's side of the projection: what the ledger says, kept in SQLite from its blocks.
+
+A block's effect and the checkpoint are one SQLite transaction, so a crash loses neither; replaying
+a block changes nothing. Only writes of VALID transactions in the contract's namespace count. The
+file can be made again from block 0, so it is not synced at each block.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from clearline import records
+from clearline.canonical import Json
+from clearline.codes import Code
+from clearline.fabric.blocks import Block, Write
+from clearline.fabric.blockstream import Position
+from clearline.intents import PaymentKey
+from clearline.logs import get_logger
+from clearline.records import Acquirer, Kind, Merchant
+from clearline.statuses import Status
+
+FORMAT: Final = 1
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS meta (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    last_block INTEGER NOT NULL,
+    last_hash BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS payments (
+    seq INTEGER PRIMARY KEY,
+    merchant_id TEXT NOT NULL,
+    order_no TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    intent_digest TEXT NOT NULL,
+    tx_id TEXT NOT NULL,
+    block_number INTEGER NOT NULL,
+    record BLOB NOT NULL,
+    UNIQUE (merchant_id, order_no, attempt)
+);
+CREATE INDEX IF NOT EXISTS payments_listed ON payments (merchant_id, seq);
+CREATE INDEX IF NOT EXISTS payments_by_status ON payments (merchant_id, status, seq);
+CREATE TABLE IF NOT EXISTS registry (
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    block_number INTEGER NOT NULL,
+    record BLOB NOT NULL,
+    PRIMARY KEY (kind, id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS receipts (
+    merchant_id TEXT NOT NULL,
+    order_no TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    intent_digest TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    receipt TEXT NOT NULL,
+    refusal TEXT NOT NULL DEFAULT '',
+    detail TEXT NOT NULL DEFAULT '',
+    stored_at REAL NOT NULL,
+    PRIMARY KEY (merchant_id, order_no, attempt, intent_digest)
+) WITHOUT ROWID;
+"""
+_PUT_PAYMENT: Final = """
+INSERT INTO payments
+    (merchant_id, order_no, attempt, status, intent_digest, tx_id, block_number, record)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (merchant_id, order_no, attempt) DO UPDATE SET status = excluded.status,
+    intent_digest = excluded.intent_digest, tx_id = excluded.tx_id,
+    block_number = excluded.block_number, record = excluded.record
+"""
+_REGISTRY: Final[dict[str, Callable[[Json], object]]] = {
+    Kind.MERCHANT: partial(records.from_json, Merchant),
+    Kind.ACQUIRER: partial(records.from_json, Acquirer),
+}
+_REFUSALS_KEPT: Final = 7 * 86_400.0  # seconds a refused receipt can be read
+
+_log = get_logger("clearline.gateway.projection")
+
+
+class ProjectionError(Exception):
+    """The projection can't be kept; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentChange:
+    """What a block made of a payment."""
+
+    key: PaymentKey
+    intent_digest: str
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class OpenReceipt:
+    """An intent this gateway gave a receipt for, and whose end it has not seen yet."""
+
+    key: PaymentKey
+    intent_digest: str
+    payload: str
+    receipt: str
+
+
+class Projection:
+    """The writing side; one process, one thread."""
+
+    def __init__(self, path: Path, namespace: str) -> None:
+        """Raises ProjectionError when the file is foreign or can't be written."""
+        self._namespace = namespace
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, FORMAT):
+                raise ProjectionError(f"{path} is of format {version}, not {FORMAT}; remove it")
+            self._connection.executescript(SCHEMA)
+            self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+            row = self._connection.execute("SELECT last_block, last_hash FROM meta").fetchone()
+        except (sqlite3.Error, OSError) as error:
+            raise ProjectionError(f"can't keep the projection in {path}: {error}") from error
+        self.last_block: int = row[0] if row else -1
+        self._last_hash: bytes = row[1] if row else b""
+
+    def close(self) -> None:
+        """Release the file."""
+        self._connection.close()
+
+    @property
+    def position(self) -> Position | None:
+        """The last block applied, None before the first."""
+        return Position(self.last_block, self._last_hash.hex()) if self.last_block >= 0 else None
+
+    def apply(self, block: Block) -> tuple[PaymentChange, ...]:
+        """Take the next block; one that was taken before changes nothing.
+
+        Raises ProjectionError when the block does not continue the chain that is held, or the
+        file can't be written.
+        """
+        if block.number <= self.last_block:
+            return ()
+        if block.number != self.last_block + 1 or (
+            block.number > 0 and block.previous_hash != self._last_hash
+        ):
+            raise ProjectionError(
+                f"block {block.number} does not continue block {self.last_block} of {self._path}: "
+                "the file is of another ledger; remove it to have it made again"
+            )
+        payments, registered = self._effects(block)
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(_PUT_PAYMENT, [row for row, _ in payments.values()])
+            self._connection.executemany(
+                "DELETE FROM receipts WHERE merchant_id = ? AND order_no = ? AND attempt = ?"
+                " AND intent_digest = ?",
+                [(*change.key, change.intent_digest) for _, change in payments.values()],
+            )
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO registry VALUES (?, ?, ?, ?)", registered.values()
+            )
+            self._connection.execute(
+                "INSERT OR REPLACE INTO meta VALUES (1, ?, ?)", (block.number, block.header_hash)
+            )
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+            raise ProjectionError(f"can't write {self._path}: {error}") from error
+        self.last_block, self._last_hash = block.number, block.header_hash
+        return tuple(change for _, change in payments.values())
+
+    def digest_of(self, key: PaymentKey) -> str | None:
+        """The digest of the intent this payment was made by, None when it is not on the ledger."""
+        row = self._connection.execute(
+            "SELECT intent_digest FROM payments"
+            " WHERE merchant_id = ? AND order_no = ? AND attempt = ?",
+            key,
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    def is_final(self, key: PaymentKey) -> bool:
+        """Whether the payment is on the ledger and has ended."""
+        row = self._connection.execute(
+            "SELECT status FROM payments WHERE merchant_id = ? AND order_no = ? AND attempt = ?",
+            key,
+        ).fetchone()
+        return row is not None and Status(row[0]).final
+
+    def put_receipt(self, held: OpenReceipt) -> None:
+        """Note that a client was given a receipt."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO receipts (merchant_id, order_no, attempt, intent_digest,"
+            " payload, receipt, stored_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*held.key, held.intent_digest, held.payload, held.receipt, time.time()),
+        )
+
+    def receipt_of(self, key: PaymentKey, intent_digest: str) -> str | None:
+        """The receipt that was given for this intent, while it has not ended."""
+        row = self._connection.execute(
+            "SELECT receipt FROM receipts WHERE merchant_id = ? AND order_no = ? AND attempt = ?"
+            " AND intent_digest = ? AND refusal = ''",
+            (*key, intent_digest),
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    def refuse_receipt(self, key: PaymentKey, intent_digest: str, code: Code, detail: str) -> None:
+        """Note why a received intent did not get onto the ledger; forget old such notes."""
+        self._connection.execute(
+            "UPDATE receipts SET refusal = ?, detail = ? WHERE merchant_id = ? AND order_no = ?"
+            " AND attempt = ? AND intent_digest = ?",
+            (code.value, detail, *key, intent_digest),
+        )
+        self._connection.execute(
+            "DELETE FROM receipts WHERE refusal <> '' AND stored_at < ?",
+            (time.time() - _REFUSALS_KEPT,),
+        )
+
+    def open_receipts(self) -> list[OpenReceipt]:
+        """Receipts whose end is not known, oldest first."""
+        return [
+            OpenReceipt(PaymentKey(row[0], row[1], row[2]), row[3], row[4], row[5])
+            for row in self._connection.execute(
+                "SELECT merchant_id, order_no, attempt, intent_digest, payload, receipt"
+                " FROM receipts WHERE refusal = '' ORDER BY stored_at"
+            )
+        ]
+
+    def _effects(
+        self, block: Block
+    ) -> tuple[
+        dict[str, tuple[tuple[object, ...], PaymentChange]],
+        dict[str, tuple[str, str, int, bytes]],
+    ]:
+        """A block's last write of each payment (row and change) and of each registry record."""
+        payments: dict[str, tuple[tuple[object, ...], PaymentChange]] = {}
+        registered: dict[str, tuple[str, str, int, bytes]] = {}
+        for transaction in block.transactions:
+            if not transaction.is_valid:
+                continue
+            for write in transaction.writes:
+                if write.namespace != self._namespace or write.is_delete:
+                    continue
+                kind, _, name = write.key.partition("/")
+                if kind == Kind.PAYMENT:
+                    _payment(payments, write, transaction.tx_id, block.number)
+                elif kind in _REGISTRY and _is_record(kind, write, transaction.tx_id):
+                    registered[write.key] = (kind, name, block.number, write.value)
+        return payments, registered
+
+
+def _payment(
+    payments: dict[str, tuple[tuple[object, ...], PaymentChange]],
+    write: Write,
+    tx_id: str,
+    block_number: int,
+) -> None:
+    try:
+        document: Json = orjson.loads(write.value)
+        payment = records.from_json(records.Payment, document)
+        change = PaymentChange(payment.key, payment.intent_digest, Status(payment.status))
+    except (ValueError, TypeError) as error:
+        # Endorsed by a majority and still no payment: nothing to show, and no reason to stop.
+        _log.error(
+            "not a payment record",
+            extra={"key": write.key, "tx_id": tx_id, "block": block_number, "reason": str(error)},
+        )
+        return
+    row = (
+        *payment.key,
+        payment.status,
+        payment.intent_digest,
+        tx_id,
+        block_number,
+        write.value,
+    )
+    payments[write.key] = (row, change)
+
+
+def _is_record(kind: str, write: Write, tx_id: str) -> bool:
+    try:
+        _REGISTRY[kind](orjson.loads(write.value))
+    except (ValueError, TypeError) as error:
+        _log.error(
+            "not a registry record",
+            extra={"key": write.key, "tx_id": tx_id, "reason": str(error)},
+        )
+        return False
+    return True

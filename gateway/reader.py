@@ -1,0 +1,232 @@
+"""The workers' side of the projection: read-only, one SQLite connection a thread."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from clearline import intents, jws, records
+from clearline.answers import PaymentAnswer
+from clearline.canonical import Json
+from clearline.codes import Code, Refusal
+from clearline.intents import PaymentKey
+from clearline.jws import JwsError, PublicKey
+from clearline.records import Acquirer, KeyRecord, Kind, Merchant, Payment
+from clearline.statuses import Status
+
+RETRY_AFTER: Final = 1  # seconds; a committer is back within five
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedView:
+    """An intent this gateway holds and that is not on the ledger; `refusal` says why, once it is
+    known that it won't be."""
+
+    answer: PaymentAnswer
+    refusal: Code | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Payments, newest first, and where the next page begins (None after the last)."""
+
+    payments: tuple[PaymentAnswer, ...]
+    next_seq: int | None
+
+
+_COLUMNS: Final = "seq, tx_id, block_number, record"
+
+
+class Snapshot:
+    """One consistent view; `last_block` is the last one applied in it (-1 before the first)."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        row = connection.execute("SELECT last_block FROM meta").fetchone()
+        self.last_block: int = -1 if row is None else int(row[0])
+
+    def merchant(self, merchant_id: str) -> Merchant | None:
+        """The merchant's record."""
+        found = self._registered(Kind.MERCHANT, merchant_id)
+        return None if found is None else _merchant(found)
+
+    def acquirer(self, acquirer_id: str) -> Acquirer | None:
+        """The acquirer's record."""
+        found = self._registered(Kind.ACQUIRER, acquirer_id)
+        return None if found is None else _acquirer(found)
+
+    def payment(self, key: PaymentKey) -> PaymentAnswer | None:
+        """A payment on the ledger."""
+        row = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM payments"  # noqa: S608  no input in it
+            " WHERE merchant_id = ? AND order_no = ? AND attempt = ?",
+            key,
+        ).fetchone()
+        return None if row is None else _answer(row)
+
+    def newest(self, merchant_id: str, order_no: str) -> PaymentAnswer | None:
+        """The last attempt at an order that is on the ledger."""
+        row = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM payments"  # noqa: S608
+            " WHERE merchant_id = ? AND order_no = ? ORDER BY attempt DESC LIMIT 1",
+            (merchant_id, order_no),
+        ).fetchone()
+        return None if row is None else _answer(row)
+
+    def received(self, merchant_id: str, order_no: str, attempt: int | None) -> ReceivedView | None:
+        """The newest receipt for an order, or for one attempt at it."""
+        row = self._connection.execute(
+            "SELECT attempt, intent_digest, payload, receipt, refusal, detail FROM receipts"
+            " WHERE merchant_id = ? AND order_no = ? AND attempt = coalesce(?, attempt)"
+            " ORDER BY attempt DESC, refusal, stored_at DESC LIMIT 1",
+            (merchant_id, order_no, attempt),
+        ).fetchone()
+        if row is None:
+            return None
+        payload: Json = orjson.loads(row[2])
+        answer = received_answer(
+            intents.parse(payload["intent"]).intent, payload["acquirer_id"], row[3]
+        )
+        return ReceivedView(answer, Code(row[4]) if row[4] else None, row[5])
+
+    def page(self, merchant_id: str, status: Status | None, before: int | None, limit: int) -> Page:
+        """Up to `limit` of a merchant's payments, newest first, made before place `before`."""
+        condition = "merchant_id = ? AND seq < ?"
+        values: list[object] = [merchant_id, 2**63 - 1 if before is None else before]
+        if status is not None:
+            condition += " AND status = ?"
+            values.append(status.value)
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM payments WHERE {condition}"  # noqa: S608
+            " ORDER BY seq DESC LIMIT ?",
+            (*values, limit + 1),
+        ).fetchall()
+        more = len(rows) > limit
+        rows = rows[:limit]
+        return Page(tuple(_answer(row) for row in rows), int(rows[-1][0]) if more else None)
+
+    def _registered(self, kind: Kind, name: str) -> bytes | None:
+        row = self._connection.execute(
+            "SELECT record FROM registry WHERE kind = ? AND id = ?", (kind.value, name)
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
+
+class Reader:
+    """Gives snapshots of the projection; safe to use from many threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """A consistent view for as long as the block lasts; keep it short.
+
+        Raises Refusal `ledger_unavailable` while there is no projection to read.
+        """
+        try:
+            connection = self._connection()
+            connection.execute("BEGIN")
+        except sqlite3.Error as error:
+            self._forget()
+            raise unavailable(f"the projection can't be read: {error}") from None
+        try:
+            yield Snapshot(connection)
+        except sqlite3.Error as error:
+            self._forget()
+            raise unavailable(f"the projection can't be read: {error}") from None
+        finally:
+            if getattr(self._local, "connection", None) is connection:
+                connection.rollback()
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            uri = f"{self._path.resolve().as_uri()}?mode=ro"
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+            connection.execute("PRAGMA query_only = 1")
+            self._local.connection = connection
+        return connection
+
+    def _forget(self) -> None:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        self._local.connection = None
+        if connection is not None:
+            connection.close()
+
+
+def unavailable(detail: str) -> Refusal:
+    """The refusal for what only the ledger could answer."""
+    return Refusal(Code.LEDGER_UNAVAILABLE, detail)
+
+
+def verification_key(record: KeyRecord) -> PublicKey:
+    """A key of the ledger, revoked or not. Raises Refusal `key_unknown` for an unusable one."""
+    try:
+        return jws.public_key(record.jwk, jws.Algorithm(record.algorithm))
+    except (JwsError, ValueError) as error:
+        raise Refusal(Code.KEY_UNKNOWN, f"the key on the ledger can't be used: {error}") from None
+
+
+def received_answer(
+    intent: intents.PayIntent, acquirer_id: str, receipt: str | None
+) -> PaymentAnswer:
+    """What is said of an intent that is stored here and not yet on the ledger."""
+    return PaymentAnswer(
+        merchant_id=intent.merchant_id,
+        order_no=intent.order_no,
+        attempt=intent.attempt,
+        status=Status.RECEIVED.value,
+        final=False,
+        amount=intent.amount,
+        currency=intent.currency,
+        acquirer_id=acquirer_id,
+        intent_digest=intent.digest(),
+        receipt=receipt,
+    )
+
+
+def payment_answer(payment: Payment, tx_id: str, block_number: int) -> PaymentAnswer:
+    """What is said of a payment record; `tx_id` and `block_number` are of its newest change."""
+    return PaymentAnswer(
+        merchant_id=payment.merchant_id,
+        order_no=payment.order_no,
+        attempt=payment.attempt,
+        status=payment.status,
+        final=payment.final,
+        amount=payment.amount,
+        currency=payment.currency,
+        acquirer_id=payment.acquirer_id,
+        intent_digest=payment.intent_digest,
+        reason=payment.reason,
+        response=payment.response or None,
+        result=payment.result or None,
+        tx_id=tx_id,
+        block_number=block_number,
+    )
+
+
+def _answer(row: tuple[int, str, int, bytes]) -> PaymentAnswer:
+    _, tx_id, block_number, data = row
+    payment = records.from_json(Payment, orjson.loads(data))
+    return payment_answer(payment, tx_id, block_number)
+
+
+@lru_cache(maxsize=1024)
+def _merchant(data: bytes) -> Merchant:
+    return records.from_json(Merchant, orjson.loads(data))
+
+
+@lru_cache(maxsize=64)
+def _acquirer(data: bytes) -> Acquirer:
+    return records.from_json(Acquirer, orjson.loads(data))

@@ -1,0 +1,146 @@
+"""A gateway's settings file: one JSON object that both of its processes read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Final
+
+from clearline.canonical import Json
+from clearline.schema import IDENTIFIER, NETWORK, Integer, Members, SchemaError, Text
+
+# struct sockaddr_un holds 108 bytes on Linux and 104 on macOS, the closing NUL included.
+_LONGEST_SOCKET_PATH: Final = 100
+SOCKET_NAME: Final = "committer.sock"
+_PATH: Final = Text("[^\\x00]{1,1024}", "must be a path")
+_LISTEN: Final = Text(r"[A-Za-z0-9.\[\]:_-]{1,255}:[0-9]{1,5}", "must be host:port")
+
+
+class SettingsError(ValueError):
+    """The settings can't be used; the message names the file, the place and the fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a gateway takes at most; every one has a default.
+
+    intent_bytes, batch_bytes: bodies. batch_items: intents in one batch. commit_wait_s: how long a
+    POST waits for the commit. preferred_wait_s: the most a client may ask for. block_wait_s: how
+    long a read waits for `min_block`. receipt_deadline_s: within which a received intent is on the
+    ledger or refused. queue_items: intents waiting before 503. merchant_rate and merchant_burst:
+    intents a second and at once per merchant. read_rate and read_burst: the same for reads, in
+    each worker. final_waiters: threads of a worker that may wait for final statuses.
+    """
+
+    intent_bytes: int = 16_384
+    batch_bytes: int = 1_048_576
+    batch_items: int = 200
+    commit_wait_s: int = 10
+    preferred_wait_s: int = 30
+    block_wait_s: int = 5
+    receipt_deadline_s: int = 300
+    queue_items: int = 4_000
+    merchant_rate: int = 2_000
+    merchant_burst: int = 10_000
+    read_rate: int = 1_000
+    read_burst: int = 2_000
+    final_waiters: int = 24
+
+
+_LIMITS: Final = Members(
+    {item.name: Integer(1, 100_000_000) for item in fields(Limits)},
+    frozenset(item.name for item in fields(Limits)),
+)
+_SETTINGS: Final = Members(
+    {
+        "name": IDENTIFIER,
+        "network": NETWORK,
+        "listen": _LISTEN,
+        "audience": Text(r"https?://[A-Za-z0-9.:\[\]-]{1,128}", "must be the gateway's base URL"),
+        "tls": Members({"certificate": _PATH, "private_key": _PATH}),
+        "profile": _PATH,
+        "data_dir": _PATH,
+        "workers": Integer(1, 64),
+        "threads": Integer(1, 1024),
+        "limits": _LIMITS,
+    },
+    frozenset({"workers", "threads", "limits"}),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A gateway: its name in receipts, where it listens, and where its ledger and data are.
+
+    `audience` is the base URL bearer tokens must be for; `threads` are per worker.
+    """
+
+    name: str
+    network: str
+    host: str
+    port: int
+    audience: str
+    certificate: Path
+    private_key: Path
+    profile: Path
+    data_dir: Path
+    workers: int = 2
+    threads: int = 32
+    limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def load(cls, path: Path) -> Settings:
+        """Read a settings file. Raises SettingsError; relative paths are the file's folder's."""
+        try:
+            document: Json = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"can't read the gateway's settings {path}: {error}") from None
+        try:
+            _SETTINGS.check(document, "")
+        except SchemaError as error:
+            raise SettingsError(f"{path}: {error}") from None
+        host, _, port = document["listen"].rpartition(":")
+        if int(port) > 65535:
+            raise SettingsError(f"{path}: /listen: port {port} is beyond 65535")
+        folder = path.resolve().parent
+        return cls(
+            name=document["name"],
+            network=document["network"],
+            host=host.strip("[]"),
+            port=int(port),
+            audience=document["audience"],
+            certificate=folder / document["tls"]["certificate"],
+            private_key=folder / document["tls"]["private_key"],
+            profile=folder / document["profile"],
+            data_dir=folder / document["data_dir"],
+            workers=document.get("workers", 2),
+            threads=document.get("threads", 32),
+            limits=Limits(**document.get("limits", {})),
+        )
+
+    @property
+    def projection(self) -> Path:
+        """The SQLite file the committer writes and the workers read."""
+        return self.data_dir / "projection.db"
+
+    @property
+    def queue_store(self) -> Path:
+        """The commit queue's SQLite file."""
+        return self.data_dir / "queue.db"
+
+    @property
+    def socket(self) -> Path:
+        """Where the committer listens for this gateway's workers.
+
+        In data_dir, or, when that is too long for a Unix socket, in the system's folder for
+        temporary files under a name that only this data_dir has.
+        """
+        path = self.data_dir.resolve() / SOCKET_NAME
+        if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+            return path
+        digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"clearline-{os.getuid()}" / f"{digest}.sock"
