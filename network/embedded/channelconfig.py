@@ -39,14 +39,23 @@ _CAPABILITIES = {
     "Application": frozenset({"V2_0", "V2_5"}),
 }
 _VALUES = {
-    "Channel": set(
-        "HashingAlgorithm BlockDataHashingStructure OrdererAddresses Orderers Consortium "
-        "Capabilities".split()
-    ),
-    "Orderer": set(
-        "ConsensusType BatchSize BatchTimeout KafkaBrokers ChannelRestrictions Orderers "
-        "Capabilities".split()
-    ),
+    "Channel": {
+        "HashingAlgorithm",
+        "BlockDataHashingStructure",
+        "OrdererAddresses",
+        "Orderers",
+        "Consortium",
+        "Capabilities",
+    },
+    "Orderer": {
+        "ConsensusType",
+        "BatchSize",
+        "BatchTimeout",
+        "KafkaBrokers",
+        "ChannelRestrictions",
+        "Orderers",
+        "Capabilities",
+    },
     "Application": {"ACLs", "Capabilities"},
     "orderer organisation": {"MSP", "Endpoints"},
     "application organisation": {"MSP", "AnchorPeers"},
@@ -165,11 +174,7 @@ class Bundle:
 
     def tls_roots(self) -> bytes:
         """PEM bundle of the TLS CAs of all organisations."""
-        pems: dict[bytes, None] = {}
-        for msp in self.msp_manager.msps.values():
-            for pem in (*msp.tls_root_certs, *msp.tls_intermediate_certs):
-                pems[pem.strip() + b"\n"] = None
-        return b"".join(pems)
+        return b"".join(self.tls_roots_of(msp_id) for msp_id in self.msp_manager.msps)
 
     def tls_roots_of(self, msp_id: str) -> bytes:
         """PEM bundle of one organisation's TLS CAs, b"" for an unknown MSP id."""

@@ -5,8 +5,7 @@ mspmgrimpl.go) at MSP version 3.0, which a channel with capability V3_0 uses. Id
 
     manager = MSPManager([MSP.from_config(fabric_msp_config), ...])
     identity = manager.deserialize(creator)      # cached by bytes
-    identity.validate(); identity.verify(message, signature)
-    identity.satisfies(principal)
+    identity.validate(); identity.verify(message, signature); identity.satisfies(principal)
 
 An identity's certificate that has expired still validates: blocks are judged alike at any time.
 Callers at a door check `identity.expires_at` themselves.
@@ -36,6 +35,7 @@ _CACHED_IDENTITIES = 4096
 _CACHED_PRINCIPALS = 1024
 _ROLE = msp_principal_pb2.MSPRole
 _CLASS = msp_principal_pb2.MSPPrincipal
+_ROLE_NAMES = {number: name for name, number in _ROLE.MSPRoleType.items()}
 
 
 class MSPError(ValueError):
@@ -78,17 +78,14 @@ class NodeOUs:
 
 
 class Identity:
-    """A certificate under an MSP. Made by `MSPManager.deserialize`; immutable but for caches."""
+    """A certificate under an MSP, made by `MSP.identity`; immutable but for caches."""
 
     def __init__(self, msp: MSP, certificate: x509.Certificate) -> None:
-        """Raises MSPError when the certificate doesn't chain to the MSP's roots."""
-        try:
-            chain = certificates.unique_chain(certificate, msp.pool)
-            if len(chain) < 2:
-                raise CertificateError("a CA certificate can't be used as an identity")
-            self.certificate = certificates.sanitize(certificate, chain[1])
-        except (CertificateError, ValueError) as error:
-            raise MSPError(str(error)) from error
+        """Raises CertificateError, MSPError or what `cryptography` does (see `MSP.identity`)."""
+        chain = certificates.unique_chain(certificate, msp.pool)
+        if len(chain) < 2:
+            raise MSPError("a CA certificate can't be used as an identity")
+        self.certificate = certificates.sanitize(certificate, chain[1])
         self.msp = msp
         self.msp_id = msp.msp_id
         self.chain: certificates.Chain = (self.certificate, *chain[1:])
@@ -215,7 +212,10 @@ class MSP:
         """The identity of a PEM certificate under this MSP. Raises MSPError."""
         try:
             return Identity(self, certificates.from_pem(certificate_pem))
-        except CertificateError as error:
+        except MSPError:
+            raise
+        except Exception as error:
+            # X.509 parsing has many ways to fail on hostile bytes, not all of them ValueError.
             raise MSPError(str(error)) from error
 
     def check(self, identity: Identity) -> None:
@@ -279,9 +279,8 @@ class MSP:
         unit = self.node_ous.of_role(role.role) if self.node_ous is not None else None
         # The certifiers were compared by validate(); here the name decides (hasOURoleInternal).
         if unit is None or all(item.name != unit.name for item in identity.ous):
-            raise MSPError(
-                f"The identity is not a [{_role_name(role.role)}] under this MSP [{self.msp_id}]"
-            )
+            name = _ROLE_NAMES.get(role.role, role.role)
+            raise MSPError(f"The identity is not a [{name}] under this MSP [{self.msp_id}]")
 
     def _check_organization_unit(self, identity: Identity, unit: Any) -> None:
         if unit.msp_identifier != self.msp_id:
@@ -369,13 +368,6 @@ class MSP:
         if ca not in self.pool.intermediates:
             raise MSPError("Failed adding OU. Certificate not in root or intermediate certs.")
         return _certifiers(certificates.unique_chain(ca, self.pool))
-
-
-def _role_name(role: int) -> str:
-    try:
-        return str(_ROLE.MSPRoleType.Name(role))
-    except ValueError:
-        return str(role)
 
 
 class MSPManager:

@@ -221,11 +221,9 @@ class OrdererProcess:
         (folder / "node.json").write_text(json.dumps(document))
         self.settings = replace(settings, listen=document["listen"])
         with (folder / "orderer.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "network.embedded.orderer"]
-                + ["--config", str(folder / "node.json")],
-                stderr=log,
-            )
+            command = [sys.executable, "-m", "network.embedded.orderer"]
+            command += ["--config", str(folder / "node.json")]
+            self.process = subprocess.Popen(command, stderr=log)
 
     def kill(self) -> None:
         os.kill(self.process.pid, signal.SIGKILL)

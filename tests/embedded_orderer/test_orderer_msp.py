@@ -1,5 +1,6 @@
 """Membership: which certificates count, for what, and which signatures."""
 
+import base64
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from fabric_protos.msp import msp_config_pb2, msp_principal_pb2
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from clearline.fabric import protoutil
 from network.embedded import certificates
@@ -322,3 +325,34 @@ def test_the_identity_cache_is_bounded_and_by_bytes(root: Authority) -> None:
     manager = _manager(kit.msp_config("Org", root))
     creator = kit.signer(root, "Org", Leaf()).identity
     assert manager.deserialize(creator) is manager.deserialize(bytes(bytearray(creator)))
+
+
+def test_no_bytes_do_more_than_be_refused(root: Authority) -> None:
+    """A creator is whatever a stranger sends."""
+    certificate, _ = kit.issue(root, Leaf())
+    encoded = certificate.public_bytes(Encoding.DER)
+    manager = _manager(kit.msp_config("Org", root))
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.integers(0, len(encoded) - 1), st.binary(min_size=1, max_size=4))
+    def altered(position: int, patch: bytes) -> None:
+        body = encoded[:position] + patch + encoded[position + len(patch) :]
+        if body == encoded:
+            return
+        pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(body)
+        pem += b"-----END CERTIFICATE-----\n"
+        try:
+            identity = manager.deserialize(protoutil.serialized_identity("Org", pem))
+        except MSPError:
+            return
+        # What is left is the same certificate: its signature covers everything else.
+        assert identity.certificate.tbs_certificate_bytes == certificate.tbs_certificate_bytes
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.binary(max_size=80))
+    def garbage(data: bytes) -> None:
+        with pytest.raises(MSPError):
+            manager.deserialize(data)
+
+    altered()
+    garbage()

@@ -1,6 +1,7 @@
 """Broadcast and Deliver over real sockets with mutual TLS."""
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,11 +12,14 @@ import grpc
 import pytest
 from fabric_protos.common import common_pb2
 from fabric_protos.orderer import ab_pb2
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from orderer_world import CHANNEL, SEEK, STATUS, World, normal, seek
 
 from clearline.fabric import protoutil
 from clearline.fabric.identity import X509Signer
 from network.embedded.channelconfig import BLOCK_VALIDATION, Bundle
+from network.embedded.orderer import processor
 from network.embedded.policies import SignedData
 
 TYPE = common_pb2.HeaderType
@@ -56,7 +60,7 @@ def test_blocks_are_chained_and_signed(world: World, tmp_path: Path) -> None:
     blocks = asyncio.run(scenario())
     assert [block.header.number for block in blocks] == [0, 1, 2, 3]
     bundle = Bundle.from_config_block(world.genesis)
-    for before, block in zip(blocks, blocks[1:], strict=False):
+    for before, block in itertools.pairwise(blocks):
         assert block.header.previous_hash == protoutil.block_header_hash(before.header)
         assert block.header.data_hash == protoutil.block_data_hash(block.data.data)
         assert len(block.metadata.metadata) == 5
@@ -366,3 +370,23 @@ def test_stopping_ends_waiting_readers(world: World, tmp_path: Path) -> None:
             call.cancel()
 
     asyncio.run(scenario())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=120), st.binary(max_size=40))
+def test_no_payload_does_more_than_be_refused(payload: bytes, signature: bytes) -> None:
+    envelope = common_pb2.Envelope(payload=payload, signature=signature)
+    try:
+        header = processor.channel_header(envelope)
+        processor.is_config_update(header)
+    except processor.Refusal as refusal:
+        assert refusal.status == STATUS.BAD_REQUEST
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_canonical_bytes_are_kept_as_they_came(payload: bytes, signature: bytes) -> None:
+    envelope = common_pb2.Envelope(payload=payload, signature=signature)
+    raw = envelope.SerializeToString()
+    message = processor.message_of(raw, envelope)
+    assert message.raw is raw
+    assert message.size == len(payload) + len(signature)
