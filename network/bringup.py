@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from clearline import supervisor
-from clearline.processes import GroupSpec, GroupStatus, ProcessStatus, spec_document
-from network import genesis, identities, lifecycle, ports
+from clearline.processes import GroupSpec, GroupStatus, ProcessStatus, State, spec_document
+from network import genesis, identities, lifecycle, ports, topology_document
 from network import home as homes
 from network import package as packages
 from network import topology as topologies
@@ -78,7 +78,7 @@ def up(request: UpRequest, progress: Progress) -> UpResult:
             chosen.prepare(home, topology, package)
             _write_package(home, package)
             progress("starting the nodes")
-        supervisor.start(spec, home.run, lambda process: progress(_describe(process)))
+        supervisor.start(spec, home.run, lambda process: _report(process, progress))
         done = asyncio.run(lifecycle.bring_up(home, topology, package, progress))
         if done.changed or not supervised:
             progress("proving that the network commits")
@@ -164,14 +164,14 @@ def _create(request: UpRequest, wanted: Topology, progress: Progress) -> Topolog
         Marker(
             network=topology.network,
             engine=request.engine,
-            topology_sha256=topologies.digest(topology),
+            topology_sha256=topology_document.digest(topology),
             free_ports=request.ports is PortChoice.FREE,
             source=source,
         ),
     )
     for name in ("crypto", "profiles", "channel", "chaincode", "nodes"):
         shutil.rmtree(home.root / name, ignore_errors=True)
-    homes.write_text(home.topology_file, topologies.dump(topology))
+    homes.write_text(home.topology_file, topology_document.dump(topology))
     identities.create(home, topology)
     _write_bytes(home.genesis_block, genesis.create(home, topology))
     return topology
@@ -208,8 +208,12 @@ def _write_bytes(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
-def _describe(process: ProcessStatus) -> str:
-    return f"{process.name} {process.state.value}"
+def _report(process: ProcessStatus, progress: Progress) -> None:
+    """Tell what an operator wants to know of a start: who is ready, and who fell over."""
+    if process.state is State.READY:
+        progress(f"{process.name} ready")
+    elif process.state is State.BACKOFF:
+        progress(f"{process.name} ended ({process.last_exit}), starting it again")
 
 
 @contextmanager

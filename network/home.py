@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from network import topology as topologies
+from network import topology_document
 from network.topology import Topology, TopologyError
 
 FORMAT: Final = 1
@@ -189,7 +190,7 @@ def resolved_topology(home: Home, marker: Marker) -> Topology:
         raise HomeError(
             "unreadable_home", f"{home.topology_file} can't be read: {error}"
         ) from error
-    if topologies.digest(topology) != marker.topology_sha256:
+    if topology_document.digest(topology) != marker.topology_sha256:
         raise HomeError(
             "home_edited",
             f"{home.topology_file} was changed by hand after the network was made from it. "
@@ -213,7 +214,7 @@ def same_network(home: Home, marker: Marker, wanted: Topology) -> Topology:
     asked = wanted
     if marker.free_ports:
         asked = topologies.map_ports(wanted, lambda host, port: 0)
-    changes = topologies.differences(current, asked)
+    changes = topology_document.differences(current, asked)
     if changes:
         listed = "\n".join(f"  {change}" for change in changes[:8])
         more = f"\n  and {len(changes) - 8} more" if len(changes) > 8 else ""

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fabric_protos.common import common_pb2, configtx_pb2, configuration_pb2, policies_pb2
@@ -18,7 +18,9 @@ from fabric_protos.peer import configuration_pb2 as peer_pb2
 from clearline.fabric import protoutil
 from network import genesis
 from network.genesis import GenesisError
-from tests.network.conftest import Made
+
+if TYPE_CHECKING:
+    from tests.network.conftest import Made
 
 
 @pytest.fixture(scope="module")

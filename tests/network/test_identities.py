@@ -6,6 +6,7 @@ import json
 import stat
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -19,7 +20,9 @@ from clearline.fabric.profile import Profile
 from network import identities
 from network.certificates import ATTRIBUTES_OID, create_authority, is_low_s, issue_identity
 from network.home import Home
-from tests.network.conftest import Made
+
+if TYPE_CHECKING:
+    from tests.network.conftest import Made
 
 UNITS = {
     ("BankOne", "nodes/peer0.bankone"): "peer",

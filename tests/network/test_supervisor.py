@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -36,6 +37,8 @@ from clearline.processes import (
     write_json,
 )
 from clearline.supervisor import SupervisorError
+from network import identities
+from network.certificates import create_authority, issue_tls
 
 _LISTENER = textwrap.dedent(
     """
@@ -290,8 +293,10 @@ def test_a_process_that_never_answers_is_reported(tmp_path: Path, run: Path) -> 
         probes=(Probe("tcp", f"127.0.0.1:{free_port()}"),),
         ready_seconds=0.3,
     )
+    waiting = listener(tmp_path, "waiting", after=("mute",))
     with pytest.raises(SupervisorError, match=r"mute is not ready after 0\.3 s"):
-        supervisor.start(group(spec), run)
+        supervisor.start(group(spec, waiting), run)
+    assert not Path(waiting.log).exists()
 
 
 def test_http_probe_waits_for_a_good_answer(tmp_path: Path, run: Path) -> None:
@@ -319,6 +324,48 @@ def test_http_probe_waits_for_a_good_answer(tmp_path: Path, run: Path) -> None:
         server.shutdown()
         thread.join()
     assert answers == [200]
+
+
+def test_https_probe_checks_the_certificate(tmp_path: Path, run: Path) -> None:
+    authority, stranger = create_authority("Org", "ca"), create_authority("Org", "ca")
+    identities.write_credential(tmp_path, issue_tls(authority, "Org", "web", ()))
+    for name, issuer in (("ca", authority), ("stranger", stranger)):
+        (tmp_path / f"{name}.pem").write_bytes(issuer.pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A client that doesn't trust it is what is tested."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+
+        def web(ca: str) -> GroupSpec:
+            url = f"https://127.0.0.1:{server.server_port}/readyz"
+            argv = (sys.executable, "-c", "import signal; signal.pause()")
+            probe = Probe("http", url, str(tmp_path / ca))
+            log = str(tmp_path / "web.log")
+            spec = ProcessSpec("web", argv, log, str(tmp_path), probes=(probe,), ready_seconds=0.4)
+            return group(spec)
+
+        try:
+            with pytest.raises(SupervisorError, match="web is not ready"):
+                supervisor.start(web("stranger.pem"), run)
+            supervisor.start(web("ca.pem"), run)
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_large_log_is_put_aside_at_the_next_start(tmp_path: Path, run: Path) -> None:

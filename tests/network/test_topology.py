@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from network import topology as topologies
+from network import topology_document
 from network.topology import DEFAULT_TOPOLOGY, Role, TopologyError, UserKind
 
 Edit = Callable[[dict[str, Any]], object]
@@ -52,10 +53,10 @@ def test_what_ships_is_valid_and_complete() -> None:
 def test_dump_and_load_are_inverse(tmp_path: Path) -> None:
     topology = topologies.load(DEFAULT_TOPOLOGY)
     path = tmp_path / "again.yaml"
-    path.write_text(topologies.dump(topology), encoding="utf-8")
+    path.write_text(topology_document.dump(topology), encoding="utf-8")
     again = topologies.load(path)
     assert again == topology
-    assert topologies.digest(again) == topologies.digest(topology)
+    assert topology_document.digest(again) == topology_document.digest(topology)
 
 
 def _set(*keys: str | int, value: object) -> Edit:
@@ -215,7 +216,7 @@ def test_differences_name_paths_and_forgive_chosen_ports() -> None:
     shipped = topologies.load(DEFAULT_TOPOLOGY)
     resolved = topologies.map_ports(shipped, lambda host, port: port + 10000)
     asked = topologies.map_ports(shipped, lambda host, port: 0)
-    assert topologies.differences(resolved, asked) == ()
-    assert topologies.differences(shipped, resolved)[0] == (
+    assert topology_document.differences(resolved, asked) == ()
+    assert topology_document.differences(shipped, resolved)[0] == (
         "organizations[0].peers[0].port: 7051 -> 17051"
     )
