@@ -35,6 +35,9 @@ class Channel:
         try:
             outer = common_pb2.Envelope.FromString(envelope)
             payload = common_pb2.Payload.FromString(outer.payload)
+            header = common_pb2.ChannelHeader.FromString(payload.header.channel_header)
+            if header.type != common_pb2.HeaderType.CONFIG:
+                raise Wrong(Check.CONFIGURATION, "not a configuration")
             return cls(configtx_pb2.ConfigEnvelope.FromString(payload.data).config)
         except (ValueError, KeyError) as error:
             raise Wrong(Check.CONFIGURATION, f"not a configuration: {error}") from None

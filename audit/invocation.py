@@ -55,7 +55,10 @@ def read_invocation(
     try:
         arguments = [argument.decode() for argument in endorsed.arguments]
         items = strict_json(arguments[1].encode())
-        writes = {one.key: None if one.is_delete else strict_json(one.value) for one in raw}
+        writes = {
+            one.key: None if one.is_delete or not one.value else strict_json(one.value)
+            for one in raw
+        }
     except (JoseError, UnicodeDecodeError, IndexError) as error:
         raise Wrong(Check.RECORD, f"arguments or writes can't be read: {error}") from None
     if not isinstance(items, list):

@@ -55,7 +55,7 @@ class WorldState:
             for write in namespace.kv.writes:
                 key = (namespace.name, write.key)
                 self._touched.add(key)
-                if write.is_delete:
+                if write.is_delete or not write.value:  # rwset_proto_util.go: empty deletes
                     self._values.pop(key, None)
                 else:
                     self._values[key] = (write.value, version)

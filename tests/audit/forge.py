@@ -1,0 +1,296 @@
+"""A channel made by hand: right blocks from real certificates, the real genesis and the real
+contract - and whatever a forger would make of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from fabric_protos.common import common_pb2
+from fabric_protos.ledger.rwset import rwset_pb2
+from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
+from fabric_protos.msp import identities_pb2
+from fabric_protos.peer import (
+    chaincode_pb2,
+    policy_pb2,
+    proposal_pb2,
+    proposal_response_pb2,
+    transaction_pb2,
+)
+from fabric_protos.peer.lifecycle import chaincode_definition_pb2, db_pb2
+from samples import INTENT, REPORT
+
+from chaincode.contract import functions
+from chaincode.contract.context import Submitter, Transaction
+from clearline import intents, reports
+from clearline.fabric import protoutil
+from clearline.fabric.identity import X509Signer
+from clearline.jws import KeySigner
+from clearline.records import account_id
+from network import genesis, identities, topology
+from network.embedded.orderer.blocks import Assembler
+from network.home import Home
+
+NETWORK = "clearline-dev"
+NOW = datetime(2026, 11, 23, 8, 30, tzinfo=UTC)
+PEERS = {"BankOne": "peer0.bankone", "BankTwo": "peer0.banktwo", "Supervisor": "peer0.supervisor"}
+TOPOLOGY = Path(topology.__file__).with_name("network.yaml")
+Writes = Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Tx:
+    """A transaction to make. Whatever is not None replaces what an honest one would carry."""
+
+    function: str
+    items: Sequence[Any]
+    user: tuple[str, str] = ("BankOne", "gateway")
+    endorsers: tuple[str, ...] = ("BankOne", "Supervisor")
+    writes: Callable[[dict[str, bytes]], dict[str, bytes]] | None = None
+    time: datetime = NOW
+    proposal_hash: bytes | None = None
+    tx_id: str | None = None
+    signer: tuple[str, str] | None = None
+    stale: bool = False
+    channel: str = "payments"
+
+
+@dataclass
+class Forge:
+    """Makes a channel's blocks one by one, and keeps the state they lead to."""
+
+    home: Home
+    merchant: KeySigner = field(default_factory=KeySigner.generate)
+    acquirer: KeySigner = field(default_factory=KeySigner.generate)
+    blocks: list[bytes] = field(default_factory=list)
+    state: dict[str, tuple[bytes, tuple[int, int]]] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, folder: Path) -> Forge:
+        """Identities, genesis, the contract's definition, and the registered merchant."""
+        plan = topology.load(TOPOLOGY)
+        forge = cls(Home(folder))
+        identities.create(forge.home, plan)
+        first = common_pb2.Block.FromString(genesis.create(forge.home, plan))
+        first.metadata.metadata[2] = b"\0"  # as peers keep it
+        forge.blocks.append(first.SerializeToString())
+        forge.define()
+        forge.register()
+        return forge
+
+    def copy(self) -> Forge:
+        """The same channel, to go on differently."""
+        return dataclasses.replace(self, blocks=list(self.blocks), state=dict(self.state))
+
+    def user(self, organization: str, name: str) -> X509Signer:
+        """A user's signer."""
+        return self._signer(organization, self.home.user(organization, name) / "msp")
+
+    def peer(self, organization: str) -> X509Signer:
+        """A peer's signer."""
+        return self._signer(organization, self.home.node(organization, PEERS[organization]) / "msp")
+
+    def orderer(self) -> X509Signer:
+        """The orderer's signer."""
+        return self._signer("Supervisor", self.home.node("Supervisor", "orderer0") / "msp")
+
+    def add(self, *transactions: Tx, flags: bytes | None = None) -> bytes:
+        """A block of these transactions; flags default to VALID, and only VALID ones count."""
+        number = len(self.blocks)
+        flags = bytes(len(transactions)) if flags is None else flags
+        envelopes = []
+        for index, transaction in enumerate(transactions):
+            envelope, writes = self.envelope(transaction)
+            envelopes.append(envelope)
+            if flags[index] == 0:
+                for key, value in writes.items():
+                    self.state[key] = (value, (number, index))
+        return self.seal(envelopes, flags)
+
+    def seal(self, envelopes: Sequence[bytes], flags: bytes) -> bytes:
+        """The next block of these envelopes, signed by the orderer, with a peer's flags."""
+        raw = Assembler(self.blocks[-1], self.orderer()).next_block(envelopes)
+        block = common_pb2.Block.FromString(raw)
+        block.metadata.metadata[2] = flags
+        self.blocks.append(block.SerializeToString())
+        return self.blocks[-1]
+
+    def envelope(self, tx: Tx) -> tuple[bytes, dict[str, bytes]]:
+        """A signed transaction and what it writes."""
+        submitter = self.user(*tx.user)
+        args = [tx.function.encode(), json.dumps(list(tx.items)).encode()]
+        tx_id, proposal_bytes = protoutil.make_chaincode_proposal(
+            tx.channel, "clearline", args, submitter.identity,
+            timestamp_ns=int(tx.time.timestamp()) * 10**9,
+        )  # fmt: skip
+        proposal = proposal_pb2.Proposal.FromString(proposal_bytes)
+        reads, writes = self._decide(tx, tx_id, submitter) if tx.items else ({}, {})
+        if tx.writes is not None:
+            writes = tx.writes(writes)
+        if tx.stale:
+            reads = dict.fromkeys(reads, (0, 0))
+        changes = rwset("clearline", reads, writes)
+        return self._assemble(tx, tx_id, proposal, changes), writes
+
+    def define(self) -> None:
+        """A committed definition of the contract, endorsed by the channel's policy."""
+        policy = policy_pb2.ApplicationPolicy(
+            channel_config_policy_reference="/Channel/Application/Endorsement"
+        )
+        info = chaincode_definition_pb2.ChaincodeValidationInfo(
+            validation_plugin="vscc", validation_parameter=policy.SerializeToString()
+        )
+        data = db_pb2.StateData(Bytes=info.SerializeToString()).SerializeToString()
+        key = "namespaces/fields/clearline/ValidationInfo"
+        self.seal([self.raw("_lifecycle", rwset("_lifecycle", {}, {key: data}))], b"\0")
+
+    def raw(
+        self, chaincode: str, results: bytes, endorsers: tuple[str, ...] = ("BankOne", "BankTwo")
+    ) -> bytes:
+        """A signed transaction of another chaincode with this read-write set."""
+        submitter = self.user("BankOne", "admin")
+        tx_id, proposal_bytes = protoutil.make_chaincode_proposal(
+            "payments", chaincode, [b"x"], submitter.identity
+        )
+        proposal = proposal_pb2.Proposal.FromString(proposal_bytes)
+        tx = Tx("", (), user=("BankOne", "admin"), endorsers=endorsers)
+        return self._assemble(tx, tx_id, proposal, results, chaincode)
+
+    def register(self) -> None:
+        """Acquirer, entity, account and merchant, by BankOne's maker and checker."""
+        wanted = registrations(self.merchant, self.acquirer)
+        self.add(Tx("ProposeRecords", wanted, ("BankOne", "maker")))
+        decisions = [{"proposal_id": w["proposal_id"], "decision": "approve"} for w in wanted]
+        self.add(Tx("DecideRecords", decisions, ("BankOne", "checker")))
+
+    def intent(self, order_no: str = "O-1", signer: KeySigner | None = None, **changes: Any) -> Tx:
+        """A request for payment."""
+        wanted = dataclasses.replace(INTENT, order_no=order_no, **changes)
+        compact = intents.sign(wanted, signer or self.merchant)
+        return Tx("SubmitIntents", [{"intent": compact, "acquirer_id": "unionpay"}])
+
+    def report(self, order_no: str = "O-1", signer: KeySigner | None = None, **changes: Any) -> Tx:
+        """A report on it; by default the result `succeeded`."""
+        wanted = dataclasses.replace(INTENT, order_no=order_no)
+        said = dataclasses.replace(
+            REPORT, order_no=order_no, intent_digest=wanted.digest(), **changes
+        )
+        compact = reports.sign(said, signer or self.acquirer)
+        return Tx("SubmitReports", [compact], ("BankOne", "connector"))
+
+    def _decide(
+        self, tx: Tx, tx_id: str, submitter: X509Signer
+    ) -> tuple[dict[str, tuple[int, int] | None], dict[str, bytes]]:
+        roles = {"maker": "bank-maker", "checker": "bank-checker"}
+        role = roles.get(tx.user[1], tx.user[1])
+        who = Submitter(submitter.msp_id, role, person(submitter))
+        writer: Any = functions.FUNCTIONS[tx.function]
+        batch = writer.batch(json.dumps(list(tx.items)).encode())
+        committed: dict[str, bytes | None] = {}
+        while missing := batch.missing(committed):
+            committed |= {key: self.state.get(key, (None,))[0] for key in missing}
+        decision = batch.decide(Transaction(tx_id, tx.time, NETWORK, who), committed)
+        reads = {key: self.state[key][1] if key in self.state else None for key in committed}
+        return reads, dict(decision.writes)
+
+    def _assemble(
+        self, tx: Tx, tx_id: str, proposal: Any, results: bytes, chaincode: str = "clearline"
+    ) -> bytes:
+        header = common_pb2.Header.FromString(proposal.header)
+        action = proposal_pb2.ChaincodeAction(
+            results=results, chaincode_id=chaincode_pb2.ChaincodeID(name=chaincode, version="0.1")
+        )
+        action.response.status = 200
+        digest = hashlib.sha256(header.channel_header + header.signature_header + proposal.payload)
+        response = proposal_response_pb2.ProposalResponsePayload(
+            proposal_hash=tx.proposal_hash or digest.digest(),
+            extension=action.SerializeToString(),
+        ).SerializeToString()
+        endorsements = [
+            proposal_response_pb2.Endorsement(
+                endorser=signer.identity, signature=signer.sign(response + signer.identity)
+            )
+            for signer in map(self.peer, tx.endorsers)
+        ]
+        body = transaction_pb2.ChaincodeActionPayload(
+            chaincode_proposal_payload=proposal.payload,
+            action=transaction_pb2.ChaincodeEndorsedAction(
+                proposal_response_payload=response, endorsements=endorsements
+            ),
+        )
+        if tx.tx_id is not None:
+            channel = common_pb2.ChannelHeader.FromString(header.channel_header)
+            channel.tx_id = tx.tx_id
+            header.channel_header = channel.SerializeToString()
+        transaction = transaction_pb2.Transaction(
+            actions=[
+                transaction_pb2.TransactionAction(
+                    header=header.signature_header, payload=body.SerializeToString()
+                )
+            ]
+        )
+        payload = common_pb2.Payload(header=header, data=transaction.SerializeToString())
+        signer = self.user(*(tx.signer or tx.user))
+        return bytes(
+            protoutil.sign_payload(signer, payload.SerializeToString()).SerializeToString()
+        )
+
+    def _signer(self, msp_id: str, folder: Path) -> X509Signer:
+        return X509Signer.from_files(
+            msp_id, folder / "signcerts" / "cert.pem", folder / "keystore" / "key.pem"
+        )
+
+
+def person(signer: X509Signer) -> str:
+    """The contract's name of a person: subject and issuer of the certificate."""
+    pem = identities_pb2.SerializedIdentity.FromString(signer.identity).id_bytes
+    certificate = x509.load_pem_x509_certificate(pem)
+    named = certificate.subject.public_bytes() + certificate.issuer.public_bytes()
+    return hashlib.sha256(named).hexdigest()
+
+
+def registrations(merchant: KeySigner, acquirer: KeySigner) -> list[dict[str, Any]]:
+    """Proposals that register what INTENT names."""
+    account = account_id(b"secret", "BKONCNBJ", "1")
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        ("acquirer", {
+            "acquirer_id": "unionpay", "name": "UnionPay", "currencies": ["CNY"],
+            "licence_no": "Z1", "licence_valid_until": "2030-01-01", "keys": [acquirer.jwk],
+        }),
+        ("entity", {
+            "entity_id": "E-1", "name": "Example", "country": "CN", "registration_no": "R1",
+        }),
+        ("account", {
+            "account_id": account, "entity_id": "E-1", "bank_code": "BKONCNBJ",
+            "last4": "0001", "currency": "CNY",
+        }),
+        ("merchant", {
+            "merchant_id": INTENT.merchant_id, "entity_id": "E-1", "account_id": account,
+            "name": "Example", "mcc": "5411", "goods_categories": ["groceries"],
+            "codes": {"unionpay": [INTENT.acquirers[0].merchant_code]}, "keys": [merchant.jwk],
+        }),
+    ]  # fmt: skip
+    return [{"proposal_id": f"p-{kind}", "kind": kind, "body": body} for kind, body in bodies]
+
+
+def rwset(
+    namespace: str, reads: Mapping[str, tuple[int, int] | None], writes: Mapping[str, bytes]
+) -> bytes:
+    kv = kv_rwset_pb2.KVRWSet()
+    for key in sorted(reads):
+        read = kv.reads.add(key=key)
+        version = reads[key]
+        if version is not None:
+            read.version.SetInParent()
+            read.version.block_num, read.version.tx_num = version
+    for key in sorted(writes):
+        kv.writes.add(key=key, value=writes[key], is_delete=not writes[key])
+    one = rwset_pb2.NsReadWriteSet(namespace=namespace, rwset=kv.SerializeToString())
+    return bytes(rwset_pb2.TxReadWriteSet(ns_rwset=[one]).SerializeToString())
