@@ -1,0 +1,111 @@
+"""What the forwarder asks of an acquirer, whichever protocol it speaks.
+
+An adapter declares by `capabilities` what its acquirer can do beyond paying; the forwarder uses
+only that. What is known after a failure is in the error's type: NotSentError (proved: no byte
+left) or NoAnswerError (it may have been charged).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from clearline.statuses import Reason
+
+
+class Capability(StrEnum):
+    """What an acquirer can do beside taking a payment."""
+
+    INQUIRY = "inquiry"
+    CLOSE = "close"
+    REVERSAL = "reversal"
+
+
+class Verdict(StrEnum):
+    """What an acquirer's answer says about the money."""
+
+    APPROVED = "approved"
+    DECLINED = "declined"
+    REVERSED = "reversed"  # nothing is charged, and nothing can be charged any more
+    UNSURE = "unsure"  # it answered, but what happened to the money can't be told
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for. `amount` in minor units of `currency` (ISO 4217); `reference` is the
+    full reference, 40 hex digits, the acquirer's duplicate check."""
+
+    reference: str
+    amount: int
+    currency: str
+    merchant_code: str
+    payer_token: str
+    mcc: str
+    terminal: str
+    product: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the acquirer said: `native` is its message as received; the other fields are as the
+    acquirer knows them, None where its answer did not say."""
+
+    verdict: Verdict
+    reason: Reason
+    native: bytes
+    amount: int | None = None
+    currency: str | None = None
+    merchant_name: str | None = None
+    merchant_code: str | None = None
+    mcc: str | None = None
+    payer_token: str | None = None
+    clearing_route: str | None = None
+    clearing_date: str | None = None
+
+
+class NotSentError(Exception):
+    """Proved: nothing left this machine; the same order may be sent."""
+
+
+class NoAnswerError(Exception):
+    """It may have been sent and carried out; `reason` is timed_out or connection_lost."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+LateAnswer = Callable[[str, Answer], None]
+
+
+class Adapter(Protocol):
+    """One acquirer's protocol. Times are the adapter's settings; all calls from one event loop."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the acquirer can do beside `pay`."""
+
+    async def start(self, on_late: LateAnswer) -> None:
+        """Begin to connect and sign on, again and again. `on_late` gets answers nobody waits for
+        any more: the reference and the answer."""
+
+    async def stop(self) -> None:
+        """Sign off and close."""
+
+    async def ready(self) -> None:
+        """Wait until a request could be sent."""
+
+    def new_trace(self) -> str:
+        """A name for one sending, stored before it and given again with a reversal."""
+
+    async def pay(self, order: Order, trace: str) -> Answer:
+        """Ask for the payment. Raises NotSentError, NoAnswerError."""
+
+    async def reverse(self, order: Order, trace: str, tries: int) -> Answer:
+        """Ask to undo it; `tries` reversals were sent before. `trace` is empty when the sending is
+        not known. Raises NotSentError, NoAnswerError."""
+
+    async def inquire(self, order: Order, trace: str) -> Answer:
+        """Ask what became of it. Raises NotSentError, NoAnswerError."""

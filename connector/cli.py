@@ -1,0 +1,130 @@
+"""`clearline connector`: run a bank's connector, look into its outbox."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from clearline import logs
+from clearline.fabric.blocks import BlockError
+from clearline.fabric.identity import IdentityError
+from clearline.fabric.profile import Profile, ProfileError
+from clearline.fabric.store import StoreError
+from clearline.jws import JwsError, KeySigner
+from connector import outbox, settings
+from connector.database import DatabaseError
+from connector.entries import Entry
+from connector.fabric import opener
+from connector.service import Connector, Parts
+from connector.settings import ConnectorSettings, SettingsError
+from connector.states import Phase
+from connector.unionpay_iso8583.adapter import Timing, UnionPayAdapter, load_partner
+from connector.verification import Place
+
+_CONFIG = click.option(
+    "--config", required=True, type=click.Path(path_type=Path), help="The settings file."
+)
+
+
+@click.group()
+def connector() -> None:
+    """The acquiring bank's daemon between its peer and an acquirer.
+
+    Example: clearline connector serve --config connector.json
+    """
+
+
+@connector.command()
+@_CONFIG
+def serve(config: Path) -> None:
+    """Run the connector until SIGTERM.
+
+    Example: clearline connector serve --config connector.json
+    """
+    logs.configure()
+    try:
+        parts = _parts(settings.load(config))
+        asyncio.run(_serve(parts))
+    except (
+        SettingsError, ProfileError, IdentityError, JwsError, DatabaseError, StoreError,
+        BlockError, OSError,
+    ) as error:  # fmt: skip
+        raise click.ClickException(str(error)) from None
+
+
+@connector.command()
+@_CONFIG
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def status(config: Path, as_json: bool) -> None:
+    """Show how many payments stand where, and those that people must look at.
+
+    Example: clearline connector status --config connector.json
+    """
+    try:
+        path = settings.load(config).outbox
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            counts = outbox.counts(db)
+            block = outbox.get_meta(db, "block")
+            stuck = outbox.in_phases(db, Phase.STUCK)
+            notes = {entry.key: outbox.get_note(db, entry.key) for entry in stuck}
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    except sqlite3.Error as error:
+        raise click.ClickException(
+            f"the outbox can't be read ({error}); has the connector run yet?"
+        ) from None
+    if as_json:
+        shown = {"block": int(block) if block else None, "payments": counts, "stuck": notes}
+        click.echo(json.dumps(shown, indent=1))
+    else:
+        Console().print(_table(counts, block, stuck, notes))
+
+
+async def _serve(parts: Parts) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await Connector(parts).run(stop)
+
+
+def _parts(config: ConnectorSettings) -> Parts:
+    profile = Profile.load(config.profile)
+    config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    timing = Timing(
+        answer_seconds=config.answer_timeout_seconds,
+        reversal_seconds=config.reversal_timeout_seconds,
+        echo_seconds=config.echo_seconds,
+        connections=config.connections,
+    )
+    return Parts(
+        place=Place(config.network, config.acquirer_id),
+        chaincode=profile.chaincode,
+        outbox=config.outbox,
+        adapter=UnionPayAdapter(load_partner(config.partner), timing),
+        signer=KeySigner.load(config.signer_key),
+        open_ledger=opener(profile, config.data_dir / "queue.db"),
+        in_flight=config.in_flight,
+        stop_seconds=config.stop_seconds,
+        ready_file=config.data_dir / "ready",
+    )
+
+
+def _table(
+    counts: dict[str, int], block: str | None, stuck: list[Entry], notes: dict[str, str]
+) -> Table:
+    table = Table(title=f"Outbox at block {block or '-'}")
+    table.add_column("state")
+    table.add_column("payments", justify="right")
+    for phase, count in counts.items():
+        table.add_row(phase, str(count))
+    for entry in stuck:
+        table.add_row(f"stuck: {entry.payment}", notes[entry.key])
+    return table

@@ -1,0 +1,38 @@
+"""The ledger as a connector process reaches it: its own peer's gateway service and block stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from clearline.fabric.blockstream import BlockFollower, Position
+from clearline.fabric.commit_queue import CommitQueue
+from clearline.fabric.gateway import Gateway
+from clearline.fabric.profile import Profile
+from clearline.fabric.store import QueueStore
+from connector.follower import StoredPosition
+from connector.ledger import Ledger, find_tip
+from connector.service import OpenLedger
+
+
+def opener(profile: Profile, queue_file: Path) -> OpenLedger:
+    """A function that opens the ledger with this profile; the queue keeps its store in a file."""
+    return partial(_open, profile, queue_file)
+
+
+@asynccontextmanager
+async def _open(
+    profile: Profile, queue_file: Path, position: Position | None
+) -> AsyncIterator[Ledger]:
+    """Raises StoreError when the queue's store can't be opened."""
+    async with Gateway.connect(profile) as gateway:
+        network = gateway.network(profile.channel)
+        tip = await find_tip(network)
+        queue = CommitQueue(network.contract(profile.chaincode), QueueStore(queue_file))
+        await queue.start()
+        try:
+            yield Ledger(BlockFollower(network, StoredPosition(position)), queue, tip)
+        finally:
+            await queue.close()

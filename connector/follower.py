@@ -1,0 +1,219 @@
+"""Follows the own peer's blocks: what is newly requested of this acquirer enters the outbox.
+
+Effects of a block and its position are stored in one transaction, so the checkpoint can neither
+run ahead of them nor fall behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from clearline import intents, records, times
+from clearline.codes import Code, Refusal
+from clearline.fabric.blocks import Block, Write
+from clearline.fabric.blockstream import Position
+from clearline.logs import get_logger
+from clearline.records import Kind, Payment
+from clearline.reports import acquirer_reference
+from clearline.statuses import Reason, Status
+from connector import outbox
+from connector.adapter import Order
+from connector.database import Database
+from connector.entries import Ending, Entry, SeenPayment
+from connector.ledger import BlockSource
+from connector.projection import Projection
+from connector.states import Phase
+from connector.verification import ACTIVE, Place, verify
+
+_log = get_logger("connector.follower")
+_BLOCK, _HASH, _AMNESIA = "block", "header_hash", "amnesia"
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a block means for this connector."""
+
+    records: list[tuple[str, bytes]] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    seen: list[SeenPayment] = field(default_factory=list)
+
+
+class StoredPosition:
+    """The follower's checkpoint: it lies beside the effects and moves with them (BlockCheckpoint
+    of clearline.fabric.blockstream)."""
+
+    def __init__(self, position: Position | None) -> None:
+        self._position = position
+
+    def load(self) -> Position | None:
+        """The position found at the start."""
+        return self._position
+
+    def save(self, position: Position) -> None:
+        """Stored already, with the effects of its block."""
+
+
+def stored_position(db: sqlite3.Connection) -> Position | None:
+    """The last block whose effects are stored."""
+    number, header_hash = outbox.get_meta(db, _BLOCK), outbox.get_meta(db, _HASH)
+    return Position(int(number), header_hash) if number and header_hash else None
+
+
+class Follower:
+    """Takes blocks; `tip` is the newest block at the start, `caught_up` is set once it is done.
+
+    `gate` is set while the ledger lists our signing key for our acquirer: what can't be reported
+    must not be forwarded.
+    """
+
+    def __init__(
+        self, database: Database, projection: Projection, place: Place, chaincode: str, key_id: str
+    ) -> None:
+        self._database = database
+        self._projection = projection
+        self._place = place
+        self._chaincode = chaincode
+        self._key_id = key_id
+        self.gate = asyncio.Event()
+        self.caught_up = asyncio.Event()
+        self._look_at_key()
+
+    async def follow(self, blocks: BlockSource, tip: int) -> AsyncIterator[list[Entry]]:
+        """Take blocks for ever; yields the payments that each one added."""
+        position = await self._database.run(stored_position)
+        await self._reached(-1 if position is None else position.block, tip)
+        async for block in blocks:
+            added = await self.take(block)
+            await blocks.done(block)
+            yield added
+            await self._reached(block.number, tip)
+
+    async def take(self, block: Block) -> list[Entry]:
+        """Store what a block means; answers the payments that are new to the outbox."""
+        effects = Effects()
+        for transaction in block.transactions:
+            if not transaction.is_valid:
+                continue
+            for write in transaction.writes:
+                if write.namespace == self._chaincode:
+                    self._consider(write, effects)
+        self._look_at_key()
+        position = Position(block.number, block.header_hash.hex())
+        return await self._database.run(partial(_store, effects=effects, position=position))
+
+    def _consider(self, write: Write, effects: Effects) -> None:
+        if self._projection.apply(write):
+            effects.records.append((write.key, write.value))
+            return
+        if not write.key.startswith(f"{Kind.PAYMENT}/") or write.is_delete:
+            return
+        try:
+            payment = records.load(Payment, write.value)
+            status = Status(payment.status)
+        except ValueError as error:
+            _log.error("not a payment", extra={"key": write.key, "reason": str(error)})
+            return
+        if payment.acquirer_id != self._place.acquirer_id:
+            return
+        if payment.reports:
+            entry = self._entry(write.key, payment, None)
+            effects.seen.append(SeenPayment(entry, status, payment.sequence))
+        elif status is Status.REQUESTED:
+            effects.entries.append(self._requested(write.key, payment))
+
+    def _requested(self, key: str, payment: Payment) -> Entry:
+        try:
+            verify(key, payment, self._place, self._projection, times.now())
+        except Refusal as refusal:
+            _log.warning(
+                "not forwarded",
+                extra={"payment": str(payment.key), "code": refusal.code, "why": refusal.detail},
+            )
+            expired = refusal.code is Code.EXPIRED
+            ending = Ending(
+                Status.EXPIRED if expired else Status.DECLINED,
+                Reason.EXPIRED if expired else Reason.REFUSED_BY_CONNECTOR,
+                ended_at=times.now(),
+            )
+            return self._entry(key, payment, ending)
+        return self._entry(key, payment, None)
+
+    def _entry(self, key: str, payment: Payment, ending: Ending | None) -> Entry:
+        """The outbox's view of a payment: pending, doubtful when the ledger has reports on it
+        (used when no entry is there), answered when it was refused."""
+        phase = Phase.PENDING if ending is None else Phase.ANSWERED
+        return Entry(
+            key=key,
+            payment=payment.key,
+            phase=Phase.DOUBTFUL if payment.reports else phase,
+            intent_digest=payment.intent_digest,
+            expires_at=payment.expires_at,
+            order=_order(payment, self._place),
+            doubt=Reason.CONNECTION_LOST if payment.reports else "",
+            ending=ending,
+            ledger_status=payment.status,
+            ledger_sequence=payment.sequence,
+        )
+
+    def _look_at_key(self) -> None:
+        acquirer = self._projection.acquirer(self._place.acquirer_id)
+        key = acquirer.keys.get(self._key_id) if acquirer is not None else None
+        if key is not None and key.status == ACTIVE:
+            self.gate.set()
+            return
+        if self.gate.is_set():
+            _log.error("our signing key is not active on the ledger: forwarding stops")
+        self.gate.clear()
+
+    async def _reached(self, number: int, tip: int) -> None:
+        if self.caught_up.is_set() or number < tip:
+            return
+        doubted = await self._database.run(_leave_amnesia)
+        if doubted:
+            _log.error("the outbox has lost its memory: nothing pending is proved unsent",
+                       extra={"payments": doubted})  # fmt: skip
+        self.caught_up.set()
+        _log.info("caught up", extra={"block": number})
+
+
+def _order(payment: Payment, place: Place) -> Order:
+    """What to ask of the acquirer. The intent was read before; one that can't be read is refused
+    and never sent, its order holds what the record says."""
+    reference = acquirer_reference(payment.key, place.network)
+    try:
+        intent = intents.parse(payment.intent).intent
+    except Refusal:
+        return Order(reference, payment.amount, payment.currency, payment.merchant_code,
+                     "", "", "", "")  # fmt: skip
+    route = intent.route(place.acquirer_id)
+    return Order(
+        reference=reference,
+        amount=payment.amount,
+        currency=payment.currency,
+        merchant_code=payment.merchant_code,
+        payer_token=route.payer_token if route is not None else "",
+        mcc=intent.mcc,
+        terminal=intent.terminal,
+        product=intent.product,
+    )
+
+
+def _store(db: sqlite3.Connection, effects: Effects, position: Position) -> list[Entry]:
+    outbox.put_records(db, effects.records)
+    added = [entry for entry in effects.entries if outbox.insert(db, entry)]
+    if [item for item in effects.seen if outbox.see(db, item)]:
+        outbox.put_meta(db, _AMNESIA, "1")
+    outbox.put_meta(db, _BLOCK, str(position.block))
+    outbox.put_meta(db, _HASH, position.header_hash)
+    return added
+
+
+def _leave_amnesia(db: sqlite3.Connection) -> int:
+    if outbox.get_meta(db, _AMNESIA) != "1":
+        return 0
+    outbox.put_meta(db, _AMNESIA, "0")
+    return outbox.doubt_pending(db)

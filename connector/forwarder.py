@@ -1,0 +1,197 @@
+"""Forwards payments to the acquirer and clears up what is in doubt.
+
+The order of events is the whole point: an attempt is on stable storage before its first byte
+leaves; what came back is stored before anything else is done with it; what can't be proved unsent
+is inquired (where the acquirer has that) or reversed, again and again until it is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from functools import partial
+from typing import Final
+
+from clearline import times
+from clearline.logs import get_logger
+from clearline.statuses import Reason, Status
+from connector import outbox
+from connector.adapter import (
+    Adapter,
+    Answer,
+    Capability,
+    NoAnswerError,
+    NotSentError,
+    Verdict,
+)
+from connector.database import Database
+from connector.entries import Ending, Entry, ending_of
+from connector.reporter import Reporter
+from connector.states import IllegalStepError, Phase
+from connector.tasks import Tasks
+
+_log = get_logger("connector.forwarder")
+_SHORTEST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 30.0
+_CLEARING_AT_ONCE: Final = 32
+_SALT_BYTES: Final = 16
+
+
+class Forwarder:
+    """`offer` it pending payments; `gate` is set while forwarding makes sense (our key counts)."""
+
+    def __init__(
+        self,
+        database: Database,
+        adapter: Adapter,
+        reporter: Reporter,
+        tasks: Tasks,
+        gate: asyncio.Event,
+    ) -> None:
+        self._database = database
+        self._adapter = adapter
+        self._reporter = reporter
+        self._tasks = tasks
+        self._gate = gate
+        self._pending: asyncio.Queue[Entry] = asyncio.Queue()
+        self._known: set[str] = set()
+        self._clearing = asyncio.Semaphore(_CLEARING_AT_ONCE)
+        self._open = True
+        self.active = 0
+
+    async def recover(self, patience_seconds: float) -> None:
+        """Clear up what was in doubt at the start, before anything is forwarded.
+
+        Waits at most `patience_seconds`: an acquirer that does not answer a reversal must not
+        hold every other payment; clearing up goes on beside.
+        """
+        doubtful = await self._database.run(lambda db: outbox.in_phases(db, Phase.DOUBTFUL))
+        if doubtful:
+            _log.warning("payments in doubt", extra={"count": len(doubtful)})
+            await asyncio.wait(
+                [self._tasks.spawn(self._clear_up(entry)) for entry in doubtful],
+                timeout=patience_seconds,
+            )
+
+    def begin(self, in_flight: int) -> None:
+        """Start forwarding, `in_flight` payments at once."""
+        for _ in range(in_flight):
+            self._tasks.spawn(self._work())
+
+    def offer(self, entry: Entry) -> None:
+        """A payment that is pending; one that is offered again is taken once."""
+        if entry.key not in self._known:
+            self._known.add(entry.key)
+            self._pending.put_nowait(entry)
+
+    def close(self) -> None:
+        """Take no more; `active` says how many are under way."""
+        self._open = False
+
+    async def _work(self) -> None:
+        while self._open:
+            entry = await self._pending.get()
+            try:
+                await self._forward(entry)
+            except IllegalStepError as error:
+                _log.error("not pending any more", extra={"reason": str(error)})
+            self._known.discard(entry.key)
+
+    async def _forward(self, entry: Entry) -> None:
+        pause = _SHORTEST_PAUSE
+        while self._open:
+            if not await self._may_send(entry):
+                return
+            self.active += 1
+            try:
+                if await self._send(entry):
+                    return
+            finally:
+                self.active -= 1
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _may_send(self, entry: Entry) -> bool:
+        """Wait for acquirer and gate; False (and reported) when the intent expires meanwhile."""
+        expires = times.parse(entry.expires_at).timestamp()
+        while True:
+            left = expires - times.parse(times.now()).timestamp()
+            if left <= 0:
+                ending = Ending(Status.EXPIRED, Reason.EXPIRED, ended_at=times.now())
+                await self._end(entry, ending, None)
+                return False
+            try:
+                async with asyncio.timeout(min(left, 60.0)):
+                    await self._gate.wait()
+                    await self._adapter.ready()
+                return True
+            except TimeoutError:
+                continue
+
+    async def _send(self, entry: Entry) -> bool:
+        """Send once; whether the payment needs no more sending."""
+        trace = self._adapter.new_trace()
+        entry = await self._database.run(
+            partial(outbox.begin_sending, key=entry.key, trace=trace, now=times.now())
+        )
+        try:
+            answer = await self._adapter.pay(entry.order, trace)
+        except NotSentError as error:
+            _log.info("not sent", extra={"payment": str(entry.payment), "reason": str(error)})
+            await self._database.run(partial(outbox.unsent, key=entry.key))
+            return False
+        except NoAnswerError as error:
+            await self._doubt(entry, error.reason)
+            return True
+        ending = ending_of(answer, times.now())
+        if ending is None:
+            await self._doubt(entry, answer.reason)
+        else:
+            await self._end(entry, ending, answer)
+        return True
+
+    async def _doubt(self, entry: Entry, reason: Reason) -> None:
+        _log.warning("in doubt", extra={"payment": str(entry.payment), "reason": reason})
+        entry = await self._database.run(partial(outbox.doubt, key=entry.key, reason=reason))
+        self._tasks.spawn(self._clear_up(entry))
+
+    async def _end(self, entry: Entry, ending: Ending, answer: Answer | None) -> None:
+        native = answer.native if answer is not None else None
+        salt = secrets.token_bytes(_SALT_BYTES) if native else None
+        await self._database.run(
+            partial(outbox.answered, key=entry.key, ending=ending, native=native, salt=salt)
+        )
+        self._reporter.wake(entry.key)
+
+    async def _clear_up(self, entry: Entry) -> None:
+        """Until it is known how a doubtful payment ended."""
+        self._reporter.wake(entry.key)
+        pause = _SHORTEST_PAUSE
+        while self._open:
+            async with self._clearing:
+                await self._adapter.ready()
+                entry = await self._database.run(partial(outbox.begin_try, key=entry.key))
+                try:
+                    answer = await self._ask(entry)
+                    ending = ending_of(answer, times.now())
+                except (NotSentError, NoAnswerError) as error:
+                    _log.info("still in doubt", extra={"payment": str(entry.payment),
+                                                       "reason": str(error)})  # fmt: skip
+                else:
+                    if ending is not None:
+                        await self._end(entry, ending, answer)
+                        return
+                    _log.error("not settled", extra={"payment": str(entry.payment)})
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _ask(self, entry: Entry) -> Answer:
+        """Ask what became of it where that can be asked, else undo it."""
+        capabilities = self._adapter.capabilities
+        if Capability.INQUIRY in capabilities:
+            answer = await self._adapter.inquire(entry.order, entry.trace)
+            if answer.verdict is not Verdict.UNSURE:
+                return answer
+        if Capability.REVERSAL in capabilities:
+            return await self._adapter.reverse(entry.order, entry.trace, entry.tries - 1)
+        return Answer(Verdict.UNSURE, Reason.OTHER, b"")

@@ -1,0 +1,311 @@
+"""The outbox: every payment of this acquirer from the ledger to the acquirer and back.
+
+Functions over a SQLite connection, each one step, called inside `Database.run`. A step that the
+table of `states` does not have raises IllegalStepError and stores nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Final
+
+from clearline.intents import PaymentKey
+from clearline.statuses import FINAL, Reason, ReportKind, Status
+from connector.adapter import Answer, Order
+from connector.entries import COMMITTED, REJECTED, SIGNED, Ending, Entry, SeenPayment, StoredReport
+from connector.states import IllegalStepError, Phase, sources
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS record (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS entry (
+    key TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, order_no TEXT NOT NULL,
+    attempt INTEGER NOT NULL, phase TEXT NOT NULL, reference TEXT NOT NULL UNIQUE,
+    intent_digest TEXT NOT NULL, expires_at TEXT NOT NULL, request TEXT NOT NULL,
+    trace TEXT NOT NULL DEFAULT '', forwarded_at TEXT, doubt TEXT NOT NULL DEFAULT '',
+    tries INTEGER NOT NULL DEFAULT 0, ending TEXT, native BLOB, salt BLOB,
+    ledger_status TEXT NOT NULL DEFAULT '', ledger_sequence INTEGER NOT NULL DEFAULT 0,
+    late TEXT NOT NULL DEFAULT '', note TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS entry_open ON entry (phase) WHERE phase <> 'reported';
+CREATE TABLE IF NOT EXISTS report (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, sequence INTEGER NOT NULL,
+    kind TEXT NOT NULL, status TEXT NOT NULL, compact TEXT NOT NULL, state TEXT NOT NULL,
+    code TEXT NOT NULL DEFAULT '');
+CREATE INDEX IF NOT EXISTS report_key ON report (key);
+"""
+_COLUMNS: Final = (
+    "key, merchant_id, order_no, attempt, phase, intent_digest, expires_at, request,"
+    " trace, forwarded_at, doubt, tries, ending, native, salt, ledger_status, ledger_sequence"
+)
+
+
+def get_meta(db: sqlite3.Connection, name: str) -> str | None:
+    """A stored value by name."""
+    row = db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return str(row[0]) if row else None
+
+
+def put_meta(db: sqlite3.Connection, name: str, value: str) -> None:
+    """Store a value by name."""
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def put_records(db: sqlite3.Connection, items: Iterable[tuple[str, bytes]]) -> None:
+    """Store ledger records of the projection; an empty value is a record that was deleted."""
+    for key, value in items:
+        if value:
+            db.execute("INSERT OR REPLACE INTO record VALUES (?, ?)", (key, value))
+        else:
+            db.execute("DELETE FROM record WHERE key = ?", (key,))
+
+
+def records(db: sqlite3.Connection) -> list[tuple[str, bytes]]:
+    """The projection: ledger keys and records."""
+    return db.execute("SELECT key, value FROM record").fetchall()
+
+
+def insert(db: sqlite3.Connection, entry: Entry) -> bool:
+    """Store a payment as new; False (and nothing) when it is there already."""
+    ending = json.dumps(asdict(entry.ending)) if entry.ending is not None else None
+    cursor = db.execute(
+        "INSERT OR IGNORE INTO entry (key, merchant_id, order_no, attempt, phase, reference,"
+        " intent_digest, expires_at, request, doubt, ending, ledger_status, ledger_sequence)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            entry.key, *entry.payment, entry.phase, entry.order.reference, entry.intent_digest,
+            entry.expires_at, json.dumps(asdict(entry.order)), entry.doubt, ending,
+            entry.ledger_status, entry.ledger_sequence,
+        ),
+    )  # fmt: skip
+    return cursor.rowcount == 1
+
+
+def see(db: sqlite3.Connection, seen: SeenPayment) -> bool:
+    """Note what the ledger says of a payment with reports.
+
+    True when no report of this outbox explains it: an earlier self, whose outbox was lost, did it.
+    A payment that is only pending here then goes on from what the ledger says.
+    """
+    key = seen.entry.key
+    entry = find(db, key)
+    if entry is None:
+        if not seen.status.final:
+            insert(db, seen.entry)
+        return True
+    db.execute(
+        "UPDATE entry SET ledger_status = ?, ledger_sequence = ? WHERE key = ?",
+        (seen.status, seen.sequence, key),
+    )
+    if entry.phase is Phase.PENDING:
+        if seen.status.final:
+            _step(db, key, Phase.REPORTED)
+            note(db, key, "ended on the ledger before this outbox knew it")
+        else:
+            doubt(db, key, Reason.CONNECTION_LOST)
+        return True
+    return not any(item.sequence == seen.sequence for item in entry.reports)
+
+
+def find(db: sqlite3.Connection, key: str) -> Entry | None:
+    """The payment with this ledger key, its reports included."""
+    return next(iter(_read(db, "key = ?", (key,))), None)
+
+
+def find_reference(db: sqlite3.Connection, reference: str) -> Entry | None:
+    """The payment with this reference at the acquirer."""
+    return next(iter(_read(db, "reference = ?", (reference,))), None)
+
+
+def in_phases(db: sqlite3.Connection, *phases: Phase) -> list[Entry]:
+    """All payments in these phases."""
+    marks = ", ".join("?" for _ in phases)
+    return _read(db, f"phase IN ({marks})", phases)
+
+
+def begin_sending(db: sqlite3.Connection, key: str, trace: str, now: str) -> Entry:
+    """pending -> sending: durable before a byte leaves."""
+    _step(db, key, Phase.SENDING)
+    db.execute("UPDATE entry SET trace = ?, forwarded_at = ? WHERE key = ?", (trace, now, key))
+    return _must(db, key)
+
+
+def unsent(db: sqlite3.Connection, key: str) -> Entry:
+    """sending -> pending: proved that no byte left."""
+    _step(db, key, Phase.PENDING)
+    db.execute("UPDATE entry SET trace = '', forwarded_at = NULL WHERE key = ?", (key,))
+    return _must(db, key)
+
+
+def doubt(db: sqlite3.Connection, key: str, reason: Reason) -> Entry:
+    """pending or sending -> doubtful: it may have been charged."""
+    _step(db, key, Phase.DOUBTFUL)
+    db.execute("UPDATE entry SET doubt = ? WHERE key = ?", (reason, key))
+    return _must(db, key)
+
+
+def begin_try(db: sqlite3.Connection, key: str) -> Entry:
+    """Another reversal is about to be sent."""
+    db.execute("UPDATE entry SET tries = tries + 1 WHERE key = ?", (key,))
+    return _must(db, key)
+
+
+def answered(
+    db: sqlite3.Connection, key: str, ending: Ending, native: bytes | None, salt: bytes | None
+) -> Entry:
+    """-> answered: what came back, stored before anything else is done with it."""
+    _step(db, key, Phase.ANSWERED)
+    db.execute(
+        "UPDATE entry SET ending = ?, native = ?, salt = ? WHERE key = ?",
+        (json.dumps(asdict(ending)), native, salt, key),
+    )
+    return _must(db, key)
+
+
+def late_answer(db: sqlite3.Connection, reference: str, answer: Answer) -> Entry | None:
+    """Keep an answer that came too late, as evidence; the reversal has decided or will."""
+    entry = find_reference(db, reference)
+    if entry is not None:
+        text = f"{answer.verdict} {answer.reason} {answer.native.hex()}"
+        db.execute("UPDATE entry SET late = ? WHERE key = ?", (text, entry.key))
+    return entry
+
+
+def add_report(
+    db: sqlite3.Connection, key: str, report: StoredReport, state: str = SIGNED
+) -> Entry:
+    """Store a signed report; `report.report_id` is given by the table."""
+    db.execute(
+        "INSERT INTO report (key, sequence, kind, status, compact, state)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (key, report.sequence, report.kind, report.status, report.compact, state),
+    )
+    return _must(db, key)
+
+
+def committed(db: sqlite3.Connection, key: str, report: StoredReport) -> Entry:
+    """A report is on the ledger; with a result the payment is done."""
+    db.execute("UPDATE report SET state = ? WHERE id = ?", (COMMITTED, report.report_id))
+    if report.status in FINAL:
+        _step(db, key, Phase.REPORTED)
+    return _must(db, key)
+
+
+def rejected(db: sqlite3.Connection, key: str, report: StoredReport, code: str) -> Entry:
+    """The contract refuses a report; it will not be sent again."""
+    db.execute(
+        "UPDATE report SET state = ?, code = ? WHERE id = ?", (REJECTED, code, report.report_id)
+    )
+    return _must(db, key)
+
+
+def settle(db: sqlite3.Connection, key: str, phase: Phase, text: str) -> Entry:
+    """answered -> reported without a report of ours, or -> stuck, with the reason."""
+    _step(db, key, phase)
+    note(db, key, text)
+    return _must(db, key)
+
+
+def note(db: sqlite3.Connection, key: str, text: str) -> None:
+    """A remark for people."""
+    db.execute("UPDATE entry SET note = ? WHERE key = ?", (text, key))
+
+
+def get_note(db: sqlite3.Connection, key: str) -> str:
+    """The remark on a payment."""
+    row = db.execute("SELECT note FROM entry WHERE key = ?", (key,)).fetchone()
+    return str(row[0]) if row else ""
+
+
+def recover(db: sqlite3.Connection) -> int:
+    """After a start: what was being sent can't be proved unsent; what was stuck is tried again.
+
+    Answers how many payments became doubtful.
+    """
+    keys = [row[0] for row in db.execute("SELECT key FROM entry WHERE phase = 'sending'")]
+    for key in keys:
+        doubt(db, key, Reason.CONNECTION_LOST)
+    for row in db.execute("SELECT key FROM entry WHERE phase = 'stuck'").fetchall():
+        _step(db, row[0], Phase.ANSWERED)
+    return len(keys)
+
+
+def doubt_pending(db: sqlite3.Connection) -> int:
+    """This outbox has forgotten things: nothing pending is proved unsent any more."""
+    keys = [row[0] for row in db.execute("SELECT key FROM entry WHERE phase = 'pending'")]
+    for key in keys:
+        doubt(db, key, Reason.CONNECTION_LOST)
+    return len(keys)
+
+
+def counts(db: sqlite3.Connection) -> dict[str, int]:
+    """Payments by phase."""
+    found = dict(db.execute("SELECT phase, count(*) FROM entry GROUP BY phase").fetchall())
+    return {phase.value: int(found.get(phase.value, 0)) for phase in Phase}
+
+
+def _step(db: sqlite3.Connection, key: str, after: Phase) -> None:
+    before = sources(after)
+    marks = ", ".join("?" for _ in before)
+    cursor = db.execute(
+        f"UPDATE entry SET phase = ? WHERE key = ? AND phase IN ({marks})",  # noqa: S608
+        (after, key, *before),
+    )
+    if cursor.rowcount != 1:
+        row = db.execute("SELECT phase FROM entry WHERE key = ?", (key,)).fetchone()
+        raise IllegalStepError(f"{key}: {row[0] if row else 'not there'} -> {after}")
+
+
+def _must(db: sqlite3.Connection, key: str) -> Entry:
+    entry = find(db, key)
+    if entry is None:
+        raise IllegalStepError(f"{key} is not in the outbox")
+    return entry
+
+
+def _read(db: sqlite3.Connection, where: str, values: Sequence[str]) -> list[Entry]:
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM entry WHERE {where} ORDER BY key",  # noqa: S608
+        values,
+    ).fetchall()
+    return [
+        Entry(
+            key=row[0],
+            payment=PaymentKey(*row[1:4]),
+            phase=Phase(row[4]),
+            intent_digest=row[5],
+            expires_at=row[6],
+            order=Order(**json.loads(row[7])),
+            trace=row[8],
+            forwarded_at=row[9],
+            doubt=row[10],
+            tries=row[11],
+            ending=_ending(row[12]),
+            native=row[13],
+            salt=row[14],
+            ledger_status=row[15],
+            ledger_sequence=row[16],
+            reports=_reports(db, row[0]),
+        )
+        for row in rows
+    ]
+
+
+def _reports(db: sqlite3.Connection, key: str) -> tuple[StoredReport, ...]:
+    rows = db.execute(
+        "SELECT id, sequence, kind, status, compact, state FROM report WHERE key = ? ORDER BY id",
+        (key,),
+    )
+    return tuple(
+        StoredReport(row[0], row[1], ReportKind(row[2]), Status(row[3]), row[4], row[5])
+        for row in rows
+    )
+
+
+def _ending(text: str | None) -> Ending | None:
+    if text is None:
+        return None
+    fields = json.loads(text)
+    return Ending(Status(fields.pop("status")), Reason(fields.pop("reason")), **fields)

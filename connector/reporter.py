@@ -1,0 +1,174 @@
+"""Brings reports to the ledger: signs what is due, submits in order, marks what is committed.
+
+A report is stored before it is submitted, and submitted as stored until the ledger has answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from functools import partial
+from typing import Final
+
+from clearline import reports
+from clearline.codes import Code, Outcome
+from clearline.fabric.queue_items import RESULTS, ItemRefused, QueueClosed, QueueFull, QueueItem
+from clearline.jws import Signer
+from clearline.logs import get_logger
+from clearline.statuses import ReportKind
+from connector import outbox, reporting
+from connector.database import Database
+from connector.entries import REJECTED, SIGNED, Entry, StoredReport
+from connector.ledger import ReportQueue
+from connector.states import Phase
+from connector.tasks import Tasks
+from connector.verification import Place
+
+_log = get_logger("connector.reporter")
+_AT_ONCE: Final = 1000
+_TRIES: Final = 6  # of one report, when the contract's answer may change
+_RENUMBERED: Final = 4  # results signed with another number before people must look
+_PAUSE_S: Final = 0.25
+_NUMBER_WRONG: Final = frozenset({Code.SEQUENCE_GAP, Code.EQUIVOCATION})
+_FINAL_WORD: Final = frozenset({Code.ALREADY_FINAL, Code.TRANSITION_FORBIDDEN})
+
+
+class Reporter:
+    """`wake` it about a payment whenever something about it was stored."""
+
+    def __init__(
+        self, database: Database, queue: ReportQueue, signer: Signer, place: Place, tasks: Tasks
+    ) -> None:
+        self._database = database
+        self._queue = queue
+        self._signer = signer
+        self._place = place
+        self._tasks = tasks
+        self._active: set[str] = set()
+        self._again: set[str] = set()
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    @property
+    def active(self) -> int:
+        """Payments whose reports are on their way."""
+        return len(self._active)
+
+    def wake(self, key: str) -> None:
+        """Something changed about this payment; harmless when nothing is due."""
+        if key in self._active:
+            self._again.add(key)
+            return
+        self._active.add(key)
+        self._tasks.spawn(self._settle(key))
+
+    async def _settle(self, key: str) -> None:
+        try:
+            async with self._slots:
+                while True:
+                    self._again.discard(key)
+                    entry = await self._database.run(partial(outbox.find, key=key))
+                    if entry is not None and await self._advance(entry):
+                        continue
+                    if key not in self._again:
+                        return
+        except QueueClosed:
+            return  # the service stops; the report is stored and goes on at the next start
+        finally:
+            self._active.discard(key)
+
+    async def _advance(self, entry: Entry) -> bool:
+        """One step; whether there may be another."""
+        unsent = entry.unsent_report
+        if unsent is not None:
+            await self._submit(entry, unsent)
+            return True
+        kind = reporting.due(entry)
+        if kind is None:
+            return False
+        report = reporting.build(entry, kind, self._place)
+        compact = reports.sign(report, self._signer)
+        stored = StoredReport(0, report.sequence, kind, report.status, compact, SIGNED)
+        await self._database.run(partial(outbox.add_report, key=entry.key, report=stored))
+        return True
+
+    async def _submit(self, entry: Entry, report: StoredReport) -> None:
+        """Until the ledger has it, refuses it for good, or people must look."""
+        item = QueueItem(
+            item_id="report-" + hashlib.sha256(report.compact.encode()).hexdigest()[:40],
+            function="SubmitReports",
+            payload=json.dumps(report.compact),
+            keys=(entry.key,),
+            priority=RESULTS,
+        )
+        refused = ""
+        for tries in range(_TRIES):
+            if tries:
+                await asyncio.sleep(_PAUSE_S * 2**tries)
+            outcome = await self._ask(item)
+            if isinstance(outcome, str):
+                refused = outcome
+            elif outcome.code.taken:
+                await self._database.run(partial(outbox.committed, key=entry.key, report=report))
+                return
+            elif outcome.code in _NUMBER_WRONG or outcome.code in _FINAL_WORD:
+                await self._refused(entry, report, outcome)
+                return
+            else:
+                refused = f"{outcome.code}: {outcome.detail}"
+            _log.warning("a report was refused", extra=_fields(entry, report, refused))
+        await self._reject(entry, report, refused)
+        if report.kind is not ReportKind.UNKNOWN:
+            await self._stick(entry, report, refused)
+
+    async def _ask(self, item: QueueItem) -> Outcome | str:
+        while True:
+            try:
+                result = await self._queue.submit(item)
+                return Outcome.from_json(result.outcome)
+            except QueueFull:
+                await asyncio.sleep(_PAUSE_S)
+            except ItemRefused as error:
+                return error.reason
+            except (KeyError, ValueError, TypeError) as error:
+                return f"the contract's answer can't be read: {error!r}"
+
+    async def _refused(self, entry: Entry, report: StoredReport, outcome: Outcome) -> None:
+        """The contract said why, and saying it again would not help."""
+        refused = f"{outcome.code}: {outcome.detail}"
+        _log.warning("a report was refused", extra=_fields(entry, report, refused))
+        entry = await self._reject(entry, report, outcome.code)
+        if report.kind is ReportKind.UNKNOWN:
+            return  # a result follows; nobody needs the suspension any more
+        if outcome.code is Code.ALREADY_FINAL and outcome.status == report.status:
+            text = f"the ledger says {outcome.status} by another report"
+            await self._database.run(
+                partial(outbox.settle, key=entry.key, phase=Phase.REPORTED, text=text)
+            )
+            return
+        renumbered = sum(
+            item.kind is report.kind and item.state == REJECTED for item in entry.reports
+        )
+        if outcome.code in _NUMBER_WRONG and renumbered < _RENUMBERED:
+            # Blocks will tell the right number, if they have not yet.
+            await asyncio.sleep(_PAUSE_S * 2**renumbered)
+            return
+        await self._stick(entry, report, refused)
+
+    async def _reject(self, entry: Entry, report: StoredReport, code: str) -> Entry:
+        return await self._database.run(
+            partial(outbox.rejected, key=entry.key, report=report, code=code)
+        )
+
+    async def _stick(self, entry: Entry, report: StoredReport, reason: str) -> None:
+        _log.error("the ledger does not take a result", extra=_fields(entry, report, reason))
+        await self._database.run(
+            partial(outbox.settle, key=entry.key, phase=Phase.STUCK, text=reason)
+        )
+
+
+def _fields(entry: Entry, report: StoredReport, reason: str) -> dict[str, object]:
+    return {
+        "payment": str(entry.payment), "sequence": report.sequence, "kind": report.kind,
+        "status": report.status, "reason": reason,
+    }  # fmt: skip

@@ -1,0 +1,126 @@
+"""Settings of a connector process.
+
+    {"name": "connector-bankone", "network": "clearline-dev", "acquirer_id": "unionpay",
+     "adapter": "unionpay_iso8583", "profile": "<connector profile>.json",
+     "signer_key": "<PKCS8>.pem", "data_dir": "data", "partner": "<partner>.json"}
+
+Optional, with their defaults: `answer_timeout_seconds` 5, `reversal_timeout_seconds` 5,
+`echo_seconds` 30, `stop_seconds` 5, `connections` 2, `in_flight` 64. Relative paths are taken
+from the file's folder. Unknown members are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+ADAPTERS: Final = ("unionpay_iso8583",)
+_TEXTS: Final = ("name", "network", "acquirer_id", "adapter", "profile", "signer_key", "data_dir",
+                 "partner")  # fmt: skip
+_SECONDS: Final[dict[str, float]] = {
+    "answer_timeout_seconds": 5.0,
+    "reversal_timeout_seconds": 5.0,
+    "echo_seconds": 30.0,
+    "stop_seconds": 5.0,
+}
+_COUNTS: Final[dict[str, int]] = {"connections": 2, "in_flight": 64}
+
+
+class SettingsError(ValueError):
+    """The settings can't be used; the message names the file, the member and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorSettings:
+    """What a connector process needs. `in_flight`: payments at the acquirer at once."""
+
+    name: str
+    network: str
+    acquirer_id: str
+    adapter: str
+    profile: Path
+    signer_key: Path
+    data_dir: Path
+    partner: Path
+    answer_timeout_seconds: float = 5.0
+    reversal_timeout_seconds: float = 5.0
+    echo_seconds: float = 30.0
+    stop_seconds: float = 5.0
+    connections: int = 2
+    in_flight: int = 64
+
+    @property
+    def outbox(self) -> Path:
+        """The outbox's file."""
+        return self.data_dir / "outbox.db"
+
+
+def load(path: Path) -> ConnectorSettings:
+    """Read and check a settings file. Raises SettingsError."""
+    raw = read_object(path)
+    try:
+        return _parse(raw, path.parent)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object in a file. Raises SettingsError."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise SettingsError(f"{path}: not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise SettingsError(f"{path}: must be a JSON object")
+    return raw
+
+
+def text(members: dict[str, Any], name: str) -> str:
+    """A member that is a text. Raises SettingsError."""
+    value = members.get(name)
+    if not isinstance(value, str) or not value:
+        raise SettingsError(f"{name} must be a text")
+    return value
+
+
+def _parse(raw: dict[str, Any], folder: Path) -> ConnectorSettings:
+    unknown = sorted(raw.keys() - set(_TEXTS) - set(_SECONDS) - set(_COUNTS))
+    if unknown:
+        raise SettingsError(f"has unknown members {', '.join(unknown)}")
+    texts = {name: text(raw, name) for name in _TEXTS}
+    if texts["adapter"] not in ADAPTERS:
+        raise SettingsError(f"adapter must be one of {', '.join(ADAPTERS)}")
+    return ConnectorSettings(
+        name=texts["name"],
+        network=texts["network"],
+        acquirer_id=texts["acquirer_id"],
+        adapter=texts["adapter"],
+        profile=folder / texts["profile"],
+        signer_key=folder / texts["signer_key"],
+        data_dir=folder / texts["data_dir"],
+        partner=folder / texts["partner"],
+        answer_timeout_seconds=_seconds(raw, "answer_timeout_seconds"),
+        reversal_timeout_seconds=_seconds(raw, "reversal_timeout_seconds"),
+        echo_seconds=_seconds(raw, "echo_seconds"),
+        stop_seconds=_seconds(raw, "stop_seconds"),
+        connections=_count(raw, "connections"),
+        in_flight=_count(raw, "in_flight"),
+    )
+
+
+def _seconds(members: dict[str, Any], name: str) -> float:
+    value = members.get(name, _SECONDS[name])
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.01 <= value <= 3600:
+        raise SettingsError(f"{name} must be 0.01 to 3600 seconds")
+    return float(value)
+
+
+def _count(members: dict[str, Any], name: str) -> int:
+    value = members.get(name, _COUNTS[name])
+    if type(value) is not int or not 1 <= value <= 512:
+        raise SettingsError(f"{name} must be 1 to 512")
+    return value
