@@ -24,7 +24,8 @@ from chaincode.shim.stub import Chaincode
 from clearline.logs import get_logger
 
 _log = get_logger(__name__)
-_GRACE_SECONDS = 1.0
+# A peer's stream never ends by itself, so this is how long stopping takes.
+_GRACE_SECONDS = 0.3
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
