@@ -65,7 +65,7 @@ def up(request: UpRequest, progress: Progress) -> UpResult:
     chosen.check()
     homes.read_marker(home)  # refuses a foreign folder before the lock would write into it
     with _alone(home):
-        topology = _make(request, progress)
+        topology = make_home(request, progress)
         package = packages.create(topology.chaincode.label, packages.distribution_root())
         spec = GroupSpec(GROUP, chosen.processes(home, topology, package), _GRACE_SECONDS)
         running = supervisor.status(home.run, GROUP)
@@ -116,8 +116,11 @@ def reset(home: Home, progress: Progress = lambda _: None) -> tuple[str, ...]:
     return homes.remove(home)
 
 
-def _make(request: UpRequest, progress: Progress) -> Topology:
-    """The home's topology, after making what is missing of certificates and genesis block."""
+def make_home(request: UpRequest, progress: Progress) -> Topology:
+    """The home's topology, after making what is missing of certificates and genesis block.
+
+    Raises TopologyError, HomeError, EngineError, PortError.
+    """
     home = request.home
     marker = homes.read_marker(home)
     if marker is not None and marker.engine is not request.engine:

@@ -155,6 +155,35 @@ def test_status_table_and_logs(running: Running) -> None:
     assert "peer0.bankone" in unknown.err
 
 
+def test_logs_follow_what_is_added(running: Running) -> None:
+    log = running.home / "logs" / "peer0.bankone.log"
+    words = [sys.executable, "-P", "-m", "clearline", "network", "logs", "peer0.bankone"]
+    with subprocess.Popen(
+        [*words, "--home", running.home, "-n", "1", "-f"], stdout=subprocess.PIPE, text=True
+    ) as follower:
+        assert follower.stdout is not None
+        follower.stdout.readline()
+        with log.open("a", encoding="utf-8") as file:
+            file.write("a new line\n")
+        assert follower.stdout.readline() == "a new line\n"
+        follower.kill()
+
+
+def test_other_settings_of_a_running_network_are_refused(running: Running) -> None:
+    """As after an edit of the contract's code: the package is another one then."""
+    path = running.home / "run" / "network.json"
+    original = path.read_text(encoding="utf-8")
+    changed = json.loads(original) | {"spec_sha256": "of other settings"}
+    path.write_text(json.dumps(changed), encoding="utf-8")
+    try:
+        answer = clearline("up", "--home", running.home)
+    finally:
+        path.write_text(original, encoding="utf-8")
+    assert answer.code == 1
+    assert "[running_differently]" in answer.err
+    assert state(running.home)["supervised"]
+
+
 def test_no_private_key_is_in_a_log(running: Running) -> None:
     for log in (running.home / "logs").glob("*.log"):
         assert "PRIVATE KEY" not in log.read_text(encoding="utf-8", errors="replace")
