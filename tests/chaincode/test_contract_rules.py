@@ -23,7 +23,7 @@ from contract_world import (
     requested,
     verdict,
 )
-from samples import INTENT
+from samples import INTENT, REPORT
 
 from chaincode.contract.context import Submitter
 from clearline import canonical, jws, reports
@@ -326,6 +326,13 @@ REPORTS = [
     ),
     Row("1 not a text", "malformed", "SubmitReports", {"x": 1}, requested),
     Row("1 an intent", "malformed", "SubmitReports", OK_INTENT["intent"], requested),
+    Row(
+        "1 no such status",  # the detail lists all there are: in one order at every endorser
+        "malformed",
+        "SubmitReports",
+        jws.sign(REPORT.payload() | {"status": "lost"}, Typ.REPORT, w.BANK),
+        requested,
+    ),
     Row(
         "1 a response can't succeed",
         "malformed",
