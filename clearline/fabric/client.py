@@ -5,6 +5,7 @@ Method paths and messages: fabric-protos gateway/gateway.proto and peer/events.p
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import grpc
@@ -42,6 +43,7 @@ class FabricClient:
     """Typed errors and deadlines around the stubs of one gRPC channel to a peer."""
 
     def __init__(self, channel: grpc.aio.Channel, timeouts: CallTimeouts) -> None:
+        _keep_grpc_running()
         self.channel = channel
         self.timeouts = timeouts
         self._evaluate = _unary(channel, "Evaluate", gateway_pb2.EvaluateResponse.FromString)
@@ -100,6 +102,13 @@ class FabricClient:
 def events_error(error: grpc.aio.AioRpcError) -> EventsError:
     """The EventsError of a broken stream."""
     return _typed(EventsError, error, "", "not_applied")
+
+
+@cache
+def _keep_grpc_running() -> None:
+    """grpc.aio ends its poller when the last channel or server is collected, by a join inside a
+    finaliser: with a cancelled call still in the poller's queue that join never returns."""
+    grpc.aio.init_grpc_aio()  # type: ignore[attr-defined]
 
 
 def _serialize(message: Any) -> bytes:

@@ -28,7 +28,7 @@ class Entry:
     @property
     def size(self) -> int:
         """Bytes its payload adds to a batch."""
-        return len(self.item.payload)
+        return len(self.item.payload.encode())
 
 
 class ReadyQueue:

@@ -1,0 +1,126 @@
+"""The queue's memory: what was stored is there again, what failed is said."""
+
+import asyncio
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from helpers_fabric import run
+
+from clearline.fabric.queue_items import ItemRefused, ItemResult, QueueItem
+from clearline.fabric.store import QueueStore, StoredBatch, StoredItem, StoredState, StoreError
+
+
+def _item(number: int) -> StoredItem:
+    return StoredItem(QueueItem(f"i{number}", "Put", '{"é":1}', ("a", "b"), 0), number)
+
+
+async def _reopen(store: QueueStore, path: Path) -> tuple[QueueStore, StoredState]:
+    await store.close()
+    again = QueueStore(path)
+    return again, await again.open()
+
+
+def test_items_and_envelopes_come_back(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        path = tmp_path / "queue" / "store.sqlite"
+        store = QueueStore(path)
+        assert await store.open() == StoredState((), ())
+        batch = StoredBatch("tx", b"\x00\xff", ("i0", "i1"), 12.5)
+        await store.put_items([_item(2)])
+        await store.put_batch(batch, [_item(0), _item(1)])
+        store, state = await _reopen(store, path)
+        assert state == StoredState((_item(0), _item(1), _item(2)), (batch,))
+        done = ItemResult("i0", {"code": "ok"}, "tx", 7)
+        await store.finish("tx", [done, ItemRefused("i1", "bad", "tx")])
+        store, state = await _reopen(store, path)
+        assert state == StoredState((_item(2),), ())
+        assert await store.lookup("i0") == done
+        refused = await store.lookup("i1")
+        assert isinstance(refused, ItemRefused)
+        assert (refused.reason, refused.transaction_id) == ("bad", "tx")
+        assert await store.lookup("i2") is None
+        assert await store.lookup("none") is None
+        await store.close()
+
+    run(scenario())
+
+
+def test_writes_of_one_moment_share_a_transaction(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = QueueStore(tmp_path / "s")
+        await store.open()
+        began = time.monotonic()
+        await asyncio.gather(*(store.put_items([_item(n)]) for n in range(2000)))
+        # 2,000 syncs of their own would take seconds.
+        assert time.monotonic() - began < 2
+        store, state = await _reopen(store, tmp_path / "s")
+        assert len(state.items) == 2000
+        await store.close()
+
+    run(scenario())
+
+
+def test_one_owner_at_a_time(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store, other = QueueStore(tmp_path / "s"), QueueStore(tmp_path / "s")
+        await store.open()
+        with pytest.raises(StoreError, match="in use"):
+            await other.open()
+        await store.close()
+        await other.open()
+        await other.close()
+
+    run(scenario())
+
+
+def test_what_is_no_store_is_said(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        path = tmp_path / "s"
+        path.write_bytes(b"this is not a database, by far" * 100)
+        with pytest.raises(StoreError, match="can't open"):
+            await QueueStore(path).open()
+        newer = tmp_path / "newer"
+        connection = sqlite3.connect(newer)
+        connection.execute("PRAGMA user_version = 99")
+        connection.close()
+        with pytest.raises(StoreError, match="format 99"):
+            await QueueStore(newer).open()
+        (tmp_path / "file").write_text("", encoding="utf-8")
+        with pytest.raises(StoreError, match="can't open"):
+            await QueueStore(tmp_path / "file" / "s").open()
+        with pytest.raises(StoreError, match="closed"):
+            await QueueStore(tmp_path / "t").put_items([_item(0)])
+
+    run(scenario())
+
+
+def test_a_failed_write_fails_its_callers_and_no_others(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = QueueStore(tmp_path / "s")
+        await store.open()
+        broken = StoredItem(QueueItem("\ud800", "Put", "", ()), 1)
+        with pytest.raises(StoreError):
+            await store.put_items([broken])
+        await store.put_items([_item(1)])
+        store, state = await _reopen(store, tmp_path / "s")
+        assert state.items == (_item(1),)
+        await store.close()
+
+    run(scenario())
+
+
+def test_old_outcomes_are_forgotten(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = QueueStore(tmp_path / "s", retain_s=-1)
+        await store.open()
+        await store.put_items([_item(0), _item(1)])
+        await store.finish(None, [ItemResult("i0", {}, "tx", 1)])
+        await store.purge()
+        assert await store.lookup("i0") is None
+        store, state = await _reopen(store, tmp_path / "s")
+        assert state.items == (_item(1),)
+        await store.close()
+
+    run(scenario())
