@@ -351,18 +351,18 @@ def test_https_probe_checks_the_certificate(tmp_path: Path, run: Path) -> None:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
 
-        def web(ca: str) -> GroupSpec:
+        def web(ca: str, ready_seconds: float) -> GroupSpec:
             url = f"https://127.0.0.1:{server.server_port}/readyz"
             argv = (sys.executable, "-c", "import signal; signal.pause()")
             probe = Probe("http", url, str(tmp_path / ca))
             log = str(tmp_path / "web.log")
-            spec = ProcessSpec("web", argv, log, str(tmp_path), probes=(probe,), ready_seconds=0.4)
-            return group(spec)
+            spec = ProcessSpec("web", argv, log, str(tmp_path), probes=(probe,))
+            return group(replace(spec, ready_seconds=ready_seconds))
 
         try:
             with pytest.raises(SupervisorError, match="web is not ready"):
-                supervisor.start(web("stranger.pem"), run)
-            supervisor.start(web("ca.pem"), run)
+                supervisor.start(web("stranger.pem", 0.4), run)
+            supervisor.start(web("ca.pem", 30), run)
         finally:
             server.shutdown()
             thread.join()
