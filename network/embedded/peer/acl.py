@@ -60,8 +60,10 @@ class AccessControl:
         self._msp_id = msp_id
         self._local = local
 
-    def check(self, resource: str, bundle: Bundle | None, signed: SignedData) -> None:
-        """Raises AccessError; `bundle` is the channel's, None when there is no channel."""
+    def check(
+        self, resource: str, bundle: Bundle | None, signed: SignedData, channel_id: str = ""
+    ) -> None:
+        """Raises AccessError; `bundle` is the channel's, None when there is no such channel."""
         role = _LOCAL.get(resource)
         if role is not None:
             self._check_local(role, signed)
@@ -70,7 +72,7 @@ class AccessControl:
         if default is None:
             raise AccessError(f"Unmapped policy for {resource}")
         if bundle is None:
-            raise AccessError("Failed to get policy manager for channel []")
+            raise AccessError(f"Failed to get policy manager for channel [{channel_id}]")
         name = bundle.acl(resource, default)
         try:
             bundle.policy(name).evaluate([signed])

@@ -273,7 +273,7 @@ _HANDLERS: dict[int, Callable[[bytes, TxContext], bytes]] = {
 }
 
 _LEFT_OUT: dict[int, str] = {
-    Type.GET_QUERY_RESULT: "ExecuteQuery not supported: the state database has no rich queries",
+    Type.GET_QUERY_RESULT: "ExecuteQuery not supported for leveldb",
     Type.INVOKE_CHAINCODE: "chaincode-to-chaincode calls are not supported by the embedded engine",
     Type.GET_PRIVATE_DATA_HASH: "private data is not supported by the embedded engine",
     Type.PURGE_PRIVATE_DATA: "private data is not supported by the embedded engine",

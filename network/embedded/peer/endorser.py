@@ -7,6 +7,7 @@ chaincode answers is a response; status >= 500 comes with payload and without en
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ from network.embedded.peer.channel import Channel
 from network.embedded.peer.ledger import Snapshot
 from network.embedded.peer.lifecycle import Call, Lifecycle
 from network.embedded.peer.lifecycle_state import LifecycleError
-from network.embedded.peer.proposals import Proposal, ProposalError, unpack, validate
+from network.embedded.peer.proposals import Proposal, ProposalError, check_time, unpack, validate
 from network.embedded.peer.simulator import SimulationError, Simulator
 from network.embedded.peer.system_chaincodes import (
     SYSTEM,
@@ -86,6 +87,7 @@ class Endorser:
         """The peer.ProposalResponse to a peer.SignedProposal. Raises RefusedProposalError."""
         try:
             proposal = unpack(signed)
+            check_time(proposal, time.time())
         except ProposalError as error:
             raise RefusedProposalError(str(error)) from error
         channel = None

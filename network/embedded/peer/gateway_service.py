@@ -195,13 +195,11 @@ class GatewayService:
         channel = self._joined.get(request.channel_id)
         data = SignedData(signed.request, request.identity, signed.signature)
         try:
-            if channel is None:
-                raise AccessError(
-                    f"Failed to get policy manager for channel [{request.channel_id}]"
-                )
-            self._access.check(resource, channel.bundle, data)
+            bundle = channel.bundle if channel is not None else None
+            self._access.check(resource, bundle, data, request.channel_id)
         except AccessError as error:
             raise RpcError(_Code.PERMISSION_DENIED, str(error)) from error
+        assert channel is not None  # noqa: S101 - without a channel no policy is satisfied
         return channel
 
     async def _chaincode_events(self, raw: bytes, context: Any) -> AsyncIterator[bytes]:

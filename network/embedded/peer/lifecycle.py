@@ -108,14 +108,17 @@ class Lifecycle:
         try:
             message = getattr(pb, f"{function}Args").FromString(argument)
             result = handler(call, message)
-        except (NotDefinedError, PackageNotFoundError) as error:
+        except NotDefinedError as error:
             return 404, str(error), b""
         except DecodeError:
-            text = f"could not decode input arg for lifecycle.Invocation.{function}"
+            text = (
+                f"could not decode input arg for *lifecycle.Invocation.{function}: "
+                "proto: cannot parse invalid wire-format data"
+            )
             return 500, prefix + text, b""
         except (LifecycleError, PackageError, SimulationError) as error:
             return 500, prefix + str(error), b""
-        return 200, "", bytes(result.SerializeToString())
+        return 200, "", bytes(result.SerializeToString(deterministic=True))
 
     # Packages
 
@@ -150,7 +153,10 @@ class Lifecycle:
             message.references[channel].chaincodes.add(name=name, version=version)
 
     def _package(self, call: Call, args: Any) -> Any:
-        data = self._packages.load(args.package_id)
+        try:
+            data = self._packages.load(args.package_id)
+        except PackageNotFoundError as error:
+            raise PackageError(f"could not load cc install package: {error}") from error
         return pb.GetInstalledChaincodePackageResult(chaincode_install_package=data)
 
     # Approval

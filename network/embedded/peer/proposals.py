@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
+from cryptography import x509
 from fabric_protos.common import common_pb2
+from fabric_protos.msp import identities_pb2
 from fabric_protos.peer import chaincode_pb2, proposal_pb2
 from google.protobuf.message import DecodeError
 
@@ -17,6 +21,8 @@ from network.embedded.msp import Identity, MSPError, MSPManager
 from network.embedded.policies import SignedData
 
 _TYPE = common_pb2.HeaderType
+TIME_WINDOW_SECONDS = 15 * 60
+"""peer.authentication.timewindow of Fabric's core.yaml."""
 
 
 class ProposalError(Exception):
@@ -38,6 +44,8 @@ class Proposal:
     tx_id: str
     header_type: int
     epoch: int
+    timestamp: float
+    """Seconds since 1970 UTC, as the client says."""
     nonce: bytes
     chaincode: str
     input: Any
@@ -82,6 +90,7 @@ def unpack(signed: Any) -> Proposal:
         tx_id=channel.tx_id,
         header_type=channel.type,
         epoch=channel.epoch,
+        timestamp=channel.timestamp.seconds + channel.timestamp.nanos / 1e9,
         nonce=signature.nonce,
         chaincode=extension.chaincode_id.name,
         input=chaincode_input,
@@ -90,6 +99,40 @@ def unpack(signed: Any) -> Proposal:
         header=proposal.header,
         payload=bare,
     )
+
+
+def check_time(proposal: Proposal, now: float) -> None:
+    """Refuse a proposal whose clock is far from ours, or whose creator has expired.
+
+    `now` is seconds since 1970 UTC. After core/handlers/auth/filter (timewindow.go,
+    expiration.go). Raises ProposalError.
+    """
+    if abs(proposal.timestamp - now) > TIME_WINDOW_SECONDS:
+        raise ProposalError(
+            "request unauthorized due to incorrect timestamp "
+            f"{_rfc3339(proposal.timestamp)}, peer time {_rfc3339(now)}, "
+            f"peer.authentication.timewindow {TIME_WINDOW_SECONDS // 60}m0s"
+        )
+    expires = _expiry(proposal.creator)
+    if expires is not None and expires < now:
+        raise ProposalError("proposal client identity expired")
+
+
+@lru_cache(maxsize=4096)
+def _expiry(creator: bytes) -> float | None:
+    """When a creator's certificate ends; None when it can't be read (that is found out later)."""
+    try:
+        pem = identities_pb2.SerializedIdentity.FromString(creator).id_bytes
+        return x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
+    except (DecodeError, ValueError):
+        return None
+
+
+def _rfc3339(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.0f} s"
 
 
 def validate(proposal: Proposal, manager: MSPManager) -> Identity:

@@ -113,7 +113,7 @@ class ConfigurationChaincode:
         channel = self._channels.joined.get(channel_id)
         bundle = channel.bundle if channel is not None else None
         try:
-            self._access.check(f"cscc/{function}", bundle, signed)
+            self._access.check(f"cscc/{function}", bundle, signed, channel_id)
         except AccessError as error:
             return _error(f"access denied for [{function}][{channel_id}]: {error}")
         if channel is None:
