@@ -51,7 +51,7 @@ class Payments:
                 raise Wrong(Check.RECORD, f"{key} is deleted; payments are never deleted")
             before = self.records.get(key)
             if before is None:
-                expected, steps = self._requested(key, invocation)
+                expected, steps = self._requested(key, written, invocation)
             else:
                 expected, steps = self._reported(key, before, written, invocation)
             if written != expected:
@@ -66,11 +66,18 @@ class Payments:
             found[record["status"]] = found.get(record["status"], 0) + 1
         return found
 
-    def _requested(self, key: str, invocation: Invocation) -> tuple[Record, list[Step]]:
+    def _requested(
+        self, key: str, written: Record, invocation: Invocation
+    ) -> tuple[Record, list[Step]]:
         invocation.require("SubmitIntents", "gateway", f"{key}, a request,")
         for item in invocation.items:
             if not isinstance(item, dict) or not isinstance(item.get("intent"), str):
                 continue
+            if [item["intent"], item.get("acquirer_id")] != [
+                written.get("intent"),
+                written.get("acquirer_id"),
+            ]:
+                continue  # refused; another item of the list made the payment
             token = _read(item["intent"], "clearline-intent+jws")
             if token is None or _key_of(token.payload) != key:
                 continue

@@ -79,8 +79,12 @@ class Registry:
         invocation.require("DecideRecords", "bank-checker", "a decision")
         for item in invocation.items:
             key = f"proposal/{item.get('proposal_id')}" if isinstance(item, dict) else ""
-            if key not in writes or key in expected:
+            approved = isinstance(item, dict) and item.get("decision") == "approve"
+            written = writes.get(key)
+            if written is None or key in expected:
                 continue
+            if (written.get("status") == "approved") is not approved:
+                continue  # refused; a later item of the list decided
             proposal = self._records.get(key)
             if proposal is None or proposal["status"] != "proposed":
                 raise Wrong(Check.MAKER_CHECKER, f"{key} is decided without being proposed")
@@ -88,7 +92,6 @@ class Registry:
                 raise Wrong(Check.MAKER_CHECKER, f"{key} is decided by another organisation")
             if invocation.submitter.person == proposal["maker"]:
                 raise Wrong(Check.MAKER_CHECKER, f"{key} is decided by its maker")
-            approved = item.get("decision") == "approve"
             expected[key] = proposal | {
                 "status": "approved" if approved else "rejected",
                 "checker": invocation.submitter.person,

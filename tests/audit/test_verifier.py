@@ -68,6 +68,21 @@ def test_both_reports_in_one_transaction_are_followed(forge: Forge) -> None:
     ]  # fmt: skip
 
 
+def test_a_refused_item_before_the_one_that_counted_is_no_finding(forge: Forge) -> None:
+    request = forge.intent()
+    elsewhere = {"intent": request.items[0]["intent"], "acquirer_id": "elsewhere"}
+    forge.add(dataclasses.replace(request, items=[elsewhere, *request.items]))
+    assert verify(forge.blocks)[1] is None
+
+
+def test_a_refused_decision_before_the_one_that_counted_is_no_finding(forge: Forge) -> None:
+    proposal = registrations(forge.merchant, forge.acquirer)[1] | {"proposal_id": "p-again"}
+    forge.add(Tx("ProposeRecords", [proposal], ("BankOne", "maker")))
+    decisions = [{"proposal_id": "p-again", "decision": one} for one in ("approve", "reject")]
+    forge.add(Tx("DecideRecords", decisions, ("BankOne", "checker")))
+    assert verify(forge.blocks)[1] is None
+
+
 def test_a_rightly_rejected_transaction_is_fine(forge: Forge) -> None:
     forge.add(forge.intent())
     forge.add(dataclasses.replace(forge.intent("O-2"), stale=True), flags=MVCC_CONFLICT)
@@ -217,7 +232,7 @@ def _second_attempt_at_once(forge: Forge) -> None:
     second = forge.intent(attempt=2)
     writes = dict(forge.envelope(forge.intent("O-9"))[1])
     value = json.loads(writes["payment/M-0001/O-9/0001"])
-    value.update(order_no="O-1", attempt=2)
+    value.update(order_no="O-1", attempt=2, intent=second.items[0]["intent"])
     forged = {"payment/M-0001/O-1/0002": json.dumps(value).encode()}
     forge.add(dataclasses.replace(second, writes=lambda _: forged))
 
