@@ -85,7 +85,7 @@ class FakePeer:
         self.endorsed: list[list[str]] = []
         self.applied: Counter[str] = Counter()
         self.requests: list[Any] = []
-        self.in_flight_keys: Counter[str] = Counter()
+        self.in_flight_keys: dict[str, str] = {}
         self.shared_keys: list[str] = []
         self._mismatches: Counter[str] = Counter()
         self._pending: list[bytes] = []
@@ -130,11 +130,22 @@ class FakePeer:
         assert self._cutter is not None
         self._cutter.cancel()
         self._pending.clear()
+        self.in_flight_keys.clear()
         await self._server.stop(None)
         # Its finaliser needs the loop that is still running here.
         self._server = None
         gc.collect()
         await asyncio.sleep(0)
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Wait for a condition on what was asked or committed."""
+        async with self._news:
+            await self._news.wait_for(true)
+
+    async def _note(self, request: Any) -> None:
+        self.requests.append(request)
+        async with self._news:
+            self._news.notify_all()
 
     def _handlers(self) -> Any:
         unary, g = grpc.unary_unary_rpc_method_handler, gateway_pb2
@@ -165,7 +176,7 @@ class FakePeer:
     # Gateway service
 
     async def _evaluate(self, request: Any, context: Any) -> Any:
-        self.requests.append(request)
+        await self._note(request)
         await _play(self.script.evaluate, context)
         args = _args(request.proposed_transaction.proposal_bytes)
         if args[0] == b"Height":
@@ -178,7 +189,7 @@ class FakePeer:
         )
 
     async def _endorse(self, request: Any, context: Any) -> Any:
-        self.requests.append(request)
+        await self._note(request)
         if self.script.endorse_wait is not None:
             await self.script.endorse_wait()
         if self.script.down:
@@ -216,9 +227,7 @@ class FakePeer:
                 code = "duplicate" if current == value else "conflict"
                 outcomes.append({"code": code, "key": key})
         results = rwset_pb2.TxReadWriteSet(
-            ns_rwset=[
-                rwset_pb2.NsReadWriteSet(namespace=CHAINCODE, rwset=kv.SerializeToString())
-            ]
+            ns_rwset=[rwset_pb2.NsReadWriteSet(namespace=CHAINCODE, rwset=kv.SerializeToString())]
         )
         event = chaincode_event_pb2.ChaincodeEvent(
             chaincode_id=CHAINCODE, tx_id=tx_id, event_name="put.v1", payload=b"[]"
@@ -233,9 +242,9 @@ class FakePeer:
         )
 
     async def _submit(self, request: Any, context: Any) -> Any:
-        self.requests.append(request)
         envelope = request.prepared_transaction.SerializeToString()
         self.submitted.append(envelope)
+        await self._note(request)
         if self.script.down:
             await Refusal(grpc.StatusCode.UNAVAILABLE).raise_in(context)
         fault = self.script.submit.pop(0) if self.script.submit else None
@@ -253,12 +262,12 @@ class FakePeer:
 
     def _note_in_flight(self, envelope: bytes) -> None:
         for write in _writes(envelope):
-            self.in_flight_keys[write.key] += 1
-            if self.in_flight_keys[write.key] > 1:
+            holder = self.in_flight_keys.setdefault(write.key, _tx_id(envelope))
+            if holder != _tx_id(envelope):
                 self.shared_keys.append(write.key)
 
     async def _commit_status(self, signed: Any, context: Any) -> Any:
-        self.requests.append(signed)
+        await self._note(signed)
         request = gateway_pb2.CommitStatusRequest.FromString(signed.request)
         if self.script.down:
             await Refusal(grpc.StatusCode.UNAVAILABLE).raise_in(context)
@@ -276,7 +285,7 @@ class FakePeer:
 
     async def _chaincode_events(self, signed: Any, _context: Any) -> AsyncIterator[Any]:
         request = gateway_pb2.ChaincodeEventsRequest.FromString(signed.request)
-        self.requests.append(request)
+        await self._note(request)
         number = len(self.blocks)
         if request.start_position.HasField("specified"):
             number = request.start_position.specified.number
@@ -317,7 +326,7 @@ class FakePeer:
     async def _seek(self, requests: Any, context: Any) -> AsyncIterator[int | str]:
         """Block numbers, then a status name."""
         envelope = await anext(aiter(requests))
-        self.requests.append(envelope)
+        await self._note(envelope)
         limit = self.script.deliver.pop(0) if self.script.deliver else 10**9
         if isinstance(limit, str):
             yield limit
@@ -362,7 +371,7 @@ class FakePeer:
             tx_id = _tx_id(envelope)
             reads, writes = _reads(envelope), _writes(envelope)
             for write in writes:
-                self.in_flight_keys[write.key] -= 1
+                self.in_flight_keys.pop(write.key, None)
             if self.codes.get(tx_id) is not None:
                 flags.append(DUPLICATE_TXID)
                 continue

@@ -1,6 +1,5 @@
 """Blocks as a follower sees them, garbage included."""
 
-
 import pytest
 from fabric_protos.common import common_pb2
 from fake_peer import CHAINCODE, FakePeer
@@ -117,5 +116,3 @@ def test_timestamps_out_of_range_are_none() -> None:
     shown = parse_transaction(envelope.SerializeToString(), 0, 0)
     assert shown.timestamp is None
     assert shown.malformed is None
-
-

@@ -83,8 +83,7 @@ def test_a_restarted_peer_is_followed_on(tmp_path: Path) -> None:
         await peer.start()
         await _chain(peer, 3)
         following = asyncio.create_task(_take(peer, tmp_path / "cp", 5))
-        while not peer.requests:
-            await asyncio.sleep(0.01)
+        await peer.until(lambda: bool(peer.requests))
         await peer.stop()
         await _chain(peer, 5)
         await peer.start()
@@ -145,8 +144,7 @@ def test_a_peer_that_catches_up_in_time_is_followed(tmp_path: Path) -> None:
             await _chain(peer, 5)
             await _take(peer, tmp_path / "cp", 5)
             following = asyncio.create_task(_take(behind, tmp_path / "cp", 1))
-            while not behind.requests:
-                await asyncio.sleep(0.01)
+            await behind.until(lambda: bool(behind.requests))
             await _chain(behind, 6)
             assert await following == [5]
 

@@ -142,16 +142,16 @@ def test_submit_returns_the_answer_after_the_commit() -> None:
 
 def test_deadlines_by_call_and_by_default() -> None:
     async def scenario() -> None:
-        async with FakePeer() as peer:
-            async with connect(peer.endpoint, CallTimeouts(commit_status=0.1)) as gateway:
-                peer.script.status += ["hang", "hang"]
-                transaction = await _contract(gateway).new_proposal("Put", [ITEM]).endorse()
-                commit = await transaction.submit()
-                for deadline in (None, 0.05):
-                    with pytest.raises(CommitStatusError) as asking:
-                        await commit.status(deadline=deadline)
-                    assert asking.value.code is STATUS.DEADLINE_EXCEEDED
-                assert (await commit.status(deadline=5)).successful
+        timeouts = CallTimeouts(commit_status=0.1)
+        async with FakePeer() as peer, connect(peer.endpoint, timeouts) as gateway:
+            peer.script.status += ["hang", "hang"]
+            transaction = await _contract(gateway).new_proposal("Put", [ITEM]).endorse()
+            commit = await transaction.submit()
+            for deadline in (None, 0.05):
+                with pytest.raises(CommitStatusError) as asking:
+                    await commit.status(deadline=deadline)
+                assert asking.value.code is STATUS.DEADLINE_EXCEEDED
+            assert (await commit.status(deadline=5)).successful
 
     run(scenario())
 
@@ -333,8 +333,7 @@ def test_the_next_block_is_the_default_start() -> None:
             await _contract(gateway).submit("Put", ITEM)
             events = gateway.network("payments").block_events()
             waiting = asyncio.ensure_future(anext(events))
-            while not any(hasattr(r, "payload") for r in peer.requests):
-                await asyncio.sleep(0.01)
+            await peer.until(lambda: any(hasattr(r, "payload") for r in peer.requests))
             await _contract(gateway).submit("Put", '[{"key":"b","value":"1"}]')
             assert (await waiting).number == 2
             await events.aclose()
