@@ -7,13 +7,13 @@ does, {"mismatch": n} makes endorsers disagree for the first n endorsements. Fau
 
 import asyncio
 import gc
-import hashlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import fake_envelopes as made
 import grpc
 import grpc.aio
 from fabric_protos.common import common_pb2
@@ -27,15 +27,13 @@ from fabric_protos.peer import (
     events_pb2,
     proposal_pb2,
     proposal_response_pb2,
-    transaction_pb2,
 )
 from google.rpc import status_pb2
 
 from clearline.fabric.protoutil import block_data_hash, block_header_hash
 
 VALID, DUPLICATE_TXID, MVCC_READ_CONFLICT = 0, 9, 11
-CHANNEL, CHAINCODE = "payments", "clearline"
-Version = tuple[int, int]
+CHAINCODE = made.CHAINCODE
 
 
 @dataclass(frozen=True)
@@ -76,9 +74,9 @@ class Script:
 class FakePeer:
     """State, chain and services. Use `async with FakePeer() as peer`."""
 
-    def __init__(self, *, block_s: float = 0.002, check_signatures: bool = False) -> None:
+    def __init__(self, *, block_s: float = 0.002) -> None:
         self.script = Script()
-        self.state: dict[str, tuple[Version, str]] = {}
+        self.state: dict[str, tuple[made.Version, str]] = {}
         self.blocks: list[Any] = []
         self.codes: dict[str, tuple[int, int]] = {}
         self.submitted: list[bytes] = []
@@ -148,22 +146,22 @@ class FakePeer:
             self._news.notify_all()
 
     def _handlers(self) -> Any:
-        unary, g = grpc.unary_unary_rpc_method_handler, gateway_pb2
+        unary, g, dump = grpc.unary_unary_rpc_method_handler, gateway_pb2, made.dump
         methods = {
-            "/gateway.Gateway/Evaluate": unary(self._evaluate, g.EvaluateRequest.FromString, _dump),
-            "/gateway.Gateway/Endorse": unary(self._endorse, g.EndorseRequest.FromString, _dump),
-            "/gateway.Gateway/Submit": unary(self._submit, g.SubmitRequest.FromString, _dump),
+            "/gateway.Gateway/Evaluate": unary(self._evaluate, g.EvaluateRequest.FromString, dump),
+            "/gateway.Gateway/Endorse": unary(self._endorse, g.EndorseRequest.FromString, dump),
+            "/gateway.Gateway/Submit": unary(self._submit, g.SubmitRequest.FromString, dump),
             "/gateway.Gateway/CommitStatus": unary(
-                self._commit_status, g.SignedCommitStatusRequest.FromString, _dump
+                self._commit_status, g.SignedCommitStatusRequest.FromString, dump
             ),
             "/gateway.Gateway/ChaincodeEvents": grpc.unary_stream_rpc_method_handler(
-                self._chaincode_events, g.SignedChaincodeEventsRequest.FromString, _dump
+                self._chaincode_events, g.SignedChaincodeEventsRequest.FromString, dump
             ),
             "/protos.Deliver/Deliver": grpc.stream_stream_rpc_method_handler(
-                self._deliver_full, common_pb2.Envelope.FromString, _dump
+                self._deliver_full, common_pb2.Envelope.FromString, dump
             ),
             "/protos.Deliver/DeliverFiltered": grpc.stream_stream_rpc_method_handler(
-                self._deliver_filtered, common_pb2.Envelope.FromString, _dump
+                self._deliver_filtered, common_pb2.Envelope.FromString, dump
             ),
         }
 
@@ -178,7 +176,7 @@ class FakePeer:
     async def _evaluate(self, request: Any, context: Any) -> Any:
         await self._note(request)
         await _play(self.script.evaluate, context)
-        args = _args(request.proposed_transaction.proposal_bytes)
+        args = made.args(request.proposed_transaction.proposal_bytes)
         if args[0] == b"Height":
             payload = str(len(self.blocks)).encode()
         else:
@@ -196,7 +194,7 @@ class FakePeer:
             await Refusal(grpc.StatusCode.UNAVAILABLE).raise_in(context)
         await _play(self.script.endorse, context)
         proposal = proposal_pb2.Proposal.FromString(request.proposed_transaction.proposal_bytes)
-        items = json.loads(_args(request.proposed_transaction.proposal_bytes)[1])
+        items = json.loads(made.args(request.proposed_transaction.proposal_bytes)[1])
         self.endorsed.append([item["key"] for item in items])
         if any(item.get("bad") for item in items):
             said = ("chaincode response 500, bad item",)
@@ -207,7 +205,7 @@ class FakePeer:
                 said = ("ProposalResponsePayloads do not match",)
                 await Refusal(grpc.StatusCode.ABORTED, "not enough", said).raise_in(context)
         action = self._simulate(items, request.transaction_id)
-        return gateway_pb2.EndorseResponse(prepared_transaction=_prepare(proposal, action))
+        return gateway_pb2.EndorseResponse(prepared_transaction=made.prepare(proposal, action))
 
     def _simulate(self, items: list[Any], tx_id: str) -> Any:
         overlay: dict[str, str] = {}
@@ -261,9 +259,9 @@ class FakePeer:
         return gateway_pb2.SubmitResponse()
 
     def _note_in_flight(self, envelope: bytes) -> None:
-        for write in _writes(envelope):
-            holder = self.in_flight_keys.setdefault(write.key, _tx_id(envelope))
-            if holder != _tx_id(envelope):
+        for write in made.writes(envelope):
+            holder = self.in_flight_keys.setdefault(write.key, made.tx_id(envelope))
+            if holder != made.tx_id(envelope):
                 self.shared_keys.append(write.key)
 
     async def _commit_status(self, signed: Any, context: Any) -> Any:
@@ -296,7 +294,7 @@ class FakePeer:
             block = self.blocks[number]
             response = gateway_pb2.ChaincodeEventsResponse(block_number=number)
             for envelope, flag in zip(block.data.data, block.metadata.metadata[2], strict=True):
-                event = _event(envelope) if flag == VALID and number else None
+                event = made.event(envelope) if flag == VALID and number else None
                 if event is None:
                     continue
                 if passed and event.chaincode_id == request.chaincode_id:
@@ -311,8 +309,7 @@ class FakePeer:
     async def _deliver_full(self, requests: Any, context: Any) -> AsyncIterator[Any]:
         async for number in self._seek(requests, context):
             if isinstance(number, str):
-                code = common_pb2.Status.Value(number)
-                yield events_pb2.DeliverResponse(status=code)
+                yield events_pb2.DeliverResponse(status=common_pb2.Status.Value(number))
                 return
             yield events_pb2.DeliverResponse(block=self.blocks[number])
 
@@ -321,7 +318,7 @@ class FakePeer:
             if isinstance(number, str):
                 yield events_pb2.DeliverResponse(status=common_pb2.Status.Value(number))
                 return
-            yield events_pb2.DeliverResponse(filtered_block=_filtered(self.blocks[number]))
+            yield events_pb2.DeliverResponse(filtered_block=made.filtered(self.blocks[number]))
 
     async def _seek(self, requests: Any, context: Any) -> AsyncIterator[int | str]:
         """Block numbers, then a status name."""
@@ -368,14 +365,16 @@ class FakePeer:
     def _validate(self, envelopes: list[bytes]) -> list[int]:
         number, flags = len(self.blocks), []
         for index, envelope in enumerate(envelopes):
-            tx_id = _tx_id(envelope)
-            reads, writes = _reads(envelope), _writes(envelope)
+            tx_id = made.tx_id(envelope)
+            reads, writes = made.reads(envelope), made.writes(envelope)
             for write in writes:
                 self.in_flight_keys.pop(write.key, None)
             if self.codes.get(tx_id) is not None:
                 flags.append(DUPLICATE_TXID)
                 continue
-            fresh = all(_version(read) == self.state.get(read.key, (None,))[0] for read in reads)
+            fresh = all(
+                made.version(read) == self.state.get(read.key, (None,))[0] for read in reads
+            )
             flags.append(VALID if fresh else MVCC_READ_CONFLICT)
             self.codes[tx_id] = (flags[-1], number)
             for write in writes if fresh else ():
@@ -408,89 +407,3 @@ async def _play(script: list[Refusal | None], context: Any) -> None:
     fault = script.pop(0) if script else None
     if fault is not None:
         await fault.raise_in(context)
-
-
-def _dump(message: Any) -> bytes:
-    return bytes(message.SerializeToString())
-
-
-def _args(proposal_bytes: bytes) -> list[bytes]:
-    proposal = proposal_pb2.Proposal.FromString(proposal_bytes)
-    payload = proposal_pb2.ChaincodeProposalPayload.FromString(proposal.payload)
-    spec = chaincode_pb2.ChaincodeInvocationSpec.FromString(payload.input)
-    return list(spec.chaincode_spec.input.args)
-
-
-def _prepare(proposal: Any, action: Any) -> Any:
-    """internal/pkg/gateway/submit.go prepareTransaction, with one endorsement made up."""
-    header = common_pb2.Header.FromString(proposal.header)
-    response = proposal_response_pb2.ProposalResponsePayload(
-        proposal_hash=hashlib.sha256(proposal.payload).digest(),
-        extension=action.SerializeToString(),
-    )
-    call = transaction_pb2.ChaincodeActionPayload(
-        chaincode_proposal_payload=proposal.payload,
-        action=transaction_pb2.ChaincodeEndorsedAction(
-            proposal_response_payload=response.SerializeToString(),
-            endorsements=[proposal_response_pb2.Endorsement(endorser=b"p", signature=b"s")],
-        ),
-    )
-    transaction = transaction_pb2.Transaction(
-        actions=[
-            transaction_pb2.TransactionAction(
-                header=header.signature_header, payload=call.SerializeToString()
-            )
-        ]
-    )
-    payload = common_pb2.Payload(header=header, data=transaction.SerializeToString())
-    return common_pb2.Envelope(payload=payload.SerializeToString())
-
-
-def _tx_id(envelope: bytes) -> str:
-    payload = common_pb2.Payload.FromString(common_pb2.Envelope.FromString(envelope).payload)
-    return str(common_pb2.ChannelHeader.FromString(payload.header.channel_header).tx_id)
-
-
-def _action(envelope: bytes) -> Any:
-    payload = common_pb2.Payload.FromString(common_pb2.Envelope.FromString(envelope).payload)
-    transaction = transaction_pb2.Transaction.FromString(payload.data)
-    call = transaction_pb2.ChaincodeActionPayload.FromString(transaction.actions[0].payload)
-    response = proposal_response_pb2.ProposalResponsePayload.FromString(
-        call.action.proposal_response_payload
-    )
-    return proposal_pb2.ChaincodeAction.FromString(response.extension)
-
-
-def _kv(envelope: bytes) -> Any:
-    results = rwset_pb2.TxReadWriteSet.FromString(_action(envelope).results)
-    return kv_rwset_pb2.KVRWSet.FromString(results.ns_rwset[0].rwset)
-
-
-def _reads(envelope: bytes) -> list[Any]:
-    return list(_kv(envelope).reads)
-
-
-def _writes(envelope: bytes) -> list[Any]:
-    return list(_kv(envelope).writes)
-
-
-def _version(read: Any) -> Version | None:
-    return (read.version.block_num, read.version.tx_num) if read.HasField("version") else None
-
-
-def _event(envelope: bytes) -> Any:
-    data = _action(envelope).events
-    return chaincode_event_pb2.ChaincodeEvent.FromString(data) if data else None
-
-
-def _filtered(block: Any) -> Any:
-    message = events_pb2.FilteredBlock(channel_id=CHANNEL, number=block.header.number)
-    for envelope, flag in zip(block.data.data, block.metadata.metadata[2], strict=False):
-        transaction = message.filtered_transactions.add(
-            txid=_tx_id(envelope), type=3, tx_validation_code=flag
-        )
-        event = _event(envelope)
-        if event is not None:
-            actions = transaction.transaction_actions.chaincode_actions
-            actions.add().chaincode_event.CopyFrom(event)
-    return message
