@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 
+from clearline.cards import holds_card_number
 from clearline.intents import Product
 from clearline.money import NUMERIC
 from clearline.statuses import Reason
@@ -141,19 +142,28 @@ def _common(order: Order, partner: Partner) -> dict[str, str]:
 def _answer(message: Native, verdict: Verdict, reason: Reason) -> Answer:
     route, _, day = message.get("63").partition("/")
     amount = message.get("4")
+    name = message.get("43").strip()
     return Answer(
         verdict=verdict,
         reason=reason,
         native=message.raw,
         amount=int(amount) if amount else None,
         currency=_ALPHABETIC.get(message.get("49")),
-        merchant_name=message.get("43").strip() or None,
+        merchant_name=name if name and not holds_card_number(name) else None,
         merchant_code=message.get("42").strip() or None,
         mcc=message.get("18") or None,
         payer_token=message.get("60") or None,
         clearing_route=route or None,
-        clearing_date=f"{day[:4]}-{day[4:6]}-{day[6:]}" if day else None,
+        clearing_date=_clearing_date(day),
     )
+
+
+def _clearing_date(digits: str) -> str | None:
+    """YYYYMMDD as a date; None for what is none, so that it can't spoil a report."""
+    try:
+        return date.fromisoformat(digits).isoformat()
+    except ValueError:
+        return None
 
 
 def _moment(now: datetime) -> str:

@@ -1,0 +1,214 @@
+"""A merchant, an acquirer's record, requests on a fake ledger, a connector over them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from fake_ledger import FakeLedger, Stored
+from samples import INTENT
+
+from acquirers import settings as acquirer_settings
+from acquirers.unionpay_iso8583.book import Entry as BookEntry
+from acquirers.unionpay_iso8583.book import read_entries
+from acquirers.unionpay_iso8583.create import create
+from acquirers.unionpay_iso8583.server import AcquirerServer
+from clearline import intents, jws, records, times
+from clearline.intents import PayIntent, PaymentKey, Route
+from clearline.jws import KeySigner
+from clearline.records import Acquirer, KeyRecord, Merchant, MerchantCode, Payment
+from clearline.reports import acquirer_reference
+from connector.adapter import Adapter
+from connector.service import Connector, Parts
+from connector.unionpay_iso8583.adapter import Timing, UnionPayAdapter, load_partner
+from connector.verification import Place
+
+PLACE = Place(INTENT.network, "unionpay")
+CODE = INTENT.acquirers[0].merchant_code
+PATIENT = Timing()
+SOON = Timing(answer_seconds=0.5, reversal_seconds=0.5, echo_seconds=5, connections=2)
+
+
+def key_record(signer: KeySigner, status: str = "active") -> KeyRecord:
+    """The ledger's record of a signer's key."""
+    return KeyRecord(signer.algorithm.value, signer.jwk, status)
+
+
+@dataclass
+class World:
+    """Keys and records; `folder` keeps everything a killed connector must find again."""
+
+    folder: Path
+    merchant_signer: KeySigner
+    bank_signer: KeySigner
+
+    @classmethod
+    def make(cls, folder: Path) -> "World":
+        """In a new folder, or with the keys of one that was made before."""
+        paths = [folder / "merchant.pem", folder / "bank.pem"]
+        if not paths[0].exists():
+            for path in paths:
+                KeySigner.generate().save(path)
+        return cls(folder, *(KeySigner.load(path) for path in paths))
+
+    def ledger(self) -> FakeLedger:
+        """The ledger in this folder."""
+        algorithm = self.bank_signer.algorithm
+        return FakeLedger(
+            self.folder / "ledger.db", jws.public_key(self.bank_signer.jwk, algorithm)
+        )
+
+    def merchant(self, **changes: Any) -> Merchant:
+        """The merchant's record."""
+        keys = {self.merchant_signer.key_id: key_record(self.merchant_signer)}
+        return replace(
+            Merchant(
+                INTENT.merchant_id, "E-1", "a" * 64, "Shop", "5411", ["groceries"],
+                {"unionpay": [CODE]}, keys, "active", "BankOne",
+            ),
+            **changes,
+        )  # fmt: skip
+
+    def acquirer(self, **changes: Any) -> Acquirer:
+        """The acquirer's record."""
+        keys = {self.bank_signer.key_id: key_record(self.bank_signer)}
+        return replace(
+            Acquirer(
+                "unionpay", "UnionPay", "BankOne", ["CNY"], "L-1", "2099-12-31", keys, "active"
+            ),
+            **changes,
+        )
+
+    def registered(self) -> Stored:
+        """The transaction that registers all of them."""
+        merchant, acquirer = self.merchant(), self.acquirer()
+        code = MerchantCode("unionpay", CODE, merchant.merchant_id)
+        return Stored(0, (record_of(merchant), record_of(acquirer), record_of(code)))
+
+    def intent(self, number: int, token: str = "tok_approve", **changes: Any) -> PayIntent:
+        """An intent that was created now and lives for an hour."""
+        now = datetime.now(UTC)
+        return replace(
+            INTENT,
+            order_no=f"order-{number:05d}",
+            acquirers=(Route("unionpay", CODE, token),),
+            created=times.render(now),
+            expires_at=times.render(now + timedelta(hours=1)),
+            **changes,
+        )
+
+    def payment(self, intent: PayIntent, /, **changes: Any) -> Payment:
+        """The ledger's record of a request."""
+        return replace(
+            Payment(
+                *intent.key, "requested", "unionpay", CODE, intent.amount, intent.currency,
+                intents.sign(intent, self.merchant_signer), intent.digest(), intent.expires_at,
+                "BankOne", intent.created,
+            ),
+            **changes,
+        )  # fmt: skip
+
+    def request(self, ledger: FakeLedger, *intents_: PayIntent) -> list[PaymentKey]:
+        """Put requests on the ledger, in one block."""
+        writes = tuple(record_of(self.payment(intent)) for intent in intents_)
+        ledger.append(Stored(0, writes))
+        return [intent.key for intent in intents_]
+
+    def parts(self, ledger: FakeLedger, adapter: Adapter, **changes: Any) -> Parts:
+        """What a connector over this ledger is made of."""
+        parts = Parts(
+            place=PLACE,
+            chaincode="clearline",
+            outbox=self.folder / "connector" / "outbox.db",
+            adapter=adapter,
+            signer=self.bank_signer,
+            open_ledger=ledger.opened,
+            stop_seconds=3.0,
+            recovery_seconds=5.0,
+            ready_file=self.folder / "ready",
+        )
+        return replace(parts, **changes)
+
+    def adapter(self, timing: Timing = SOON) -> UnionPayAdapter:
+        """To the acquirer that runs in this folder."""
+        return UnionPayAdapter(load_partner(self.folder / "unionpay" / "partner.json"), timing)
+
+    def book(self) -> dict[str, BookEntry]:
+        """The acquirer's book by reference."""
+        folder = self.folder / "unionpay" / "data"
+        return {item.reference: item for item in read_entries(folder / "book.db")}
+
+    def booked(self, key: PaymentKey) -> BookEntry | None:
+        """What the acquirer's book says of a payment."""
+        return self.book().get(acquirer_reference(key, PLACE.network))
+
+
+def record_of(record: Any) -> tuple[str, bytes]:
+    """Ledger key and bytes of a record."""
+    if isinstance(record, Payment):
+        key = records.payment_key(record.key)
+    elif isinstance(record, MerchantCode):
+        key = records.merchant_code_key(record.acquirer_id, record.code)
+    elif isinstance(record, Merchant):
+        key = records.record_key(records.Kind.MERCHANT, record.merchant_id)
+    else:
+        key = records.record_key(records.Kind.ACQUIRER, record.acquirer_id)
+    return key, records.dump(record)
+
+
+@asynccontextmanager
+async def unionpay(folder: Path, **changes: Any) -> AsyncIterator[AcquirerServer]:
+    """The real acquirer of this folder, on the port its partner.json says."""
+    path = folder / "unionpay" / "settings.json"
+    loaded = (
+        acquirer_settings.load(path)
+        if path.exists()
+        else acquirer_settings.load(create(path.parent, "127.0.0.1", 0, PLACE.network))
+    )
+    server = AcquirerServer(replace(loaded, slow_seconds=0.3, late_seconds=0.9, **changes))
+    await server.start()
+    partner = path.parent / "partner.json"
+    partner.write_text(partner.read_text().replace('"port": 0', f'"port": {server.port}'))
+    settings_text = path.read_text().replace("127.0.0.1:0", f"127.0.0.1:{server.port}")
+    path.write_text(settings_text)
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def connected(parts: Parts) -> AsyncIterator[asyncio.Task[None]]:
+    """A connector that runs, and is stopped in order afterwards."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(Connector(parts).run(stop))
+    try:
+        yield task
+    finally:
+        stop.set()
+        async with asyncio.timeout(15):
+            await task
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - another process's
+            await asyncio.sleep(0.01)
+
+
+def agree(world: World, ledger: FakeLedger) -> None:
+    """Ledger and acquirer's book tell one story, and no money moved twice."""
+    book = world.book()
+    for payment in ledger.payments():
+        assert [entry[0] for entry in payment.reports] == list(range(1, len(payment.reports) + 1))
+        booked = book.get(acquirer_reference(payment.key, PLACE.network))
+        if payment.final:
+            paid = 0 if booked is None else booked.charges - booked.reversals
+            assert paid == (1 if payment.status == "succeeded" else 0), payment
+    for item in book.values():
+        assert item.purchases_seen <= 1, item
+        assert item.charges - item.reversals in (0, 1)

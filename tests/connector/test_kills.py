@@ -1,0 +1,137 @@
+"""kill -9 of the connector: nothing forwarded twice, nothing skipped, books agree afterwards."""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from fake_ledger import FakeLedger
+from helpers_connector import World, agree, unionpay, until
+
+CHILD = Path(__file__).with_name("connector_child.py")
+SOMETIMES = ["tok_approve", "tok_approve.2", "tok_slow", "tok_do_not_honor", "tok_approve.3",
+             "tok_timeout", "tok_timeout_charged", "tok_late"]  # fmt: skip
+
+
+async def child(world: World, point: str) -> asyncio.subprocess.Process:
+    """A connector over this world's files that dies at `point`."""
+    paths = os.pathsep.join([str(CHILD.parent), str(CHILD.parent.parent / "support")])
+    return await asyncio.create_subprocess_exec(
+        sys.executable, str(CHILD), str(world.folder), point, env={"PYTHONPATH": paths}
+    )
+
+
+async def ended(process: asyncio.subprocess.Process) -> int:
+    """Its exit code."""
+    async with asyncio.timeout(15):
+        return await process.wait()
+
+
+async def kill(process: asyncio.subprocess.Process) -> None:
+    """SIGKILL, and wait."""
+    if process.returncode is None:
+        process.kill()
+    await ended(process)
+
+
+async def finish(world: World, ledger: FakeLedger) -> None:
+    """Run a connector until all have ended, then end it in order."""
+    process = await child(world, "never")
+    try:
+        await ledger.until_final([payment.key for payment in ledger.payments()], 20)
+        process.send_signal(signal.SIGTERM)
+        assert await ended(process) == 0
+    finally:
+        await kill(process)
+
+
+# At this point, with this payer, so ends the payment after the next start.
+POINTS = [
+    ("before the attempt is stored", "tok_approve", "succeeded"),
+    ("before the first byte", "tok_approve", "closed"),
+    ("before the answer is stored", "tok_approve", "closed"),
+    ("before the answer is stored", "tok_stolen_card", "closed"),
+    ("before the report is submitted", "tok_approve", "succeeded"),
+    ("before the commit is noted", "tok_approve", "succeeded"),
+    ("before the report is submitted", "tok_timeout_charged", "closed"),
+    ("before a reversal is sent", "tok_timeout_charged", "closed"),
+    ("before a reversal's answer is stored", "tok_timeout_charged", "closed"),
+    ("before a reversal's answer is stored", "tok_timeout", "closed"),
+]
+
+
+@pytest.mark.parametrize(("point", "token", "status"), POINTS)
+def test_killed_at(tmp_path: Path, point: str, token: str, status: str) -> None:
+    world = World.make(tmp_path)
+
+    async def run() -> None:
+        ledger = world.ledger()
+        ledger.append(world.registered())
+        async with unionpay(world.folder):
+            (key,) = world.request(ledger, world.intent(1, token))
+            assert await ended(await child(world, point)) == -signal.SIGKILL
+            (later,) = world.request(ledger, world.intent(2))
+            await finish(world, ledger)
+        assert ledger.payment(key).status == status
+        assert ledger.payment(later).status == "succeeded"
+        agree(world, ledger)
+        ledger.close()
+
+    asyncio.run(run())
+
+
+def test_killed_while_a_payment_is_in_flight(tmp_path: Path) -> None:
+    world = World.make(tmp_path)
+
+    async def run() -> None:
+        ledger = world.ledger()
+        ledger.append(world.registered())
+        async with unionpay(world.folder):
+            (key,) = world.request(ledger, world.intent(1, "tok_slow"))
+            process = await child(world, "never")
+            await until(lambda: world.booked(key) is not None)
+            await kill(process)
+            assert ledger.payment(key).status == "requested"
+            await finish(world, ledger)
+        booked = world.booked(key)
+        assert booked is not None
+        assert (booked.purchases_seen, booked.charges, booked.reversals) == (1, 1, 1)
+        assert [entry[2] for entry in ledger.payment(key).reports] == ["unknown", "closed"]
+        agree(world, ledger)
+        ledger.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_again_and_again_under_load(tmp_path: Path, seed: int) -> None:
+    world = World.make(tmp_path)
+    chance = random.Random(seed)
+
+    async def run() -> None:
+        ledger = world.ledger()
+        ledger.append(world.registered())
+        number = 0
+        async with unionpay(world.folder):
+            for _ in range(3):
+                process = await child(world, "never")
+                try:
+                    await until((world.folder / "ready").exists)
+                    for _ in range(4):
+                        batch = [world.intent(number + n, chance.choice(SOMETIMES))
+                                 for n in range(15)]  # fmt: skip
+                        number += len(batch)
+                        world.request(ledger, *batch)
+                        await asyncio.sleep(chance.uniform(0, 0.1))  # the kill's moment varies
+                finally:
+                    await kill(process)
+                    (world.folder / "ready").unlink(missing_ok=True)
+            await finish(world, ledger)
+        assert len(ledger.payments()) == number
+        agree(world, ledger)
+        ledger.close()
+
+    asyncio.run(run())
