@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fake_peer import CHAINCODE, FakePeer
+from fabric_fake_peer import CHAINCODE, FakePeer
 from helpers_fabric import connect
 
 from clearline.fabric.commit_queue import CommitQueue

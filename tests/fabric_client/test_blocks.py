@@ -1,8 +1,8 @@
 """Blocks as a follower sees them, garbage included."""
 
 import pytest
+from fabric_fake_peer import CHAINCODE, FakePeer
 from fabric_protos.common import common_pb2
-from fake_peer import CHAINCODE, FakePeer
 from helpers_fabric import connect, run, signer
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from fake_peer import FakePeer
+from fabric_fake_peer import FakePeer
 from helpers_fabric import connect, run
 
 from clearline.fabric.blocks import Block, BlockError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from fake_peer import CHAINCODE, DUPLICATE_TXID, FakePeer, Refusal
+from fabric_fake_peer import CHAINCODE, DUPLICATE_TXID, FakePeer, Refusal
 from helpers_fabric import connect, run
 from helpers_queue import LIMITS, item, opened, world
 

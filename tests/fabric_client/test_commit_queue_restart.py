@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from fake_peer import CHAINCODE, FakePeer
+from fabric_fake_peer import CHAINCODE, FakePeer
 from helpers_fabric import connect, run
 from helpers_queue import item, opened, world
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_peer import CHAINCODE, FakePeer
+from fabric_fake_peer import CHAINCODE, FakePeer
 from helpers_fabric import connect, run
 
 from clearline.fabric.commit_queue import CommitQueue

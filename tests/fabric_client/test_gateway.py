@@ -6,9 +6,9 @@ from pathlib import Path
 import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from fabric_fake_peer import CHAINCODE, DUPLICATE_TXID, MVCC_READ_CONFLICT, FakePeer, Refusal
 from fabric_protos.gateway import gateway_pb2
 from fabric_protos.peer import proposal_pb2
-from fake_peer import CHAINCODE, DUPLICATE_TXID, MVCC_READ_CONFLICT, FakePeer, Refusal
 from helpers_fabric import connect, new_certificate, run, signer
 
 from clearline.fabric.checkpointers import (

@@ -9,9 +9,9 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
+from fabric_fake_peer import FakePeer
 from fabric_protos.common import common_pb2
 from fabric_protos.peer import proposal_pb2
-from fake_peer import FakePeer
 from helpers_fabric import key_pem, new_certificate, run, write_identity
 
 from clearline.fabric import protoutil
