@@ -1,0 +1,44 @@
+"""Connecting a clerk's identity to the ledger, and telling its failures on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import click
+
+from bank.desk import DeskError, Ledger
+from clearline.fabric.errors import EvaluateError, FabricError
+from clearline.fabric.gateway import Gateway
+from clearline.fabric.identity import IdentityError
+from clearline.fabric.profile import Profile, ProfileError
+
+
+@asynccontextmanager
+async def connected(path: Path) -> AsyncIterator[Ledger]:
+    """The contract as the identity of this connection profile sees it.
+
+    Raises click.ClickException that says what is known and what to do.
+    """
+    try:
+        profile = Profile.load(path)
+        async with Gateway.connect(profile) as gateway:
+            yield gateway.network(profile.channel).contract(profile.chaincode)
+    except (ProfileError, IdentityError) as error:
+        raise click.ClickException(str(error)) from None
+    except DeskError as error:
+        raise click.ClickException(str(error)) from None
+    except FabricError as error:
+        raise click.ClickException(explain(error)) from None
+
+
+def explain(error: FabricError) -> str:
+    """A failure of the ledger in words: what is known of its effect, and what to do."""
+    if isinstance(error, EvaluateError):
+        known = "Nothing was changed: it was a question"
+    elif error.outcome == "not_applied":
+        known = "Nothing was changed"
+    else:
+        known = "Whether it took effect is not known"
+    return f"{error}\n{known}. Run the same command again: it does no harm."

@@ -1,0 +1,136 @@
+"""What a clerk does at the ledger: propose, decide, look. One typed wrapper around the contract.
+
+Every call takes a list and answers an outcome an item. Proposals carry ids of our own, so that a
+call whose end is unknown can simply be made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol
+
+from bank.documents import Draft
+from clearline import canonical
+from clearline.canonical import CanonicalError, Json
+from clearline.codes import Code, Outcome
+from clearline.records import Proposal, from_json
+
+PAGE: Final = 200
+
+
+class Ledger(Protocol):
+    """The contract, through one identity: clearline.fabric.contract.Contract is one."""
+
+    async def submit(self, function: str, *args: str | bytes) -> bytes:
+        """Endorse, order, wait for the commit; the contract's answer."""
+
+    async def evaluate(self, function: str, *args: str | bytes) -> bytes:
+        """Ask one peer; the contract's answer."""
+
+
+class DeskError(RuntimeError):
+    """The ledger answered what no contract of this network answers."""
+
+
+class Decision(StrEnum):
+    """What a checker says."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+
+    @property
+    def status(self) -> str:
+        """The proposal's status after it."""
+        return "approved" if self is Decision.APPROVE else "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one draft that was proposed and approved: the outcome that counts."""
+
+    draft: Draft
+    outcome: Outcome
+    done: bool
+
+
+async def propose(maker: Ledger, drafts: Sequence[Draft]) -> list[Outcome]:
+    """ProposeRecords. Raises FabricError, DeskError."""
+    argument = canonical.dumps([draft.to_json() for draft in drafts])
+    return _outcomes(await maker.submit("ProposeRecords", argument), len(drafts))
+
+
+async def decide(checker: Ledger, proposal_ids: Sequence[str], decision: Decision) -> list[Outcome]:
+    """DecideRecords, the same decision on each. Raises FabricError, DeskError."""
+    items = [{"proposal_id": name, "decision": decision.value} for name in proposal_ids]
+    return _outcomes(await checker.submit("DecideRecords", canonical.dumps(items)), len(items))
+
+
+async def apply(maker: Ledger, checker: Ledger, drafts: Sequence[Draft]) -> list[Applied]:
+    """Propose and approve records in their order: two transactions, two identities.
+
+    Harmless to repeat: what is approved already counts as done. Raises FabricError, DeskError.
+    """
+    proposed = await propose(maker, drafts)
+    approved = Decision.APPROVE.status
+    waiting = [
+        draft.proposal_id
+        for draft, outcome in zip(drafts, proposed, strict=True)
+        if outcome.code.taken and outcome.status != approved
+    ]
+    answers = await decide(checker, waiting, Decision.APPROVE) if waiting else []
+    decided = dict(zip(waiting, answers, strict=True))
+    return [
+        _applied(draft, decided.get(draft.proposal_id, outcome))
+        for draft, outcome in zip(drafts, proposed, strict=True)
+    ]
+
+
+def _applied(draft: Draft, outcome: Outcome) -> Applied:
+    # Somebody else may have approved it between our two calls: then it is done as well.
+    settled = outcome.code.taken or outcome.code is Code.PROPOSAL_DECIDED
+    return Applied(draft, outcome, settled and outcome.status == Decision.APPROVE.status)
+
+
+async def proposals(desk: Ledger, status: str | None) -> list[Proposal]:
+    """All proposals, or those of a status (proposed, approved, rejected), by id."""
+    found: list[Proposal] = []
+    while True:
+        after = found[-1].proposal_id if found else None
+        query = {"status": status, "start_after": after, "limit": PAGE}
+        page = _list(await desk.evaluate("ListProposals", canonical.dumps(query)))
+        try:
+            found += [from_json(Proposal, item) for item in page]
+        except ValueError as error:
+            raise DeskError(f"ListProposals answered {error}") from None
+        if len(page) < PAGE:
+            return found
+
+
+async def record(desk: Ledger, kind: str, record_id: str) -> Json:
+    """A record as the ledger holds it, None when there is none."""
+    answer = _list(await desk.evaluate("GetRecords", canonical.dumps([[kind, record_id]])))
+    if len(answer) != 1:
+        raise DeskError(f"GetRecords answered {len(answer)} records for one")
+    return answer[0]
+
+
+def _outcomes(answer: bytes, count: int) -> list[Outcome]:
+    items = _list(answer)
+    if len(items) != count:
+        raise DeskError(f"the contract answered {len(items)} outcomes for {count} items")
+    try:
+        return [Outcome.from_json(item) for item in items]
+    except (KeyError, ValueError, TypeError) as error:
+        raise DeskError(f"the contract answered an outcome of another form: {error}") from None
+
+
+def _list(answer: bytes) -> list[Json]:
+    try:
+        items = canonical.loads(answer)
+    except CanonicalError as error:
+        raise DeskError(f"the contract answered no JSON: {error}") from None
+    if not isinstance(items, list):
+        raise DeskError("the contract answered no list")
+    return items
