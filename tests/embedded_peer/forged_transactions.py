@@ -107,9 +107,7 @@ class Forgery:
         if self.action_chaincode is not None:
             action.chaincode_id.name = self.action_chaincode
             action.chaincode_id.version = self.chaincode_version
-        digest = hashlib.sha256(
-            header.channel_header + header.signature_header + proposed
-        ).digest()
+        digest = hashlib.sha256(header.channel_header + header.signature_header + proposed).digest()
         payload = proposal_response_pb2.ProposalResponsePayload(
             proposal_hash=digest if self.proposal_hash is None else self.proposal_hash,
             extension=action.SerializeToString(),

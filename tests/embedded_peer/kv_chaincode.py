@@ -147,9 +147,7 @@ async def history(stub: Stub, key: str) -> bytes:
 
 async def lock(stub: Stub, key: str, policy_hex: str) -> bytes:
     entry = shim.StateMetadata(metakey="VALIDATION_PARAMETER", value=bytes.fromhex(policy_hex))
-    return await stub.ask(
-        Type.PUT_STATE_METADATA, shim.PutStateMetadata(key=key, metadata=entry)
-    )
+    return await stub.ask(Type.PUT_STATE_METADATA, shim.PutStateMetadata(key=key, metadata=entry))
 
 
 async def locked(stub: Stub, key: str) -> bytes:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fabric_protos.peer import proposal_response_pb2
+from kv_chaincode import KvChaincode, arguments
 
 from clearline.fabric import protoutil
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.identity import X509Signer
 from clearline.fabric.profile import Profile
-from kv_chaincode import KvChaincode, arguments
 from network import genesis, identities, lifecycle, ports, topology
 from network.embedded import wire
 from network.embedded.orderer import config as orderer_config
@@ -59,7 +59,7 @@ class World:
     def endpoint(self, organization: str) -> str:
         return self.layout.organization(organization).peers[0].endpoint
 
-    def channel(self, organization: str, user: str = "gateway") -> Any:
+    def channel(self, organization: str, user: str = "admin") -> Any:
         """A raw gRPC channel to an organisation's peer."""
         folder = self.home.user(organization, user) / "tls"
         tls = wire.TlsIdentity(

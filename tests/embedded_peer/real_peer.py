@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from peer_world import CHANNEL, ORGANIZATIONS, PEERS, World
 
 _BUILDER = """#!{python} -ISE
@@ -118,7 +117,9 @@ class RealPeer:
         core["chaincode"]["externalBuilders"] = [
             {"name": "ccaas", "path": str(builder), "propagateEnvironment": []}
         ]
-        core["chaincode"]["system"] = dict.fromkeys(("_lifecycle", "cscc", "lscc", "qscc"), "enable")
+        core["chaincode"]["system"] = dict.fromkeys(
+            ("_lifecycle", "cscc", "lscc", "qscc"), "enable"
+        )
         return core
 
     def start(self) -> None:

@@ -1,13 +1,14 @@
 """Which chaincode runs for a name on a channel, and the streams to the servers.
 
-After core/chaincode/lifecycle/endorsement_info.go: a chaincode is endorsed when it is defined,
-approved by the own organisation as defined, and its approved package is installed.
+After core/chaincode/lifecycle (endorsement_info.go, cache.go): a chaincode is endorsed when it is
+defined, approved by the own organisation as defined, and its approved package is installed. The
+approval is known by its public hashes: a peer that lost its own copy can still endorse.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from network.embedded.peer.chaincode_stream import ChaincodeClient, Invocation
@@ -16,20 +17,18 @@ from network.embedded.peer.lifecycle_state import (
     NAMESPACE,
     NAMESPACES,
     SOURCES,
+    ApprovalHashes,
     CommittedState,
     Definition,
     LifecycleError,
     PublicState,
-    implicit_collection,
-    read_approval,
+    package_id_structure,
     read_definition,
-    read_field,
-    read_metadata,
     read_sequence,
 )
-from network.embedded.peer.packages import PackageNotFoundError, PackageStore
+from network.embedded.peer.packages import PackageStore
 from network.embedded.peer.simulator import Simulator
-from network.embedded.peer.statedb import StateView, private_namespace
+from network.embedded.peer.statedb import StateView
 
 
 @dataclass(frozen=True)
@@ -101,22 +100,14 @@ class ChaincodeRuntime:
         definition = read_definition(name, CommittedState(state))
         if definition is None:
             return None
-        collection = implicit_collection(self.msp_id)
-        own = CommittedState(state, private_namespace(NAMESPACE, collection))
+        hashes = ApprovalHashes(state, self.msp_id)
         private_name = f"{name}#{definition.sequence}"
-        approval = None
-        if read_metadata(NAMESPACES, private_name, own) is not None:
-            approval = read_approval(private_name, own)
-        approved = approval is not None and replace(approval, sequence=definition.sequence) == (
-            definition
-        )
+        approved = hashes.hold(NAMESPACES, private_name, definition.parameters())
         package_id = ""
-        if approved:
-            package_id = read_field(SOURCES, private_name, "PackageID", own).String
-            try:
-                self._packages.find(package_id)
-            except PackageNotFoundError:
-                package_id = ""
+        for package in self._packages.installed() if approved else ():
+            structure = package_id_structure(package.package_id)
+            if hashes.hold(SOURCES, private_name, structure):
+                package_id = package.package_id
         return ChaincodeInfo(definition, approved, package_id)
 
     def references(self, channel: Channel, package_id: str) -> list[tuple[str, str, str]]:

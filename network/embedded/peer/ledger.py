@@ -126,9 +126,9 @@ class Snapshot:
 
 
 def _tx_key(tx_id: str) -> bytes:
-    # A forged header may carry any text as its id; LMDB takes 511 bytes.
+    # A forged header may carry any text as its id, or none; LMDB takes 1 to 511 bytes.
     raw = tx_id.encode()
-    return raw if len(raw) <= 256 else b"\xff" + hashlib.sha256(raw).digest()
+    return raw if 0 < len(raw) <= 256 else b"\xff" + hashlib.sha256(raw).digest()
 
 
 class Ledger:

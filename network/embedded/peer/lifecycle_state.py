@@ -16,7 +16,7 @@ from fabric_protos.peer import collection_pb2, policy_pb2
 from fabric_protos.peer.lifecycle import chaincode_definition_pb2, db_pb2
 
 from network.embedded.peer.simulator import Simulator
-from network.embedded.peer.statedb import StateView
+from network.embedded.peer.statedb import StateView, hashed_namespace
 
 NAMESPACE = "_lifecycle"
 NAMESPACES = "namespaces"
@@ -299,6 +299,25 @@ def mismatches(name: str, structure: Structure, state: HashedState) -> list[str]
         for field, data in structure.fields
         if hashes[field_key(NAMESPACES, name, field)] != hashlib.sha256(data).digest()
     ]
+
+
+class ApprovalHashes:
+    """An organisation's committed approvals, by their hashes, read without a read set."""
+
+    def __init__(self, view: StateView, msp_id: str) -> None:
+        self._view = view
+        self._namespace = hashed_namespace(NAMESPACE, implicit_collection(msp_id))
+
+    def hold(self, namespace: str, name: str, structure: Structure) -> bool:
+        """Whether the organisation stored exactly this structure under a name."""
+        wanted = {metadata_key(namespace, name): structure.metadata}
+        for field, data in structure.fields:
+            wanted[field_key(namespace, name, field)] = data
+        return all(self._hash(key) == hashlib.sha256(data).digest() for key, data in wanted.items())
+
+    def _hash(self, key: str) -> bytes | None:
+        item = self._view.get(self._namespace, hashlib.sha256(key.encode()).digest())
+        return item.value if item is not None else None
 
 
 def collection_names(package: bytes) -> Sequence[str]:

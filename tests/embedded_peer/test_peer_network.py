@@ -1,0 +1,546 @@
+"""Peers, orderer and a chaincode on real sockets: the services, and what happens when one fails."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from block_factory import code_name
+from fabric_protos.gateway import gateway_pb2
+from fabric_protos.peer import chaincode_pb2, query_pb2
+from fabric_protos.peer.lifecycle import lifecycle_pb2
+from forged_transactions import Forgery, catalogue, rwset
+from kv_chaincode import Type
+from peer_world import (
+    CHANNEL,
+    ENDORSER,
+    ORGANIZATIONS,
+    World,
+    endorse,
+    prepare,
+    proposal,
+    running,
+)
+
+from clearline.fabric.errors import CommitError, EndorseError, EvaluateError
+from clearline.fabric.proposal import ProposalOptions
+from network.embedded import wire
+from network.embedded.peer.endorsement_policies import member_policy
+
+Scenario = Callable[[World], Awaitable[None]]
+
+
+def run(tmp_path: Path, scenario: Scenario) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(30), running(tmp_path) as world:
+            await scenario(world)
+
+    asyncio.run(main())
+
+
+async def failure(call: Awaitable[Any], kind: type[Exception]) -> Any:
+    with pytest.raises(kind) as caught:
+        await call
+    return caught.value
+
+
+def test_transactions_are_endorsed_ordered_and_committed_alike_by_all(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        async with world.gateway("BankOne") as one, world.gateway("BankTwo") as two:
+            assert await one.submit("add", "n", "5") == b"5"
+            assert await two.submit("add", "n", "6") == b"11"
+            assert await two.evaluate("get", "n") == b"11"
+            await one.submit("batch", "x=1", "y=2", "n=")
+            assert json.loads(await one.evaluate("many", "x", "n", "y")) == ["1", "", "2"]
+            entries = json.loads(await one.evaluate("history", "n"))
+            assert [entry[1:] for entry in entries] == [["", True], ["11", False], ["5", False]]
+            outcomes = await asyncio.gather(
+                *(one.submit("add", "hot", "1") for _ in range(8)), return_exceptions=True
+            )
+        conflicts = [item for item in outcomes if isinstance(item, CommitError)]
+        done = [item for item in outcomes if isinstance(item, bytes)]
+        assert len(conflicts) + len(done) == 8
+        assert {item.code_name for item in conflicts} <= {"MVCC_READ_CONFLICT"}
+        height = await world.level()
+        hashes = {world.ledger(name).commit_hash for name in ORGANIZATIONS}
+        assert len(hashes) == 1
+        blocks = {world.ledger(name).block(height - 1) for name in ORGANIZATIONS}
+        assert len(blocks) == 1
+
+    run(tmp_path, scenario)
+
+
+def test_ranges_and_pages_of_any_length(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        pairs = [f"k{number:03}={number}" for number in range(250)]
+        async with world.gateway("BankOne") as contract:
+            await contract.submit("batch", *pairs)
+            found = json.loads(await contract.evaluate("span", "k", "l"))
+            assert [f"{key}={value}" for key, value in found] == pairs
+            keys, bookmark = [], ""
+            while True:
+                answer = await contract.evaluate("page", "k", "l", "60", bookmark)
+                page, count, bookmark = json.loads(answer)
+                assert count == len(page)
+                keys += page
+                if not bookmark:
+                    break
+            assert keys == [key for key, _ in found]
+            await contract.submit("span", "k", "l", "count")
+            assert await contract.evaluate("get", "count") == b"250"
+            error = await failure(contract.evaluate("page_then_put", "x"), EvaluateError)
+            assert "Writes are not allowed" in str(error)
+            # The range was read before its end changed in another block: a phantom.
+            transaction = await contract.new_proposal("span", ["k24", "l", "late"]).endorse()
+            await contract.submit("put", "k2499", "new")
+            status = await (await transaction.submit()).status()
+            assert status.code_name == "PHANTOM_READ_CONFLICT"
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("status", "endorsed", "payload"),
+    [(200, True, True), (399, True, True), (400, False, False), (499, False, False),
+     (500, False, True), (700, False, True)],
+)  # fmt: skip
+def test_a_chaincodes_status_decides_what_the_endorser_signs(
+    tmp_path: Path, status: int, endorsed: bool, payload: bool
+) -> None:
+    async def scenario(world: World) -> None:
+        _, _, signed = proposal(world.signer("BankOne"), "status", [str(status), "text"])
+        response = await endorse(world, "BankOne", signed)
+        assert (response.response.status, response.response.message) == (status, "text")
+        assert response.HasField("endorsement") == endorsed
+        assert bool(response.payload) == payload
+
+    run(tmp_path, scenario)
+
+
+def test_every_forged_transaction_through_the_orderer(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        peers = [world.node_signer("BankOne"), world.node_signer("BankTwo")]
+        rows = catalogue(world.signer("BankOne"), peers, world.signer("BankTwo"))
+        async with world.gateway("BankOne") as contract:
+            await contract.submit("put", "a0", "1")
+        for _, forgery, _ in rows:
+            assert (await world.order(forgery.envelope())).status == 200
+        last = Forgery(world.signer("BankOne"), peers, rwset([("last", "1")]))
+        await world.order(last.envelope())
+        channel = world.peers["BankTwo"].channels.joined[CHANNEL]
+        assert code_name((await channel.tx_status(last.id)).code) == "VALID"
+        for name, forgery, code in rows:
+            location = channel.ledger.tx_location(forgery.tx_id or forgery.id)
+            assert location is not None, name
+            assert code_name(location.code) == code, name
+
+    run(tmp_path, scenario)
+
+
+def test_what_is_wrong_with_a_proposal_is_refused_at_the_door(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        client = world.signer("BankOne")
+        _, _, good = proposal(client, "get", ["a"])
+        bad = type(good)(proposal_bytes=good.proposal_bytes, signature=client.sign(b"else"))
+        async with world.gateway("BankOne") as contract:
+            transaction = await contract.new_proposal("put", ["a", "1"]).endorse()
+            await (await transaction.submit()).status()
+            sent = transaction.transaction_id
+        for signed, text in (
+            (bad, "creator org [BankOne]"),
+            (type(good)(proposal_bytes=b"\xff"), "unmarshalling"),
+            (type(good)(), "ChaincodeHeaderExtension.ChaincodeId is nil"),
+        ):
+            error = await failure(endorse(world, "BankOne", signed), grpc.aio.AioRpcError)
+            assert error.code() is grpc.StatusCode.UNKNOWN
+            assert text in error.details()
+        assert world.ledger("BankOne").tx_location(sent) is not None
+        _, _, nowhere = proposal(client, "get", ["a"], "nowhere")
+        response = await endorse(world, "BankOne", nowhere)
+        assert response.response.status == 500
+        assert "make sure the chaincode nowhere has been successfully defined" in (
+            response.response.message
+        )
+
+    run(tmp_path, scenario)
+
+
+def test_an_old_clock_is_refused(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        from clearline.fabric import protoutil
+
+        client = world.signer("BankOne")
+        _, raw = protoutil.make_chaincode_proposal(
+            CHANNEL, "clearline", [b"get", b"a"], client.identity, timestamp_ns=0
+        )
+        signed = protoutil.sign_proposal(client, raw)
+        error = await failure(endorse(world, "BankOne", signed), grpc.aio.AioRpcError)
+        assert "incorrect timestamp 1970-01-01T00:00:00Z" in error.details()
+
+    run(tmp_path, scenario)
+
+
+def test_events_come_from_a_block_on_and_after_a_transaction(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        peers = [world.node_signer("BankOne")]
+        async with world.gateway("BankOne") as contract:
+            ids = []
+            for number in range(3):
+                transaction = await contract.new_proposal("add", [f"e{number}", "1"]).endorse()
+                await (await transaction.submit()).status()
+                ids.append(transaction.transaction_id)
+        from forged_transactions import event
+
+        invalid = Forgery(world.signer("BankOne"), peers, rwset([("x", "1")]), events=event())
+        await world.order(invalid.envelope())
+        await world.peers["BankOne"].channels.joined[CHANNEL].tx_status(invalid.id)
+        assert await _events(world, 3, start=0) == list(zip(ids, ("e0", "e1", "e2"), strict=True))
+        assert await _events(world, 1, after=ids[1]) == [(ids[2], "e2")]
+        live = asyncio.create_task(_events(world, 1))
+        await asyncio.sleep(0)
+        async with world.gateway("BankOne") as contract:
+            while not live.done():
+                await contract.submit("add", "live", "1")
+        assert (await live)[0][1] == "live"
+
+    run(tmp_path, scenario)
+
+
+async def _events(
+    world: World, count: int, start: int | None = None, after: str = ""
+) -> list[tuple[str, str]]:
+    """(transaction id, payload) of the first events."""
+    client = world.signer("BankOne")
+    request = gateway_pb2.ChaincodeEventsRequest(
+        channel_id=CHANNEL,
+        chaincode_id="clearline",
+        identity=client.identity,
+        after_transaction_id=after,
+    )
+    if start is not None:
+        request.start_position.specified.number = start
+    raw = request.SerializeToString()
+    signed = gateway_pb2.SignedChaincodeEventsRequest(request=raw, signature=client.sign(raw))
+    channel = world.channel("BankOne")
+    found: list[tuple[str, str]] = []
+    try:
+        call = channel.unary_stream("/gateway.Gateway/ChaincodeEvents")(signed.SerializeToString())
+        while len(found) < count:
+            response = gateway_pb2.ChaincodeEventsResponse.FromString(await call.read())
+            for item in response.events:
+                assert (item.chaincode_id, item.event_name) == ("clearline", "added")
+                found.append((item.tx_id, item.payload.decode()))
+        return found
+    finally:
+        await channel.close()
+
+
+def test_commit_status_waits_for_an_id_that_is_in_no_block_yet(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        async with world.gateway("BankOne") as contract:
+            transaction = await contract.new_proposal("put", ["a", "1"]).endorse()
+            transaction.sign()
+            waiting = asyncio.create_task(contract.new_commit(transaction.transaction_id).status())
+            await contract.submit("put", "b", "1")
+            assert not waiting.done()
+            await transaction.submit()
+            status = await waiting
+            assert (status.successful, status.transaction_id) == (True, transaction.transaction_id)
+            again = await contract.new_commit(transaction.transaction_id).status()
+            assert again.block_number == status.block_number
+
+    run(tmp_path, scenario)
+
+
+def test_a_key_level_policy_chooses_its_own_endorsers(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        everybody = member_policy(ORGANIZATIONS, 3)
+        async with world.gateway("BankOne") as contract:
+            await contract.submit("put", "key", "1")
+            await contract.submit("lock", "key", everybody.hex())
+            assert await contract.evaluate("locked", "key") == everybody.hex().encode()
+            transaction = await contract.new_proposal("put", ["key", "2"]).endorse()
+            assert (await (await transaction.submit()).status()).successful
+            two = contract.new_proposal(
+                "put", ["key", "3"], ProposalOptions(organizations=("BankOne", "BankTwo"))
+            )
+            transaction = await two.endorse()
+            status = await (await transaction.submit()).status()
+            assert status.code_name == "ENDORSEMENT_POLICY_FAILURE"
+            assert await contract.evaluate("get", "key") == b"2"
+
+    run(tmp_path, scenario)
+
+
+def test_a_chaincode_that_hangs_dies_or_restarts_costs_nobody_else(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        async with world.gateway("BankOne") as contract:
+            hanging = asyncio.create_task(failure(contract.evaluate("silent"), EvaluateError))
+            for number in range(5):
+                await contract.submit("put", f"k{number}", "1")
+            assert "timeout expired while executing transaction" in str(await hanging)
+            error = await failure(contract.evaluate("drop"), EvaluateError)
+            assert "chaincode stream terminated" in str(error)
+            assert await contract.submit("put", "a", "1") == b"done"
+            port = world.chaincode.port
+            await world.chaincode.stop()
+            error = await failure(contract.submit("put", "a", "2"), EndorseError)
+            assert "could not launch chaincode" in str(error)
+            await world.chaincode.start(port)
+            assert await contract.submit("put", "a", "3") == b"done"
+        ready = chaincode_pb2.ChaincodeAdditionalParams.FromString(world.chaincode.ready[0].payload)
+        assert (ready.use_write_batch, ready.use_get_multiple_keys) == (True, True)
+        assert world.chaincode.ready[0].type == Type.READY
+
+    run(tmp_path, scenario)
+
+
+def test_a_peer_that_is_down_is_named_and_done_without(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await world.peers.pop("BankTwo").stop(0)
+        async with world.gateway("BankOne") as contract:
+            assert await contract.submit("put", "a", "1") == b"done"
+            only = contract.new_proposal(
+                "put", ["a", "2"], ProposalOptions(organizations=("BankOne", "BankTwo"))
+            )
+            error = await failure(only.endorse(), EndorseError)
+            assert error.code is grpc.StatusCode.ABORTED
+            assert [(item.msp_id, item.address) for item in error.details] == [
+                ("BankTwo", world.endpoint("BankTwo"))
+            ]
+            await world.peers.pop("Supervisor").stop(0)
+            error = await failure(contract.submit("put", "a", "3"), EndorseError)
+            assert {item.msp_id for item in error.details} == {"BankTwo", "Supervisor"}
+            await world.start_peer("BankTwo")
+            await world.level()
+            assert await contract.submit("put", "a", "4") == b"done"
+
+    run(tmp_path, scenario)
+
+
+def test_restarted_nodes_go_on_where_they_stood(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        async with world.gateway("BankOne") as contract:
+            await contract.submit("put", "a", "1")
+            before = await world.level()
+            await world.peers.pop("Supervisor").stop(0)
+            await contract.submit("put", "a", "2")
+            await world.start_peer("Supervisor")
+            assert world.peers["Supervisor"].channels.joined[CHANNEL].height >= before
+            await world.level()
+            assert world.orderer is not None
+            await world.orderer.stop(0)
+            await world.start_orderer()
+            assert await contract.submit("put", "a", "3") == b"done"
+            await world.level()
+        async with world.gateway("BankOne") as contract:
+            assert await contract.evaluate("get", "a") == b"3"
+        assert len({world.ledger(name).commit_hash for name in ORGANIZATIONS}) == 1
+
+    run(tmp_path, scenario)
+
+
+def test_a_peer_that_lost_its_data_joins_again_catches_up_and_endorses(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        async with world.gateway("BankOne") as contract:
+            await asyncio.gather(*(contract.submit("put", f"k{n}", "1") for n in range(30)))
+        await world.peers.pop("Supervisor").stop(0)
+        shutil.rmtree(world.home.node_settings("peer0.supervisor").parent / "data")
+        await world.start_peer("Supervisor")
+        assert dict(world.peers["Supervisor"].channels.joined) == {}
+        assert world.package is not None
+        admin = world.signer("Supervisor", "admin")
+        genesis = world.home.genesis_block.read_bytes()
+        install = lifecycle_pb2.InstallChaincodeArgs(
+            chaincode_install_package=world.package.content
+        )
+        for chaincode, args in (
+            ("cscc", [b"JoinChain", genesis]),
+            ("_lifecycle", [b"InstallChaincode", install.SerializeToString()]),
+        ):
+            answer = await _system(world, admin, "", chaincode, args, "Supervisor")
+            assert answer.status == 200, answer.message
+        await world.level()
+        assert len({world.ledger(name).commit_hash for name in ORGANIZATIONS}) == 1
+        # Its own copy of the approval is gone, as on a real peer; its public hash is enough.
+        _, _, signed = proposal(world.signer("BankOne"), "put", ["a", "1"])
+        assert (await endorse(world, "Supervisor", signed)).HasField("endorsement")
+
+    run(tmp_path, scenario)
+
+
+def test_joining_asks_for_an_administrator_and_a_genesis_block(tmp_path: Path) -> None:
+    async def main() -> None:
+        from fabric_protos.common import common_pb2
+
+        world = __import__("peer_world").make_world(tmp_path)
+        await prepare(world)
+        try:
+            await world.start_peer("BankOne")
+            admin, client = world.signer("BankOne", "admin"), world.signer("BankOne")
+            other = world.signer("BankTwo", "admin")
+            genesis = world.home.genesis_block.read_bytes()
+            bare = common_pb2.Block.FromString(genesis)
+            bare.ClearField("metadata")
+            later = common_pb2.Block.FromString(genesis)
+            later.header.number = 3
+            rows = [
+                (client, genesis, 500, "access denied for [JoinChain][payments]"),
+                (admin, b"\xff\xff", 500, "Failed to reconstruct the genesis block"),
+                (admin, b"", 500, "failed to extract channel id"),
+                (admin, bare.SerializeToString(), 500, "no slot for validation flags"),
+                (admin, later.SerializeToString(), 500, "not a genesis block"),
+                (admin, genesis, 200, ""),
+                (admin, genesis, 500, "already exists with state [ACTIVE]"),
+            ]
+            for signer, block, status, text in rows:
+                answer = await _system(world, signer, "", "cscc", [b"JoinChain", block])
+                assert answer.status == status
+                assert text in answer.message
+            error = await failure(
+                _system(world, other, "", "cscc", [b"GetChannels"]), grpc.aio.AioRpcError
+            )
+            assert "creator org unknown" in error.details()
+            answer = await _system(world, client, "", "cscc", [b"GetChannels"])
+            channels = query_pb2.ChannelQueryResponse.FromString(answer.payload).channels
+            assert [item.channel_id for item in channels] == [CHANNEL]
+        finally:
+            await world.stop()
+
+    asyncio.run(main())
+
+
+async def _system(
+    world: World,
+    signer: Any,
+    channel_id: str,
+    chaincode: str,
+    args: list[bytes],
+    organization: str = "BankOne",
+) -> Any:
+    from clearline.fabric import protoutil
+
+    _, raw = protoutil.make_chaincode_proposal(channel_id, chaincode, args, signer.identity)
+    signed = protoutil.sign_proposal(signer, raw)
+    return (await endorse(world, organization, signed)).response
+
+
+def test_the_lifecycle_answers_what_was_done(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        admin, client = world.signer("BankOne", "admin"), world.signer("BankOne")
+        assert world.package is not None
+
+        async def ask(signer: Any, channel_id: str, function: str, **fields: Any) -> Any:
+            message = getattr(lifecycle_pb2, f"{function}Args")(**fields)
+            args = [function.encode(), message.SerializeToString()]
+            return await _system(world, signer, channel_id, "_lifecycle", args)
+
+        def result(function: str, answer: Any) -> Any:
+            assert answer.status == 200, answer.message
+            return getattr(lifecycle_pb2, f"{function}Result").FromString(answer.payload)
+
+        name = "QueryInstalledChaincodes"
+        installed = result(name, await ask(admin, "", name)).installed_chaincodes
+        assert [item.package_id for item in installed] == [world.package.id]
+        references = installed[0].references[CHANNEL].chaincodes
+        assert [(item.name, item.version) for item in references] == [("clearline", "0.1")]
+        name = "QueryChaincodeDefinition"
+        found = result(name, await ask(client, CHANNEL, name, name="clearline"))
+        assert dict(found.approvals) == dict.fromkeys(ORGANIZATIONS, True)
+        assert (await ask(client, CHANNEL, name, name="none")).status == 404
+        name = "QueryApprovedChaincodeDefinition"
+        approved = result(name, await ask(admin, CHANNEL, name, name="clearline"))
+        assert approved.source.local_package.package_id == world.package.id
+        name = "CheckCommitReadiness"
+        ready = result(
+            name, await ask(client, CHANNEL, name, name="clearline", version="2", sequence=2)
+        )
+        assert dict(ready.approvals) == dict.fromkeys(ORGANIZATIONS, False)
+        rows = [
+            (client, "", "QueryInstalledChaincodes", {}, "failed ACL check"),
+            (client, CHANNEL, "ApproveChaincodeDefinitionForMyOrg", {}, "failed ACL check"),
+            (admin, "", "InstallChaincode", {"chaincode_install_package": b"x"}, "gzip"),
+            (
+                admin, "", "InstallChaincode",
+                {"chaincode_install_package": world.package.content}, "already successfully",
+            ),
+            (
+                client, CHANNEL, "CommitChaincodeDefinition",
+                {"name": "clearline", "version": "2", "sequence": 2},
+                "not agreed to by this org (BankOne)",
+            ),
+            (
+                client, CHANNEL, "CommitChaincodeDefinition",
+                {"name": "clearline", "version": "2", "sequence": 5},
+                "new definition must be sequence 2",
+            ),
+            (
+                admin, CHANNEL, "ApproveChaincodeDefinitionForMyOrg",
+                {"name": "bad name", "version": "1", "sequence": 1}, "invalid chaincode name",
+            ),
+            (
+                admin, CHANNEL, "ApproveChaincodeDefinitionForMyOrg",
+                {"name": "clearline", "version": "9", "sequence": 1}, "different parameters",
+            ),
+        ]  # fmt: skip
+        for signer, channel_id, function, fields, text in rows:
+            answer = await ask(signer, channel_id, function, **fields)
+            assert answer.status == 500
+            assert text in answer.message
+
+    run(tmp_path, scenario)
+
+
+def test_what_is_left_out_says_so(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        channel = world.channel("BankOne")
+        try:
+            for method in ("/discovery.Discovery/Discover", "/protos.Snapshot/Generate"):
+                error = await failure(channel.unary_unary(method)(b""), grpc.aio.AioRpcError)
+                assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+                assert "left out" in error.details()
+            health = await channel.unary_unary("/grpc.health.v1.Health/Check")(b"")
+            assert health == b"\x08\x01"
+            error = await failure(channel.unary_unary(ENDORSER)(b"\xff"), grpc.aio.AioRpcError)
+            assert error.code() is grpc.StatusCode.INTERNAL
+        finally:
+            await channel.close()
+        async with world.gateway("BankOne") as contract:
+            for function, text in (("rich", "ExecuteQuery"), ("other", "chaincode-to-chaincode")):
+                error = await failure(contract.evaluate(function), EvaluateError)
+                assert text in str(error)
+
+    run(tmp_path, scenario)
+
+
+def test_nobody_connects_without_a_certificate_of_the_channel(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        roots = (world.home.organization("BankOne") / "tlsca" / "cert.pem").read_bytes()
+        credentials = grpc.ssl_channel_credentials(roots)
+        bare = grpc.aio.secure_channel(world.endpoint("BankOne"), credentials)
+        folder = world.home.user("BankOne", "gateway") / "msp"
+        # The identity CA's certificate, not the TLS CA's.
+        wrong = wire.channel(
+            world.endpoint("BankOne"),
+            roots,
+            wire.TlsIdentity(
+                (folder / "signcerts" / "cert.pem").read_bytes(),
+                (folder / "keystore" / "key.pem").read_bytes(),
+            ),
+        )
+        for channel in (bare, wrong):
+            try:
+                error = await failure(
+                    channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=5),
+                    grpc.aio.AioRpcError,
+                )
+                assert error.code() is grpc.StatusCode.UNAVAILABLE
+            finally:
+                await channel.close()
+
+    run(tmp_path, scenario)
