@@ -1,0 +1,218 @@
+"""The outbox as tables: each step from each phase, and what survives."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers_connector import PLACE
+
+from clearline.intents import PaymentKey
+from clearline.statuses import Reason, ReportKind, Status
+from connector import outbox, reporting
+from connector.adapter import Answer, Order, Verdict
+from connector.database import Database, DatabaseError
+from connector.entries import (
+    COMMITTED,
+    REJECTED,
+    SIGNED,
+    Ending,
+    Entry,
+    SeenPayment,
+    StoredReport,
+    ending_of,
+)
+from connector.states import FOLLOWERS, IllegalStepError, Phase
+
+KEY = "payment/M/O/0001"
+ORDER = Order("0a" * 20, 2933, "CNY", "898310148990001", "tok_approve", "5411", "T1", "card")
+ENTRY = Entry(
+    KEY, PaymentKey("M", "O", 1), Phase.PENDING, "d" * 64, "2099-01-01T00:00:00.000Z", ORDER
+)
+PAID = Ending(Status.SUCCEEDED, Reason.APPROVED)
+RESULT = StoredReport(1, 1, ReportKind.RESULT, Status.SUCCEEDED, "a.b.c", SIGNED)
+UNKNOWN = StoredReport(1, 1, ReportKind.UNKNOWN, Status.UNKNOWN, "a.b.c", SIGNED)
+STEPS: dict[Phase, Callable[[sqlite3.Connection], object]] = {
+    Phase.PENDING: lambda db: outbox.unsent(db, KEY),
+    Phase.SENDING: lambda db: outbox.begin_sending(db, KEY, "1:2", "now"),
+    Phase.DOUBTFUL: lambda db: outbox.doubt(db, KEY, Reason.TIMED_OUT),
+    Phase.ANSWERED: lambda db: outbox.answered(db, KEY, PAID, b"native", b"salt"),
+    Phase.REPORTED: lambda db: outbox.committed(db, KEY, RESULT),
+    Phase.STUCK: lambda db: outbox.settle(db, KEY, Phase.STUCK, "why"),
+}
+
+
+@pytest.fixture
+def db() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.executescript(outbox.SCHEMA)
+        yield connection
+
+
+@pytest.mark.parametrize("before", Phase)
+@pytest.mark.parametrize("after", Phase)
+def test_a_step_is_in_the_table_or_refused(
+    db: sqlite3.Connection, before: Phase, after: Phase
+) -> None:
+    outbox.insert(db, replace(ENTRY, phase=before))
+    if after in FOLLOWERS[before]:
+        STEPS[after](db)
+    else:
+        with pytest.raises(IllegalStepError):
+            STEPS[after](db)
+    entry = outbox.find(db, KEY)
+    assert entry is not None
+    assert entry.phase is (after if after in FOLLOWERS[before] else before)
+
+
+def test_what_is_not_there_can_not_step(db: sqlite3.Connection) -> None:
+    for step in STEPS.values():
+        with pytest.raises(IllegalStepError):
+            step(db)
+
+
+def test_an_entry_comes_back_as_it_was(db: sqlite3.Connection) -> None:
+    full = replace(ENTRY, phase=Phase.ANSWERED, ending=PAID, ledger_status="requested")
+    assert outbox.insert(db, full)
+    assert not outbox.insert(db, replace(full, phase=Phase.PENDING))
+    assert outbox.find(db, KEY) == full == outbox.find_reference(db, ORDER.reference)
+
+
+def test_recovery_doubts_what_was_being_sent_and_retries_what_was_stuck(
+    db: sqlite3.Connection,
+) -> None:
+    for number, phase in enumerate(Phase):
+        order = replace(ORDER, reference=f"{number:040d}")
+        outbox.insert(db, replace(ENTRY, key=f"payment/{phase}", phase=phase, order=order))
+    assert outbox.recover(db) == 1
+    assert outbox.counts(db) == {
+        "pending": 1, "sending": 0, "doubtful": 2, "answered": 2, "reported": 1, "stuck": 0,
+    }  # fmt: skip
+    assert outbox.doubt_pending(db) == 1
+    assert outbox.counts(db)["doubtful"] == 3
+
+
+@pytest.mark.parametrize(
+    ("phase", "status", "reports", "amnesia", "after"),
+    [
+        (None, Status.SUCCEEDED, (), True, None),
+        (None, Status.UNKNOWN, (), True, Phase.DOUBTFUL),
+        (Phase.PENDING, Status.SUCCEEDED, (), True, Phase.REPORTED),
+        (Phase.PENDING, Status.UNKNOWN, (), True, Phase.DOUBTFUL),
+        (Phase.ANSWERED, Status.SUCCEEDED, (RESULT,), False, Phase.ANSWERED),
+        (Phase.ANSWERED, Status.SUCCEEDED, (), True, Phase.ANSWERED),
+        (Phase.DOUBTFUL, Status.UNKNOWN, (UNKNOWN,), False, Phase.DOUBTFUL),
+    ],
+)
+def test_what_the_ledger_shows_of_reports(
+    db: sqlite3.Connection,
+    phase: Phase | None,
+    status: Status,
+    reports: tuple[StoredReport, ...],
+    amnesia: bool,
+    after: Phase | None,
+) -> None:
+    if phase is not None:
+        outbox.insert(db, replace(ENTRY, phase=phase))
+        for report in reports:
+            outbox.add_report(db, KEY, report)
+    seen = SeenPayment(replace(ENTRY, phase=Phase.DOUBTFUL), status, 1)
+    assert outbox.see(db, seen) is amnesia
+    entry = outbox.find(db, KEY)
+    assert (entry.phase if entry else None) is after
+
+
+def test_a_report_s_number_follows_what_is_on_the_ledger(db: sqlite3.Connection) -> None:
+    outbox.insert(db, replace(ENTRY, phase=Phase.DOUBTFUL, doubt=Reason.TIMED_OUT))
+    entry = outbox.find(db, KEY)
+    assert entry is not None
+    assert reporting.due(entry) is ReportKind.UNKNOWN
+    assert reporting.build(entry, ReportKind.UNKNOWN, PLACE).sequence == 1
+    entry = outbox.add_report(db, KEY, UNKNOWN)
+    assert entry.unsent_report is not None
+    entry = outbox.committed(db, KEY, entry.unsent_report)
+    assert (entry.phase, entry.next_sequence, reporting.due(entry)) == (Phase.DOUBTFUL, 2, None)
+    entry = outbox.answered(db, KEY, PAID, b"native", b"salt")
+    assert reporting.due(entry) is ReportKind.RESULT
+    report = reporting.build(entry, ReportKind.RESULT, PLACE)
+    assert (report.sequence, report.status) == (2, Status.SUCCEEDED)
+    assert report.native_digest == reporting.native_digest(b"salt", b"native")
+    entry = outbox.add_report(db, KEY, replace(RESULT, sequence=2))
+    assert reporting.due(entry) is None
+    entry = outbox.rejected(db, KEY, entry.reports[-1], "sequence_gap")
+    assert [item.state for item in entry.reports] == [COMMITTED, REJECTED]
+    assert reporting.due(entry) is ReportKind.RESULT
+    assert reporting.build(replace(entry, ledger_sequence=4), ReportKind.RESULT, PLACE) == replace(
+        report, sequence=5
+    )
+
+
+def test_doubt_is_said_once_and_not_when_the_end_is_known(db: sqlite3.Connection) -> None:
+    doubtful = replace(ENTRY, phase=Phase.DOUBTFUL)
+    assert reporting.due(doubtful) is ReportKind.UNKNOWN
+    assert reporting.due(replace(doubtful, ledger_status="unknown")) is None
+    refused = replace(UNKNOWN, state=REJECTED)
+    assert reporting.due(replace(doubtful, reports=(refused,))) is None
+    for phase in (Phase.PENDING, Phase.SENDING, Phase.REPORTED, Phase.STUCK):
+        assert reporting.due(replace(ENTRY, phase=phase)) is None
+    with pytest.raises(ValueError, match="no end"):
+        reporting.build(ENTRY, ReportKind.RESULT, PLACE)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status"),
+    [(Verdict.APPROVED, Status.SUCCEEDED), (Verdict.DECLINED, Status.DECLINED),
+     (Verdict.REVERSED, Status.CLOSED), (Verdict.UNSURE, None)],
+)  # fmt: skip
+def test_what_an_answer_ends(verdict: Verdict, status: Status | None) -> None:
+    ending = ending_of(Answer(verdict, Reason.OTHER, b""), "now")
+    assert (ending.status if ending else None) == status
+
+
+def test_one_failing_work_does_not_undo_its_neighbours(tmp_path: Path) -> None:
+    def fail(db: sqlite3.Connection) -> None:
+        outbox.put_meta(db, "half", "done")
+        raise IllegalStepError("no")
+
+    async def run() -> None:
+        database = Database(tmp_path / "outbox.db", outbox.SCHEMA)
+        database.open()
+        results = await asyncio.gather(
+            database.run(lambda db: outbox.put_meta(db, "a", "1")),
+            database.run(fail),
+            database.run(lambda db: outbox.put_meta(db, "b", "2")),
+            return_exceptions=True,
+        )
+        assert [type(item).__name__ for item in results] == [
+            "NoneType", "IllegalStepError", "NoneType",
+        ]  # fmt: skip
+        found = [await database.run(lambda db, n=n: outbox.get_meta(db, n))  # type: ignore[misc]
+                 for n in ("a", "half", "b")]  # fmt: skip
+        assert found == ["1", None, "2"]
+        await database.close()
+        with pytest.raises(DatabaseError, match="closed"):
+            await database.run(lambda db: None)
+
+    asyncio.run(run())
+
+
+def test_what_can_not_be_written_is_said(tmp_path: Path) -> None:
+    async def run() -> None:
+        database = Database(tmp_path / "outbox.db", outbox.SCHEMA)
+        database.open()
+        await database.run(lambda db: db.execute("PRAGMA query_only = ON").close())
+        with pytest.raises(DatabaseError, match="can't be written"):
+            await database.run(lambda db: outbox.put_meta(db, "a", "1"))
+        await database.close()
+
+    asyncio.run(run())
+    (tmp_path / "text.db").write_text("this is no database at all, only text" * 100)
+    with pytest.raises(DatabaseError):
+        Database(tmp_path / "text.db", outbox.SCHEMA).open()
+    with closing(sqlite3.connect(tmp_path / "later.db")) as later:
+        later.execute("PRAGMA user_version = 99")
+    with pytest.raises(DatabaseError, match="format 99"):
+        Database(tmp_path / "later.db", outbox.SCHEMA).open()

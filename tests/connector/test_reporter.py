@@ -1,0 +1,235 @@
+"""What becomes of a report that the contract refuses, and of an acquirer that can be asked."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from fake_ledger import FakeLedger
+from helpers_connector import World, connected, until
+
+from clearline.codes import Code, Outcome
+from clearline.fabric.blockstream import Position
+from clearline.fabric.queue_items import ItemRefused, ItemResult, QueueFull, QueueItem
+from clearline.intents import PaymentKey
+from clearline.statuses import Reason, Status
+from connector import outbox
+from connector.adapter import (
+    Answer,
+    Capability,
+    LateAnswer,
+    NoAnswerError,
+    Order,
+    Verdict,
+)
+from connector.database import Database
+from connector.ledger import Ledger
+from connector.states import Phase
+
+APPROVED = Answer(Verdict.APPROVED, Reason.APPROVED, b"native")
+UNSURE = Answer(Verdict.UNSURE, Reason.OTHER, b"native")
+REVERSED = Answer(Verdict.REVERSED, Reason.REVERSED, b"native")
+NO_ANSWER = NoAnswerError(Reason.TIMED_OUT)
+
+
+@dataclass
+class ScriptedAdapter:
+    """An acquirer that answers as its scripts say, the last line again and again."""
+
+    capabilities: frozenset[Capability]
+    payments: list[Answer | Exception] = field(default_factory=lambda: [APPROVED])
+    inquiries: list[Answer | Exception] = field(default_factory=list)
+    reversals: list[Answer | Exception] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    async def start(self, on_late: LateAnswer) -> None:
+        self.asked.append("start")
+
+    async def stop(self) -> None:
+        self.asked.append("stop")
+
+    async def ready(self) -> None:
+        await asyncio.sleep(0)
+
+    def new_trace(self) -> str:
+        return "trace"
+
+    async def pay(self, order: Order, trace: str) -> Answer:
+        return self._say("pay", self.payments)
+
+    async def inquire(self, order: Order, trace: str) -> Answer:
+        return self._say("inquire", self.inquiries)
+
+    async def reverse(self, order: Order, trace: str, tries: int) -> Answer:
+        return self._say(f"reverse {tries}", self.reversals)
+
+    def _say(self, what: str, script: list[Answer | Exception]) -> Answer:
+        self.asked.append(what)
+        line = script.pop(0) if len(script) > 1 else script[0]
+        if isinstance(line, Exception):
+            raise line
+        return line
+
+
+@dataclass
+class ScriptedQueue:
+    """Answers each submission with the next of these, then as the ledger does."""
+
+    inner: FakeLedger
+    script: list[Outcome | Exception]
+
+    async def submit(self, item: QueueItem) -> ItemResult:
+        if not self.script:
+            return await self.inner.submit(item)
+        line = self.script.pop(0)
+        if isinstance(line, Exception):
+            raise line
+        return ItemResult(item.item_id, line.to_json(), "tx", None)
+
+
+def run(
+    folder: Path,
+    adapter: ScriptedAdapter,
+    script: list[Outcome | Exception],
+    check: Callable[[World, FakeLedger, PaymentKey], bool],
+) -> tuple[World, FakeLedger, PaymentKey]:
+    """One payment through a scripted acquirer and queue, until `check` holds."""
+    world = World.make(folder)
+    ledger = world.ledger()
+    ledger.append(world.registered())
+    parts = world.parts(ledger, adapter)
+
+    @asynccontextmanager
+    async def scripted(position: Position | None) -> AsyncIterator[Ledger]:
+        async with ledger.opened(position) as real:
+            yield Ledger(real.blocks, ScriptedQueue(ledger, script), real.tip)
+
+    async def go() -> PaymentKey:
+        async with connected(replace(parts, open_ledger=scripted)):
+            (key,) = world.request(ledger, world.intent(1))
+            await until(lambda: check(world, ledger, key))
+        return key
+
+    return world, ledger, asyncio.run(go())
+
+
+def phase(world: World) -> Phase | None:
+    """Where the only payment stands in the outbox."""
+
+    async def read() -> Phase | None:
+        database = Database(world.folder / "connector" / "outbox.db", outbox.SCHEMA)
+        database.open()
+        entries = await database.run(lambda db: outbox.in_phases(db, *Phase))
+        await database.close()
+        return entries[0].phase if entries else None
+
+    return asyncio.run(read())
+
+
+def final(_: World, ledger: FakeLedger, key: PaymentKey) -> bool:
+    return ledger.payment(key).final
+
+
+def plain() -> ScriptedAdapter:
+    return ScriptedAdapter(frozenset({Capability.REVERSAL}))
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [Outcome(Code.SEQUENCE_GAP)],
+        [Outcome(Code.EQUIVOCATION), Outcome(Code.EQUIVOCATION)],
+        [Outcome(Code.KEY_UNKNOWN), Outcome(Code.KEY_UNKNOWN)],
+        [QueueFull("full"), QueueFull("full")],
+        [ItemRefused("id", "endorsers differ", "tx")],
+    ],
+    ids=["gap", "equivocation", "key not there yet", "queue full", "refused once"],
+)
+def test_a_refusal_that_passes(tmp_path: Path, script: list[Outcome | Exception]) -> None:
+    world, ledger, key = run(tmp_path, plain(), script, final)
+    assert (ledger.payment(key).status, ledger.payment(key).sequence) == ("succeeded", 1)
+    assert phase(world) is Phase.REPORTED
+
+
+@pytest.mark.parametrize(
+    ("answer", "end"),
+    [
+        (Outcome(Code.ALREADY_FINAL, status="succeeded"), Phase.REPORTED),
+        (Outcome(Code.ALREADY_FINAL, status="declined"), Phase.STUCK),
+        (Outcome(Code.TRANSITION_FORBIDDEN, status="requested"), Phase.STUCK),
+    ],
+)
+def test_a_refusal_for_good_ends_the_asking(tmp_path: Path, answer: Outcome, end: Phase) -> None:
+    script: list[Outcome | Exception] = [answer]
+    world, ledger, key = run(tmp_path, plain(), script, lambda *_: not script)
+    assert ledger.payment(key).status == "requested"
+    assert phase(world) is end
+
+
+@pytest.mark.parametrize("code", [Code.SEQUENCE_GAP, Code.EQUIVOCATION])
+def test_numbers_are_not_tried_for_ever(
+    tmp_path: Path, code: Code, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connector.reporter._PAUSE_S", 0.001)
+    script: list[Outcome | Exception] = [Outcome(code)] * 50
+    world, _, _ = run(tmp_path, plain(), script, lambda *_: len(script) <= 46)
+    assert len(script) == 46
+    assert phase(world) is Phase.STUCK
+
+
+def test_what_stays_refused_is_stuck_and_tried_again_after_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connector.reporter._PAUSE_S", 0.001)
+    script: list[Outcome | Exception] = [Outcome(Code.KEY_REVOKED)] * 6
+    world, ledger, key = run(tmp_path, plain(), script, lambda *_: not script)
+    assert phase(world) is Phase.STUCK
+
+    async def again() -> None:
+        async with connected(world.parts(ledger, plain())):
+            await ledger.until_final([key])
+
+    asyncio.run(again())
+    assert ledger.payment(key).status == "succeeded"
+    assert phase(world) is Phase.REPORTED
+
+
+def test_an_unknown_that_is_refused_is_left_out(tmp_path: Path) -> None:
+    adapter = plain()
+    adapter.payments, adapter.reversals = [NO_ANSWER], [REVERSED]
+    script: list[Outcome | Exception] = [Outcome(Code.TRANSITION_FORBIDDEN)]
+    _, ledger, key = run(tmp_path, adapter, script, final)
+    assert [entry[2] for entry in ledger.payment(key).reports] == ["closed"]
+
+
+BOTH = frozenset({Capability.INQUIRY, Capability.REVERSAL})
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "inquiries", "reversals", "asked", "status"),
+    [
+        ({Capability.REVERSAL}, [], [REVERSED], ["reverse 0"], Status.CLOSED),
+        ({Capability.REVERSAL}, [], [NO_ANSWER, UNSURE, REVERSED],
+         ["reverse 0", "reverse 1", "reverse 2"], Status.CLOSED),
+        (BOTH, [APPROVED], [REVERSED], ["inquire"], Status.SUCCEEDED),
+        (BOTH, [NO_ANSWER, APPROVED], [REVERSED], ["inquire", "inquire"], Status.SUCCEEDED),
+        (BOTH, [UNSURE], [REVERSED], ["inquire", "reverse 0"], Status.CLOSED),
+        ({Capability.INQUIRY}, [UNSURE, APPROVED], [], ["inquire", "inquire"], Status.SUCCEEDED),
+    ],
+)  # fmt: skip
+def test_only_what_the_acquirer_can_do_is_asked_of_it(
+    tmp_path: Path,
+    capabilities: set[Capability],
+    inquiries: list[Answer | Exception],
+    reversals: list[Answer | Exception],
+    asked: list[str],
+    status: Status,
+) -> None:
+    adapter = ScriptedAdapter(frozenset(capabilities), [NO_ANSWER], list(inquiries),
+                              list(reversals))  # fmt: skip
+    _, ledger, key = run(tmp_path, adapter, [], final)
+    assert adapter.asked == ["start", "pay", *asked, "stop"]
+    assert ledger.payment(key).status == status
+    assert next(entry[2] for entry in ledger.payment(key).reports) == "unknown"
