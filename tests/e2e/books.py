@@ -1,0 +1,87 @@
+"""Three books that must agree: the ledger, the acquirer's own, the merchant's.
+
+The ledger is read as an auditor reads it, from the Supervisor's peer, every block verified.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from audit.source import from_peer
+from audit.verifier import Verifier
+from clearline.fabric.profile import Profile
+from clearline.house import command
+from clearline.house.layout import ADAPTER, House
+from clearline.intents import PaymentKey
+from clearline.reports import acquirer_reference
+
+_MERCHANT_SAYS = {"succeeded": "paid", "declined": "declined", "closed": "closed"}
+
+
+@dataclass(frozen=True)
+class Books:
+    """`ledger` by payment key, `acquirer` by reference, `merchant` by order number."""
+
+    ledger: dict[PaymentKey, dict[str, Any]]
+    acquirer: dict[str, dict[str, Any]]
+    merchant: dict[str, dict[str, Any]]
+    network: str
+
+
+async def _verified(house: House) -> Verifier:
+    profile = Profile.load(house.profile("Supervisor", "auditor"))
+    verifier = Verifier(profile.network, profile.chaincode)
+    async for raw in from_peer(profile):
+        finding = verifier.take(raw)
+        assert finding is None, str(finding)
+    return verifier
+
+
+def read_books(house: House) -> Books:
+    """All three, as their owners see them."""
+    verifier = asyncio.run(_verified(house))
+    book = command.output(
+        "acquirer", "book", ADAPTER, "--config", house.acquirer_dir / "settings.json", "--json"
+    )
+    listed = command.output("merchant", "list", "--home", house.merchant_dir, "--json")
+    records = verifier.payments.records.values()
+    return Books(
+        {PaymentKey(r["merchant_id"], r["order_no"], r["attempt"]): r for r in records},
+        {entry["reference"]: entry for entry in json.loads(book)["references"]},
+        {order["order_no"]: order for order in map(json.loads, listed.splitlines())},
+        house.network,
+    )
+
+
+def differences(books: Books) -> list[str]:
+    """Everything in which the books disagree, and every payment that has not ended."""
+    found = []
+    references = {acquirer_reference(key, books.network): key for key in books.ledger}
+    found += [
+        f"the acquirer knows {reference}, the ledger does not"
+        for reference in books.acquirer
+        if reference not in references
+    ]
+    for reference, key in references.items():
+        payment, entry = books.ledger[key], books.acquirer.get(reference, {})
+        if payment["status"] not in ("succeeded", "declined", "closed", "expired"):
+            found.append(f"{key} is {payment['status']}: it has not ended")
+        due = payment["amount"] if payment["status"] == "succeeded" else 0
+        if entry.get("net", 0) != due:
+            found.append(f"{key} is {payment['status']}, the acquirer holds {entry.get('net', 0)}")
+        if entry.get("charges", 0) > 1 or entry.get("purchases_seen", 0) > 1:
+            found.append(f"{key} was forwarded {entry['purchases_seen']} times")
+        order = books.merchant.get(key.order_no)
+        if order is None:
+            found.append(f"{key} is on the ledger, the merchant does not know it")
+        elif order["attempt"] == key.attempt and order["status"] != _MERCHANT_SAYS.get(
+            payment["status"], payment["status"]
+        ):
+            found.append(f"{key} is {payment['status']}, the merchant says {order['status']}")
+    paid = {no for no, order in books.merchant.items() if order["status"] == "paid"}
+    succeeded = {k.order_no for k, r in books.ledger.items() if r["status"] == "succeeded"}
+    found += [f"{order_no} is paid without a success" for order_no in sorted(paid - succeeded)]
+    return found
