@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -97,23 +98,32 @@ def _what_to_try(house: House) -> str:
     merchant = house.merchant_dir
     gateway = house.gateways[0]
     ca = house.tls_ca(gateway.bank)
+    # As it was called: a fresh clone has it in .venv only, not on the path.
+    clearline = _shown(Path(sys.argv[0]))
     return f"""
 [bold]Everything runs.[/bold] {ACQUIRER_ID} is a sandbox: the payer token chooses the outcome.
 
 Pay an order file, then look at one payment through the bank's gateway:
-  clearline merchant --home {merchant} import examples/orders.csv
-  clearline merchant --home {merchant} pay --all
+  {clearline} merchant --home {merchant} import examples/orders.csv
+  {clearline} merchant --home {merchant} pay --all
   curl --cacert {ca} \\
-    -H "Authorization: Bearer $(clearline merchant --home {merchant} token)" \\
+    -H "Authorization: Bearer $({clearline} merchant --home {merchant} token)" \\
     {gateway.url}/v1/payments/20261123-0002
 
 See it as the supervisor does:
-  clearline audit verify --profile {house.profile("Supervisor", "auditor")}
-  clearline audit payment M-0001 20261123-0002 \\
+  {clearline} audit verify --profile {house.profile("Supervisor", "auditor")}
+  {clearline} audit payment M-0001 20261123-0002 \\
     --profile {house.profile("Supervisor", "auditor")}
 
 Processes and logs, and the end:
-  clearline network status --home {house.home}
+  {clearline} network status --home {house.home}
   tail -f {house.home}/logs/connector-unionpay.log
-  clearline down --home {house.home}
+  {clearline} down --home {house.home}
 """
+
+
+def _shown(program: Path) -> str:
+    try:
+        return str(program.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return program.name

@@ -1,0 +1,91 @@
+"""What holds for the whole repository: set-up, requirements, who may import whom."""
+
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
+
+
+@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.name)
+def test_requirements_name_versions_and_hashes_only(path: Path) -> None:
+    text = path.read_text()
+    assert "://" not in text, "a lock names no addresses"
+    entries = re.findall(r"^([a-z0-9][^\n]*?)(?: \\)?\n((?:    --hash=sha256:[0-9a-f]{64}.*\n?)*)",
+                         text, re.MULTILINE)  # fmt: skip
+    assert entries
+    for requirement, hashes in entries:
+        assert re.match(r"[a-z0-9._-]+==", requirement), requirement
+        assert "--hash" in hashes, f"{requirement} has no hash"
+
+
+def test_the_fabric_ca_client_is_installed_and_imports() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from hfc.fabric_ca.caservice import CAService; CAService"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_rooms_import_clearline_and_themselves_only() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        capture_output=True, text=True, check=False, timeout=60, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("command", ["merchant", "acquirers"])
+def test_a_merchant_and_an_acquirer_load_no_grpc(command: str) -> None:
+    check = f"import sys, {command}.cli; sys.exit('grpc' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], check=False, timeout=60, cwd=ROOT)
+    assert done.returncode == 0
+
+
+def test_an_old_python_is_told_what_is_needed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2))
+    monkeypatch.setattr(sys, "argv", ["setup.py", ".venv-of-a-test"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / "scripts" / "setup.py"), run_name="__main__")
+    assert stopped.value.code == 1
+    assert "needs Python 3.11 or newer" in capsys.readouterr().err
+    assert not (ROOT / ".venv-of-a-test").exists()
+
+
+def test_a_python_without_venv_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "venv", None)
+    monkeypatch.setattr(sys, "argv", ["setup.py", ".venv-of-a-test"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / "scripts" / "setup.py"), run_name="__main__")
+    assert stopped.value.code == 1
+    assert "python3-venv" in capsys.readouterr().err
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    import click
+
+    from clearline.cli import cli
+
+    missing = []
+
+    def look(command: click.Command, path: str) -> None:
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                child = command.get_command(context, name)
+                assert child is not None, f"{path} {name}"
+                look(child, f"{path} {name}")
+        if "Example" not in (command.help or ""):
+            missing.append(path)
+
+    look(cli, "clearline")
+    assert missing == []
