@@ -105,6 +105,10 @@ class BlockPuller:
         except (BlockRefusedError, LedgerError, _StreamEndedError, DecodeError) as error:
             _log.warning("block not taken", extra={"orderer": address.endpoint, "why": str(error)})
             return str(error)
+        except Exception as error:
+            # Whatever it is, the channel must not stand still for good.
+            _log.exception("block not taken", extra={"orderer": address.endpoint})
+            return repr(error)
         finally:
             await connection.close()
 

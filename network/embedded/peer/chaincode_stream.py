@@ -106,6 +106,9 @@ class _Stream:
                 self._take(shim.ChaincodeMessage.FromString(raw))
         except (grpc.aio.AioRpcError, DecodeError, ChaincodeError) as error:
             reason = str(error) if isinstance(error, ChaincodeError) else type(error).__name__
+        except Exception as error:
+            _log.exception("chaincode stream failed", extra={"package": self._package_id})
+            reason = repr(error)
         finally:
             self._end(reason)
 

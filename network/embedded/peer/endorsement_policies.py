@@ -33,6 +33,9 @@ from network.embedded.policies import (
     valid_identities,
 )
 
+_COMPILED = 4096
+"""Compiled policies kept: keys may have one each."""
+
 
 class Policies:
     """Application policies by their bytes, compiled once for one bundle."""
@@ -65,6 +68,8 @@ class Policies:
         policy = self._compiled.get(key)
         if policy is None:
             policy = SignaturePolicy.from_bytes(raw, self.bundle.msp_manager)
+            if len(self._compiled) >= _COMPILED:
+                self._compiled.clear()
             self._compiled[key] = policy
         return policy
 

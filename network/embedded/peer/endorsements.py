@@ -114,15 +114,22 @@ class EndorsementCollector:
             async with asyncio.timeout(_ENDORSE_SECONDS):
                 if peer == self._registry.own:
                     return await self._local(signed), None
-                remote = self._registry.endorser(bundle, peer)
-                raw = signed.SerializeToString()
-                return await remote.process(raw, _ENDORSE_SECONDS), None
+                return await self._remote(bundle, peer, signed), None
         except (RefusedProposalError, EndorserUnavailableError) as error:
             return None, error
         except TimeoutError:
             return None, EndorserUnavailableError(
                 "rpc error: code = DeadlineExceeded desc = context deadline exceeded"
             )
+
+    async def _remote(self, bundle: Bundle, peer: Address, signed: Any) -> Any:
+        remote = self._registry.endorser(bundle, peer)
+        try:
+            return await remote.process(signed.SerializeToString(), _ENDORSE_SECONDS)
+        except EndorserUnavailableError as error:
+            if error.code is grpc.StatusCode.UNAVAILABLE:
+                self._registry.forget(remote)
+            raise
 
     async def collect(
         self, channel: Channel, proposal: Proposal, organisations: Sequence[str]

@@ -151,6 +151,8 @@ class Ledger:
             )
         except lmdb.Error as error:
             raise LedgerError(f"ledger {folder} can't be opened: {error}") from error
+        # Slots of readers that were killed would keep old pages from being used again.
+        self.environment.reader_check()
         self.meta_db = self.environment.open_db(b"meta")
         self.blocks_db = self.environment.open_db(b"blocks")
         self.hashes_db = self.environment.open_db(b"hashes")

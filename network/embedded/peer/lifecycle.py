@@ -35,6 +35,7 @@ from network.embedded.peer.lifecycle_state import (
     serialize,
 )
 from network.embedded.peer.packages import PackageError, PackageNotFoundError, PackageStore
+from network.embedded.peer.proposals import GO_PARSE_ERROR
 from network.embedded.peer.simulator import SimulationError, Simulator
 
 _NAME = re.compile(r"^[a-zA-Z0-9]+([-_][a-zA-Z0-9]+)*$")
@@ -112,8 +113,7 @@ class Lifecycle:
             return 404, str(error), b""
         except DecodeError:
             text = (
-                f"could not decode input arg for *lifecycle.Invocation.{function}: "
-                "proto: cannot parse invalid wire-format data"
+                f"could not decode input arg for *lifecycle.Invocation.{function}: {GO_PARSE_ERROR}"
             )
             return 500, prefix + text, b""
         except (LifecycleError, PackageError, SimulationError) as error:

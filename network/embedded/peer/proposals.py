@@ -21,6 +21,8 @@ from network.embedded.msp import Identity, MSPError, MSPManager
 from network.embedded.policies import SignedData
 
 _TYPE = common_pb2.HeaderType
+GO_PARSE_ERROR = "proto: cannot parse invalid wire-format data"
+"""What Go says of bytes that are no message; the most frequent of its texts."""
 TIME_WINDOW_SECONDS = 15 * 60
 """peer.authentication.timewindow of Fabric's core.yaml."""
 
@@ -75,7 +77,7 @@ def unpack(signed: Any) -> Proposal:
         payload = proposal_pb2.ChaincodeProposalPayload.FromString(proposal.payload)
         invocation = chaincode_pb2.ChaincodeInvocationSpec.FromString(payload.input)
     except DecodeError as error:
-        raise ProposalError(f"error unmarshalling Proposal: {error}") from error
+        raise ProposalError(f"error unmarshalling Proposal: {GO_PARSE_ERROR}") from error
     if not invocation.HasField("chaincode_spec"):
         raise ProposalError("chaincode invocation spec did not contain chaincode spec")
     if not invocation.chaincode_spec.HasField("input"):

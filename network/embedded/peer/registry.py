@@ -22,11 +22,16 @@ from network.embedded.channelconfig import Bundle
 from network.embedded.peer.broadcast_client import BroadcastClient
 from network.embedded.peer.grpc_errors import grpc_text
 
+_GRACE_SECONDS = 30.0
 _PROCESS = "/protos.Endorser/ProcessProposal"
 
 
 class EndorserUnavailableError(Exception):
     """The peer answered with a gRPC error or not at all; the text is gRPC's."""
+
+    def __init__(self, reason: str, code: grpc.StatusCode = grpc.StatusCode.UNKNOWN) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,13 @@ class RemoteEndorser:
             raw = await self._process(signed_proposal, timeout=timeout_seconds)
             return proposal_response_pb2.ProposalResponse.FromString(raw)
         except grpc.aio.AioRpcError as error:
-            raise EndorserUnavailableError(grpc_text(error)) from error
+            raise EndorserUnavailableError(grpc_text(error), error.code()) from error
         except DecodeError as error:
             raise EndorserUnavailableError(str(error)) from error
 
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._channel.close()
+    async def close(self, grace_seconds: float | None = None) -> None:
+        """Close the connection, at once or when calls that are under way have ended."""
+        await self._channel.close(grace_seconds)
 
 
 Dial = Callable[[Address, bytes], Any]
@@ -77,6 +82,7 @@ class Registry:
         self._dial = dial
         self._endorsers: dict[tuple[Address, bytes], RemoteEndorser] = {}
         self._orderers: dict[tuple[Address, bytes], BroadcastClient] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     def peers(self, bundle: Bundle) -> list[Address]:
         """All known peers of a channel, the own one first."""
@@ -97,6 +103,15 @@ class Registry:
             self._endorsers[(address, roots)] = found
         return found
 
+    def forget(self, endorser: RemoteEndorser) -> None:
+        """Dial anew at the next call: a connection that failed waits before it tries again."""
+        for key, found in list(self._endorsers.items()):
+            if found is endorser:
+                del self._endorsers[key]
+                task = asyncio.create_task(endorser.close(_GRACE_SECONDS))
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+
     def orderers(self, bundle: Bundle) -> list[tuple[Address, BroadcastClient]]:
         """The channel's orderers."""
         found = []
@@ -111,6 +126,8 @@ class Registry:
 
     async def close(self) -> None:
         """Close all connections."""
+        for task in self._closing:
+            task.cancel()
         clients: list[RemoteEndorser | BroadcastClient] = [*self._endorsers.values()]
         clients += self._orderers.values()
         with contextlib.suppress(asyncio.CancelledError):

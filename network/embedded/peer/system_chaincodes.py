@@ -16,7 +16,7 @@ from network.embedded.channelconfig import Bundle, ChannelConfigError, config_of
 from network.embedded.peer.acl import AccessControl, AccessError
 from network.embedded.peer.channel import Channel
 from network.embedded.peer.ledger import LedgerError
-from network.embedded.peer.proposals import Proposal
+from network.embedded.peer.proposals import GO_PARSE_ERROR, Proposal
 from network.embedded.policies import SignedData
 
 VERSION = "syscc"
@@ -73,8 +73,11 @@ class ConfigurationChaincode:
     async def _join(self, raw: bytes, signed: SignedData) -> Answer:
         try:
             block = common_pb2.Block.FromString(raw)
-        except DecodeError as error:
-            return _error(f"Failed to reconstruct the genesis block, {error}")
+        except DecodeError:
+            return _error(
+                "Failed to reconstruct the genesis block, error unmarshalling Block: "
+                f"{GO_PARSE_ERROR}"
+            )
         try:
             channel_id = _channel_of(block)
         except ChannelConfigError as error:
