@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -83,11 +84,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class SeenPayment:
-    """What a block shows of a payment that has reports: from this outbox or an earlier one."""
+    """What a block shows of a payment that has reports, from this outbox or an earlier one.
+    `forgotten` makes the entry for it when there is none."""
 
-    entry: Entry
+    key: str
     status: Status
     sequence: int
+    forgotten: Callable[[], Entry]
 
 
 def ending_of(answer: Answer, now: str) -> Ending | None:

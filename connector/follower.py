@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from clearline import intents, records, times
 from clearline.codes import Code, Refusal
 from clearline.fabric.blocks import Block, Write
 from clearline.fabric.blockstream import Position
+from clearline.intents import PayIntent
 from clearline.logs import get_logger
 from clearline.records import Kind, Payment
 from clearline.reports import acquirer_reference
@@ -120,14 +121,16 @@ class Follower:
         if payment.acquirer_id != self._place.acquirer_id:
             return
         if payment.reports:
-            entry = self._entry(write.key, payment, None)
-            effects.seen.append(SeenPayment(entry, status, payment.sequence))
+            unknown_here = partial(self._forgotten, write.key, payment)
+            seen = SeenPayment(write.key, status, payment.sequence, unknown_here)
+            effects.seen.append(seen)
         elif status is Status.REQUESTED:
             effects.entries.append(self._requested(write.key, payment))
 
     def _requested(self, key: str, payment: Payment) -> Entry:
+        """A request: pending, or with its end already when it is not to be forwarded."""
         try:
-            verify(key, payment, self._place, self._projection, times.now())
+            verified = verify(key, payment, self._place, self._projection, times.now())
         except Refusal as refusal:
             _log.warning(
                 "not forwarded",
@@ -139,22 +142,40 @@ class Follower:
                 Reason.EXPIRED if expired else Reason.REFUSED_BY_CONNECTOR,
                 ended_at=times.now(),
             )
-            return self._entry(key, payment, ending)
-        return self._entry(key, payment, None)
+            entry = self._entry(key, payment, None, Phase.ANSWERED)
+            return replace(entry, ending=ending)
+        return self._entry(key, payment, verified.intent, Phase.PENDING)
 
-    def _entry(self, key: str, payment: Payment, ending: Ending | None) -> Entry:
-        """The outbox's view of a payment: pending, doubtful when the ledger has reports on it
-        (used when no entry is there), answered when it was refused."""
-        phase = Phase.PENDING if ending is None else Phase.ANSWERED
+    def _forgotten(self, key: str, payment: Payment) -> Entry:
+        """A payment that an earlier self reported on: it may have been charged."""
+        try:
+            intent = intents.parse(payment.intent).intent
+        except Refusal:
+            intent = None
+        entry = self._entry(key, payment, intent, Phase.DOUBTFUL)
+        return replace(entry, doubt=Reason.CONNECTION_LOST)
+
+    def _entry(self, key: str, payment: Payment, intent: PayIntent | None, phase: Phase) -> Entry:
+        """The outbox's view of a payment; without an intent its order holds what the record says,
+        enough for reports and reversals."""
+        route = intent.route(self._place.acquirer_id) if intent is not None else None
+        order = Order(
+            reference=acquirer_reference(payment.key, self._place.network),
+            amount=payment.amount,
+            currency=payment.currency,
+            merchant_code=payment.merchant_code,
+            payer_token=route.payer_token if route is not None else "",
+            mcc=intent.mcc if intent is not None else "",
+            terminal=intent.terminal if intent is not None else "",
+            product=intent.product if intent is not None else "",
+        )
         return Entry(
             key=key,
             payment=payment.key,
-            phase=Phase.DOUBTFUL if payment.reports else phase,
+            phase=phase,
             intent_digest=payment.intent_digest,
             expires_at=payment.expires_at,
-            order=_order(payment, self._place),
-            doubt=Reason.CONNECTION_LOST if payment.reports else "",
-            ending=ending,
+            order=order,
             ledger_status=payment.status,
             ledger_sequence=payment.sequence,
         )
@@ -178,28 +199,6 @@ class Follower:
                        extra={"payments": doubted})  # fmt: skip
         self.caught_up.set()
         _log.info("caught up", extra={"block": number})
-
-
-def _order(payment: Payment, place: Place) -> Order:
-    """What to ask of the acquirer. The intent was read before; one that can't be read is refused
-    and never sent, its order holds what the record says."""
-    reference = acquirer_reference(payment.key, place.network)
-    try:
-        intent = intents.parse(payment.intent).intent
-    except Refusal:
-        return Order(reference, payment.amount, payment.currency, payment.merchant_code,
-                     "", "", "", "")  # fmt: skip
-    route = intent.route(place.acquirer_id)
-    return Order(
-        reference=reference,
-        amount=payment.amount,
-        currency=payment.currency,
-        merchant_code=payment.merchant_code,
-        payer_token=route.payer_token if route is not None else "",
-        mcc=intent.mcc,
-        terminal=intent.terminal,
-        product=intent.product,
-    )
 
 
 def _store(db: sqlite3.Connection, effects: Effects, position: Position) -> list[Entry]:

@@ -89,11 +89,11 @@ def see(db: sqlite3.Connection, seen: SeenPayment) -> bool:
     True when no report of this outbox explains it: an earlier self, whose outbox was lost, did it.
     A payment that is only pending here then goes on from what the ledger says.
     """
-    key = seen.entry.key
+    key = seen.key
     entry = find(db, key)
     if entry is None:
         if not seen.status.final:
-            insert(db, seen.entry)
+            insert(db, seen.forgotten())
         return True
     db.execute(
         "UPDATE entry SET ledger_status = ?, ledger_sequence = ? WHERE key = ?",

@@ -68,8 +68,8 @@ class Reporter:
                 while True:
                     self._again.discard(key)
                     entry = await self._database.run(partial(outbox.find, key=key))
-                    if entry is not None and await self._advance(entry):
-                        continue
+                    while entry is not None:
+                        entry = await self._advance(entry)
                     if key not in self._again:
                         return
         except QueueClosed:
@@ -77,22 +77,20 @@ class Reporter:
         finally:
             self._active.discard(key)
 
-    async def _advance(self, entry: Entry) -> bool:
-        """One step; whether there may be another."""
+    async def _advance(self, entry: Entry) -> Entry | None:
+        """One step: the entry after it, None when nothing is due."""
         unsent = entry.unsent_report
         if unsent is not None:
-            await self._submit(entry, unsent)
-            return True
+            return await self._submit(entry, unsent)
         kind = reporting.due(entry)
         if kind is None:
-            return False
+            return None
         report = reporting.build(entry, kind, self._place)
         compact = reports.sign(report, self._signer)
         stored = StoredReport(0, report.sequence, kind, report.status, compact, SIGNED)
-        await self._database.run(partial(outbox.add_report, key=entry.key, report=stored))
-        return True
+        return await self._database.run(partial(outbox.add_report, key=entry.key, report=stored))
 
-    async def _submit(self, entry: Entry, report: StoredReport) -> None:
+    async def _submit(self, entry: Entry, report: StoredReport) -> Entry:
         """Until the ledger has it, refuses it for good, or people must look."""
         item = QueueItem(
             item_id="report-" + hashlib.sha256(report.compact.encode()).hexdigest()[:40],
@@ -109,17 +107,18 @@ class Reporter:
             if isinstance(outcome, str):
                 refused = outcome
             elif outcome.code.taken:
-                await self._database.run(partial(outbox.committed, key=entry.key, report=report))
-                return
+                return await self._database.run(
+                    partial(outbox.committed, key=entry.key, report=report)
+                )
             elif outcome.code in _NUMBER_WRONG or outcome.code in _FINAL_WORD:
-                await self._refused(entry, report, outcome)
-                return
+                return await self._refused(entry, report, outcome)
             else:
                 refused = f"{outcome.code}: {outcome.detail}"
             _log.warning("a report was refused", extra=_fields(entry, report, refused))
-        await self._reject(entry, report, refused)
-        if report.kind is not ReportKind.UNKNOWN:
-            await self._stick(entry, report, refused)
+        entry = await self._reject(entry, report, refused)
+        if report.kind is ReportKind.UNKNOWN:
+            return entry
+        return await self._stick(entry, report, refused)
 
     async def _ask(self, item: QueueItem) -> Outcome | str:
         while True:
@@ -133,36 +132,36 @@ class Reporter:
             except (KeyError, ValueError, TypeError) as error:
                 return f"the contract's answer can't be read: {error!r}"
 
-    async def _refused(self, entry: Entry, report: StoredReport, outcome: Outcome) -> None:
+    async def _refused(self, entry: Entry, report: StoredReport, outcome: Outcome) -> Entry:
         """The contract said why, and saying it again would not help."""
         refused = f"{outcome.code}: {outcome.detail}"
         _log.warning("a report was refused", extra=_fields(entry, report, refused))
         entry = await self._reject(entry, report, outcome.code)
         if report.kind is ReportKind.UNKNOWN:
-            return  # a result follows; nobody needs the suspension any more
+            return entry  # a result follows; nobody needs the suspension any more
         if outcome.code is Code.ALREADY_FINAL and outcome.status == report.status:
             text = f"the ledger says {outcome.status} by another report"
-            await self._database.run(
+            return await self._database.run(
                 partial(outbox.settle, key=entry.key, phase=Phase.REPORTED, text=text)
             )
-            return
         renumbered = sum(
             item.kind is report.kind and item.state == REJECTED for item in entry.reports
         )
         if outcome.code in _NUMBER_WRONG and renumbered < _RENUMBERED:
             # Blocks will tell the right number, if they have not yet.
             await asyncio.sleep(_PAUSE_S * 2**renumbered)
-            return
-        await self._stick(entry, report, refused)
+            found = await self._database.run(partial(outbox.find, key=entry.key))
+            return found or entry
+        return await self._stick(entry, report, refused)
 
     async def _reject(self, entry: Entry, report: StoredReport, code: str) -> Entry:
         return await self._database.run(
             partial(outbox.rejected, key=entry.key, report=report, code=code)
         )
 
-    async def _stick(self, entry: Entry, report: StoredReport, reason: str) -> None:
+    async def _stick(self, entry: Entry, report: StoredReport, reason: str) -> Entry:
         _log.error("the ledger does not take a result", extra=_fields(entry, report, reason))
-        await self._database.run(
+        return await self._database.run(
             partial(outbox.settle, key=entry.key, phase=Phase.STUCK, text=reason)
         )
 

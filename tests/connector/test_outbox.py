@@ -119,7 +119,7 @@ def test_what_the_ledger_shows_of_reports(
         outbox.insert(db, replace(ENTRY, phase=phase))
         for report in reports:
             outbox.add_report(db, KEY, report)
-    seen = SeenPayment(replace(ENTRY, phase=Phase.DOUBTFUL), status, 1)
+    seen = SeenPayment(KEY, status, 1, lambda: replace(ENTRY, phase=Phase.DOUBTFUL))
     assert outbox.see(db, seen) is amnesia
     entry = outbox.find(db, KEY)
     assert (entry.phase if entry else None) is after
