@@ -12,9 +12,12 @@ from clearline.fabric.commit_queue import CommitQueue
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.profile import Profile
 from clearline.fabric.store import QueueStore
+from clearline.logs import get_logger
 from connector.follower import StoredPosition
 from connector.ledger import Ledger, find_tip
 from connector.service import OpenLedger
+
+_log = get_logger("connector.fabric")
 
 
 def opener(profile: Profile, queue_file: Path) -> OpenLedger:
@@ -26,7 +29,13 @@ def opener(profile: Profile, queue_file: Path) -> OpenLedger:
 async def _open(
     profile: Profile, queue_file: Path, position: Position | None
 ) -> AsyncIterator[Ledger]:
-    """Raises StoreError when the queue's store can't be opened."""
+    """Raises StoreError when the queue's store can't be opened.
+
+    With a new outbox (no position) the queue starts anew too: a report that the outbox does not
+    know must not reach the ledger while its payment is being reversed.
+    """
+    if position is None:
+        _forget(queue_file)
     async with Gateway.connect(profile) as gateway:
         network = gateway.network(profile.channel)
         tip = await find_tip(network)
@@ -36,3 +45,12 @@ async def _open(
             yield Ledger(BlockFollower(network, StoredPosition(position)), queue, tip)
         finally:
             await queue.close()
+
+
+def _forget(queue_file: Path) -> None:
+    for path in (queue_file, *(Path(f"{queue_file}{end}") for end in ("-wal", "-shm"))):
+        if path.exists():
+            _log.warning(
+                "the outbox is new: the queue's store is dropped", extra={"file": path.name}
+            )
+            path.unlink()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -13,7 +13,6 @@ import grpc
 from clearline.fabric.blocks import Block
 from clearline.fabric.errors import EventsError
 from clearline.fabric.events import Start
-from clearline.fabric.network import Network
 from clearline.fabric.queue_items import ItemResult, QueueItem
 
 _PAUSE_S: Final = 0.5
@@ -36,6 +35,13 @@ class ReportQueue(Protocol):
         """The committed outcome. Raises QueueFull, QueueClosed, ItemRefused."""
 
 
+class BlockStore(Protocol):
+    """A peer's blocks: clearline.fabric.network.Network."""
+
+    def block_events(self, start: Start) -> AsyncGenerator[Block, None]:
+        """Full blocks. Raises EventsError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """Both ends, and `tip`: the number of the newest block when this process started.
@@ -49,7 +55,7 @@ class Ledger:
     tip: int
 
 
-async def find_tip(network: Network) -> int:
+async def find_tip(network: BlockStore) -> int:
     """The number of the newest block the peer has, -1 for none; waits for a peer that is away.
 
     Deliver says NOT_FOUND for a single block that is not there (common/deliver/deliver.go); the
@@ -69,7 +75,7 @@ async def find_tip(network: Network) -> int:
     return there
 
 
-async def _has(network: Network, number: int) -> bool:
+async def _has(network: BlockStore, number: int) -> bool:
     while True:
         try:
             async with aclosing(network.block_events(Start(block=number, stop=number))) as events:
