@@ -3,11 +3,14 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+from fabric_protos.common import common_pb2, configtx_pb2
+from fabric_protos.orderer import ab_pb2, configuration_pb2
 from fabric_protos.peer import proposal_response_pb2
 from kv_chaincode import KvChaincode, arguments
 
@@ -114,10 +117,35 @@ class World:
                 await node.channels.joined[CHANNEL].wait_above(target - 1)
         return target
 
+    def batch_size_update(self, messages: int) -> bytes:
+        """A CONFIG_UPDATE envelope by the orderers' administrator: another block size."""
+        bundle = self.peers["BankOne"].channels.joined[CHANNEL].bundle
+        group = bundle.config.channel_group
+        orderer = group.groups["Orderer"]
+        update = configtx_pb2.ConfigUpdate(channel_id=CHANNEL)
+        for part in (update.read_set, update.write_set):
+            part.version = group.version
+            part.groups["Orderer"].version = orderer.version
+        value = update.write_set.groups["Orderer"].values["BatchSize"]
+        value.CopyFrom(orderer.values["BatchSize"])
+        value.version += 1
+        size = configuration_pb2.BatchSize.FromString(value.value)
+        size.max_message_count = messages
+        value.value = size.SerializeToString()
+        admin = self.signer("Supervisor", "admin")
+        raw = update.SerializeToString()
+        header = protoutil.make_signature_header(
+            admin.identity, protoutil.new_nonce()
+        ).SerializeToString()
+        signed = configtx_pb2.ConfigUpdateEnvelope(config_update=raw)
+        signed.signatures.add(signature_header=header, signature=admin.sign(header + raw))
+        envelope = protoutil.create_signed_envelope(
+            common_pb2.HeaderType.CONFIG_UPDATE, CHANNEL, admin, signed.SerializeToString()
+        )
+        return bytes(envelope.SerializeToString())
+
     async def order(self, envelope: bytes) -> Any:
         """Send an envelope to the orderer directly; the BroadcastResponse."""
-        from fabric_protos.orderer import ab_pb2
-
         folder = self.home.user("BankOne", "gateway") / "tls"
         tls = wire.TlsIdentity(
             (folder / "cert.pem").read_bytes(), (folder / "key.pem").read_bytes()
@@ -195,3 +223,37 @@ async def endorse(world: World, organization: str, signed: Any) -> Any:
         return proposal_response_pb2.ProposalResponse.FromString(raw)
     finally:
         await channel.close()
+
+
+Scenario = Callable[[World], Awaitable[None]]
+
+
+def run(folder: Path, scenario: Scenario) -> None:
+    """Run a scenario on a network of its own."""
+
+    async def main() -> None:
+        async with asyncio.timeout(30), running(folder) as world:
+            await scenario(world)
+
+    asyncio.run(main())
+
+
+async def failure(call: Awaitable[Any], kind: type[Exception]) -> Any:
+    """The exception that a call ends with."""
+    with pytest.raises(kind) as caught:
+        await call
+    return caught.value
+
+
+async def system(
+    world: World,
+    signer: X509Signer,
+    channel_id: str,
+    chaincode: str,
+    args: list[bytes],
+    organization: str = "BankOne",
+) -> Any:
+    """The response of a system chaincode."""
+    _, raw = protoutil.make_chaincode_proposal(channel_id, chaincode, args, signer.identity)
+    signed = protoutil.sign_proposal(signer, raw)
+    return (await endorse(world, organization, signed)).response

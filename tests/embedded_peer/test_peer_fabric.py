@@ -115,8 +115,14 @@ async def transcript(world: World) -> None:
         racing += [contract.submit("span", "k0", "k1", f"c{number}") for number in range(3)]
         await asyncio.gather(*racing, return_exceptions=True)
     peers = [world.node_signer("BankOne"), world.node_signer("BankTwo")]
-    for _, forgery, _ in catalogue(world.signer("BankOne"), peers, world.signer("BankTwo")):
-        await world.order(forgery.envelope())
+    for name, forgery, _ in catalogue(world.signer("BankOne"), peers, world.signer("BankTwo")):
+        # Fabric 3.1.5 panics on a transaction without actions before a valid one in its block
+        # (validator_keylevel.go extractDependenciesForTx): ours gives it a code.
+        if name != "no-action":
+            await world.order(forgery.envelope())
+    assert (await world.order(world.batch_size_update(7))).status == 200
+    async with world.gateway("BankOne") as contract:
+        await asyncio.gather(*(contract.submit("put", f"w{number}", "1") for number in range(20)))
 
 
 def test_a_real_peer_commits_byte_identical_blocks(tmp_path: Path) -> None:
