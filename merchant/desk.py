@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,6 +58,12 @@ def opened(home: Path) -> Iterator[Desk]:
             book.close()
     except BookError as error:
         raise click.ClickException(str(error)) from None
+    except sqlite3.Error as error:
+        # A full disk, say. What was committed stays; the transaction under way is undone.
+        raise click.ClickException(
+            f"the order book {home / BOOK_FILE} can't be written: {error}. Nothing is half done; "
+            "mend the cause and run the same command again."
+        ) from None
 
 
 def _chosen(context: click.Context, _: click.Parameter, value: Path | None) -> Path:

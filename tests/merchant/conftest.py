@@ -8,7 +8,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from merchant_world import TlsFiles, World, make_tls
+from merchant_tls import TlsFiles, make_tls
+from merchant_world import World
 
 
 @pytest.fixture(scope="session")

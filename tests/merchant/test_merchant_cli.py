@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import requests
 from click.testing import CliRunner
@@ -16,6 +17,8 @@ from clearline.cli import cli
 from clearline.jws import Algorithm, KeySigner, public_key, thumbprint
 from clearline.schema import SchemaError
 from merchant.cli import merchant
+from merchant.desk import opened
+from merchant.orders import take
 from merchant.profile import ProfileError, load, parse
 
 
@@ -207,6 +210,14 @@ def test_a_key_unpinned_later_is_shown_as_no_proof(world: World) -> None:
     world.pay("A-1")
     world.save_profile(revoked_keys=[world.bank.key_id])
     assert "key_revoked" in world.run("status", "A-1").stdout
+
+
+def test_a_book_that_cannot_be_written_says_so(world: World) -> None:
+    world.orders("A-1")
+    with pytest.raises(click.ClickException, match="Nothing is half done"), opened(world.home) as d:
+        d.book._db.execute("PRAGMA query_only = 1")
+        d.book.add([take({"order_no": "A-2", "amount": "1"}, d.profile)])
+    assert "1 of 1 orders" in world.run("list").stdout
 
 
 def test_nothing_to_pay(world: World) -> None:

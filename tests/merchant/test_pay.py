@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from merchant_world import Fault, World, make_tls, problem
+from merchant_tls import TlsFiles, make_tls
+from merchant_world import FakeGateway, Fault, World, problem
 
 from clearline import intents
 from clearline.codes import Code
@@ -63,7 +64,6 @@ def test_a_payment_without_an_end_leaves_exit_code_1_and_says_what_to_do(world: 
         Fault("http", 500),
         Fault("http", 502, after=True),
         Fault("http", 200, body=b"<html>welcome</html>"),
-        Fault("http", 302, (("Location", "https://192.0.2.1/"),)),
         problem(Code.OVERLOADED),
         problem(Code.RATE_LIMITED, Retry_After="1"),
         problem(Code.MERCHANT_UNKNOWN),
@@ -78,6 +78,18 @@ def test_one_gateway_failing_costs_no_payment(world: World, fault: Fault) -> Non
     # Whatever went where, each order has one intent, byte for byte.
     assert {len(compacts) for compacts in world.posted().values()} == {1}
     assert len(world.ledger.entries) == 6
+
+
+def test_a_redirect_is_not_followed(world: World, tls: TlsFiles) -> None:
+    elsewhere = FakeGateway(world.ledger, tls, {})
+    try:
+        to = (("Location", f"{elsewhere.url}/v1/payments"),)
+        world.gateways[0].behave = lambda method, order_no: Fault("http", 307, to)
+        world.orders(*NAMES[:4])
+        assert world.pay("--all")["counts"] == {"paid": 4}
+        assert elsewhere.connections == set()
+    finally:
+        elsewhere.close()
 
 
 def test_a_gateway_that_does_not_answer_is_given_up_for_the_other(
