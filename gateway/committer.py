@@ -49,6 +49,8 @@ from gateway.settings import Limits
 FUNCTION = "SubmitIntents"
 _POLL = 0.1  # seconds between looks at an item another content of which is pending
 _RETRY = 1.0  # seconds before a full queue is asked again
+_NEAR = 100  # blocks the projection may be behind while the peer makes more
+_MOVING = 1.0  # seconds in which it must have applied one of them
 _APPLY = 10.0  # seconds a decided item may take to appear here before it is asked anew
 
 _log = get_logger("clearline.gateway.committer")
@@ -109,6 +111,7 @@ class Committer:
         self._signing = signing
         self._limits = limits
         self._started = times.now()
+        self._levelled = False
         self._buckets = TokenBuckets(limits.merchant_rate, limits.merchant_burst)
         self._flights: dict[str, _Flight] = {}
         self._by_key: dict[PaymentKey, list[_Flight]] = {}
@@ -202,9 +205,16 @@ class Committer:
         """How the committer is, for readiness."""
         last = self._projection.last_block
         ahead = await self._peer.has_block(last + 1)
+        if ahead is False:
+            self._levelled = True
+        level = ahead is False
+        if ahead and self._levelled:
+            # Blocks are always being made under load: near is enough for whoever was level once.
+            moving = await self.wait_block(last + 1, _MOVING) > last
+            level = moving and await self._peer.has_block(last + _NEAR) is False
         return Standing(
             following=ahead is not None,
-            level=ahead is not None and (not ahead or self._projection.last_block > last),
+            level=level,
             last_block=self._projection.last_block,
             depth=self._queue.depth(),
         )

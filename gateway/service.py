@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 
 import grpc
 import uvloop
@@ -92,31 +93,26 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     signing = Signing(settings.network, settings.name, KeySigner.load(profile.private_key))
-    gateway = Gateway.connect(profile)
-    network = gateway.network(profile.channel)
-    limits = QueueLimits(max_pending=2 * settings.limits.queue_items)
-    queue = CommitQueue(
-        network.contract(profile.chaincode),
-        QueueStore(settings.queue_store, retain_s=limits.retain_s),
-        limits,
-    )
-    await queue.start()
-    projection = Projection(settings.projection, profile.chaincode)
-    committer = Committer(queue, projection, _PeerBlocks(network), signing, settings.limits)
-    server = SocketServer(settings.socket, committer.handle)
-    try:
+    async with AsyncExitStack() as open_:
+        gateway = await open_.enter_async_context(Gateway.connect(profile))
+        network = gateway.network(profile.channel)
+        limits = QueueLimits(max_pending=2 * settings.limits.queue_items)
+        store = QueueStore(settings.queue_store, retain_s=limits.retain_s)
+        queue = CommitQueue(network.contract(profile.chaincode), store, limits)
+        await queue.start()
+        open_.push_async_callback(queue.close)
+        projection = Projection(settings.projection, profile.chaincode)
+        open_.callback(projection.close)
+        committer = Committer(queue, projection, _PeerBlocks(network), signing, settings.limits)
+        open_.push_async_callback(committer.close)
         committer.resume()
-        follower = BlockFollower(network, _InProjection(projection))
+        server = SocketServer(settings.socket, committer.handle)
         await server.start()
+        open_.push_async_callback(server.close)
         _link(settings)
         _log.info("committing", extra={"gateway": settings.name, "block": projection.last_block})
+        follower = BlockFollower(network, _InProjection(projection))
         await _until(stop, _follow(follower, projection, committer))
-    finally:
-        await server.close()
-        await committer.close()
-        await queue.close()
-        await gateway.close()
-        projection.close()
 
 
 async def _follow(follower: BlockFollower, projection: Projection, committer: Committer) -> None:
