@@ -29,7 +29,7 @@ from connector.verification import Place
 PLACE = Place(INTENT.network, "unionpay")
 CODE = INTENT.acquirers[0].merchant_code
 PATIENT = Timing()
-SOON = Timing(answer_seconds=0.5, reversal_seconds=0.5, echo_seconds=5, connections=2)
+SOON = Timing(answer_seconds=1.0, reversal_seconds=1.0, echo_seconds=5, connections=2)
 
 
 def key_record(signer: KeySigner, status: str = "active") -> KeyRecord:
@@ -168,7 +168,7 @@ async def unionpay(folder: Path, **changes: Any) -> AsyncIterator[AcquirerServer
         if path.exists()
         else acquirer_settings.load(create(path.parent, "127.0.0.1", 0, PLACE.network))
     )
-    server = AcquirerServer(replace(loaded, slow_seconds=0.3, late_seconds=0.9, **changes))
+    server = AcquirerServer(replace(loaded, slow_seconds=0.3, late_seconds=1.5, **changes))
     await server.start()
     partner = path.parent / "partner.json"
     partner.write_text(partner.read_text().replace('"port": 0', f'"port": {server.port}'))
