@@ -11,7 +11,7 @@ from typing import Any
 from fabric_protos.msp import msp_principal_pb2
 
 from network.embedded.channelconfig import APPLICATION_READERS, APPLICATION_WRITERS, Bundle
-from network.embedded.msp import MSPError, MSPManager
+from network.embedded.msp import Identity, MSPError, MSPManager
 from network.embedded.policies import PolicyError, SignedData
 
 _ADMINS, _MEMBERS = "Admins", "Members"
@@ -77,10 +77,18 @@ class AccessControl:
         try:
             bundle.policy(name).evaluate([signed])
         except PolicyError as error:
-            raise AccessError(
-                "Failed evaluating policy on signed data during check policy on channel "
-                f"[{bundle.channel_id}] with policy [{name}]: [{error}]"
-            ) from error
+            raise _denied(bundle, name, error) from error
+
+    def check_proposer(self, bundle: Bundle, creator: Identity) -> None:
+        """Whether a creator, whose signature was checked, may propose on a channel.
+
+        Raises AccessError.
+        """
+        name = bundle.acl("peer/Propose", _CHANNEL["peer/Propose"])
+        try:
+            bundle.policy(name).evaluate_identities([creator])
+        except PolicyError as error:
+            raise _denied(bundle, name, error) from error
 
     def _check_local(self, role: str, signed: SignedData) -> None:
         try:
@@ -101,6 +109,13 @@ class AccessControl:
             identity.verify(signed.data, signed.signature)
         except MSPError as error:
             raise AccessError(str(error)) from error
+
+
+def _denied(bundle: Bundle, policy: str, error: PolicyError) -> AccessError:
+    return AccessError(
+        "Failed evaluating policy on signed data during check policy on channel "
+        f"[{bundle.channel_id}] with policy [{policy}]: [{error}]"
+    )
 
 
 def role_principal(msp_id: str, role: str) -> Any:

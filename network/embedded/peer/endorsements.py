@@ -34,8 +34,8 @@ _ENDORSE_SECONDS = 30.0
 """peer.gateway.endorsementTimeout of Fabric's core.yaml."""
 _Code = grpc.StatusCode
 
-LocalEndorser = Callable[[Any], Awaitable[Any]]
-"""The own peer's Endorser: peer.SignedProposal -> peer.ProposalResponse."""
+LocalEndorser = Callable[[Proposal], Awaitable[Any]]
+"""The own peer's Endorser: a proposal taken apart -> peer.ProposalResponse."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,15 @@ class EndorsementCollector:
         self._policies: dict[str, Policies] = {}
         self._layouts: dict[tuple[str, int, str], list[Layout]] = {}
 
-    async def ask(self, bundle: Bundle, peer: Address, signed: Any) -> tuple[Any, Exception | None]:
+    async def ask(
+        self, bundle: Bundle, peer: Address, proposal: Proposal
+    ) -> tuple[Any, Exception | None]:
         """(ProposalResponse, None) or (None, error) of one peer."""
         try:
             async with asyncio.timeout(_ENDORSE_SECONDS):
                 if peer == self._registry.own:
-                    return await self._local(signed), None
-                return await self._remote(bundle, peer, signed), None
+                    return await self._local(proposal), None
+                return await self._remote(bundle, peer, proposal), None
         except (RefusedProposalError, EndorserUnavailableError) as error:
             return None, error
         except TimeoutError:
@@ -122,10 +124,10 @@ class EndorsementCollector:
                 "rpc error: code = DeadlineExceeded desc = context deadline exceeded"
             )
 
-    async def _remote(self, bundle: Bundle, peer: Address, signed: Any) -> Any:
+    async def _remote(self, bundle: Bundle, peer: Address, proposal: Proposal) -> Any:
         remote = self._registry.endorser(bundle, peer)
         try:
-            return await remote.process(signed.SerializeToString(), _ENDORSE_SECONDS)
+            return await remote.process(proposal.signed.SerializeToString(), _ENDORSE_SECONDS)
         except EndorserUnavailableError as error:
             if error.code is grpc.StatusCode.UNAVAILABLE:
                 self._registry.forget(remote)
@@ -163,7 +165,7 @@ class EndorsementCollector:
         details = []
         own = self._registry.own.msp_id
         for peer in by_org.get(own, ()):
-            response, failure = await self.ask(channel.bundle, peer, proposal.signed)
+            response, failure = await self.ask(channel.bundle, peer, proposal)
             status = response_status(response, failure)
             if status is not None:
                 details.append(error_detail(peer.endpoint, peer.msp_id, status.message))
@@ -193,7 +195,7 @@ class EndorsementCollector:
             peers = plan.peers.get(msp_id, [])
             while peers:
                 peer = peers.pop(0)
-                response, failure = await self.ask(bundle, peer, proposal.signed)
+                response, failure = await self.ask(bundle, peer, proposal)
                 status = response_status(response, failure)
                 if status is None and plan.add(peer, response):
                     return True

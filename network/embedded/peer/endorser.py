@@ -87,6 +87,13 @@ class Endorser:
         """The peer.ProposalResponse to a peer.SignedProposal. Raises RefusedProposalError."""
         try:
             proposal = unpack(signed)
+        except ProposalError as error:
+            raise RefusedProposalError(str(error)) from error
+        return await self.process_unpacked(proposal)
+
+    async def process_unpacked(self, proposal: Proposal) -> Any:
+        """As `process`, for a proposal that the own gateway service has taken apart."""
+        try:
             check_time(proposal, time.time())
         except ProposalError as error:
             raise RefusedProposalError(str(error)) from error
@@ -113,7 +120,7 @@ class Endorser:
     def _pre_process(self, proposal: Proposal, channel: Channel | None) -> None:
         manager = channel.bundle.msp_manager if channel is not None else self._local
         try:
-            validate(proposal, manager)
+            creator = validate(proposal, manager)
         except ProposalError as error:
             raise RefusedProposalError(f"error validating proposal: {error}") from error
         if channel is None:
@@ -125,7 +132,7 @@ class Endorser:
             )
         if proposal.chaincode not in SYSTEM:
             try:
-                self._access.check("peer/Propose", channel.bundle, proposal.signed_data)
+                self._access.check_proposer(channel.bundle, creator)
             except AccessError as error:
                 raise RefusedProposalError(str(error)) from error
 

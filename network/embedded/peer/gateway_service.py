@@ -108,7 +108,7 @@ class GatewayService:
         details = []
         code = _Code.UNAVAILABLE
         for peer in peers:
-            response, failure = await self._collector.ask(channel.bundle, peer, proposal.signed)
+            response, failure = await self._collector.ask(channel.bundle, peer, proposal)
             status = response_status(response, failure)
             if status is None:
                 return _evaluated(response)

@@ -71,7 +71,7 @@ class PeerNode:
             )
         )
         self._registry = Registry(Address(config.msp_id, config.external_endpoint), dial)
-        collector = EndorsementCollector(self._registry, self._endorser.process)
+        collector = EndorsementCollector(self._registry, self._endorser.process_unpacked)
         gateway = gateway_service.GatewayService(
             gateway_service.Parts(self.channels.joined, access, self._registry, collector)
         )
