@@ -77,11 +77,14 @@ class PaymentAnswer:
 
         Raises ValueError for an object that lacks one.
         """
+        if not isinstance(value, dict):
+            raise ValueError("not a payment: not an object")
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
         try:
-            answer = cls(**{name: value.get(name) for name in cls.__dataclass_fields__})
+            answer = cls(**known)
             Status(answer.status)
-        except (AttributeError, TypeError) as error:
-            raise ValueError(f"not a payment: {error}") from None
+        except TypeError:
+            raise ValueError("not a payment: a member is missing") from None
         return answer
 
 

@@ -263,7 +263,10 @@ def escape(name: str) -> str:
 
 
 IDENTIFIER: Final = Text("[A-Za-z0-9._-]{1,32}", "must be 1 to 32 of A-Z a-z 0-9 . _ -")
-ORDER_NO: Final = Text("[A-Za-z0-9._-]{1,64}", "must be 1 to 64 of A-Z a-z 0-9 . _ -")
+# Not "." or "..": no URL can name them.
+ORDER_NO: Final = Text(
+    r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}", "must be 1 to 64 of A-Z a-z 0-9 . _ -, not . or .."
+)
 NETWORK: Final = Text("[a-z0-9.-]{1,64}", "must be 1 to 64 of a-z 0-9 . -")
 TOKEN: Final = Text("[A-Za-z0-9._:-]{1,64}", "must be 1 to 64 of A-Z a-z 0-9 . _ : -")
 KEY_ID: Final = Text("[A-Za-z0-9_-]{43}", "must be an RFC 7638 SHA-256 thumbprint, base64url")

@@ -140,6 +140,7 @@ def ledger_records(house: House, account_id: str) -> list[dict[str, Any]]:
 def _furnish_merchant(house: House) -> None:
     folder = house.merchant_dir
     folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
     if not (folder / "key.pem").exists():
         KeySigner.generate().save(folder / "key.pem")
     profile = {

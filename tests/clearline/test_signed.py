@@ -125,6 +125,8 @@ ROUTE = INTENT.payload()["acquirers"][0]
         (changed_payload(currency="XXX"), Code.MALFORMED, "/currency"),
         (changed_payload(order_no=""), Code.MALFORMED, "/order_no"),
         (changed_payload(order_no="a/b"), Code.MALFORMED, "/order_no"),
+        (changed_payload(order_no="."), Code.MALFORMED, "/order_no"),
+        (changed_payload(order_no=".."), Code.MALFORMED, "/order_no"),
         (changed_payload(order_no="a\n"), Code.MALFORMED, "/order_no"),
         (changed_payload(order_no="é"), Code.MALFORMED, "/order_no"),
         (changed_payload(attempt=0), Code.MALFORMED, "/attempt"),
@@ -291,3 +293,15 @@ def test_a_receipt_survives_signing() -> None:
     parsed, token = answers.parse_receipt(answers.sign_receipt(receipt, SIGNER))
     assert parsed == receipt
     jws.public_key(SIGNER.jwk, Algorithm.ED25519).verify(token)
+
+
+ANSWER = answers.PaymentAnswer(
+    "M", "O", 1, "succeeded", True, 2933, "CNY", "unionpay", "0" * 64, tx_id="t", block_number=7
+)
+
+
+def test_an_answer_travels_and_what_is_none_is_refused() -> None:
+    assert answers.PaymentAnswer.from_json(ANSWER.to_json() | {"later": 1}) == ANSWER
+    for wrong in (None, [], {}, {"status": "succeeded"}, ANSWER.to_json() | {"status": "paid"}):
+        with pytest.raises(ValueError, match="not a"):
+            answers.PaymentAnswer.from_json(wrong)
