@@ -179,11 +179,40 @@ async def drop(stub: Stub) -> bytes:
     return await silent(stub)
 
 
+async def twice(stub: Stub, key: str) -> bytes:
+    """Answer before the answer, and write in between."""
+    done = shim.ChaincodeMessage(
+        type=Type.COMPLETED, txid=stub.message.txid, channel_id=stub.message.channel_id
+    )
+    response = proposal_response_pb2.Response(status=200, payload=b"first")
+    done.payload = response.SerializeToString()
+    await stub.stream.send(done)
+    with contextlib.suppress(PeerSaid):
+        await put(stub, key, "late")
+    return b"second"
+
+
+async def strange(stub: Stub) -> bytes:
+    """A message that has no place in a transaction."""
+    await stub.stream.send(
+        shim.ChaincodeMessage(
+            type=Type.REGISTER, txid=stub.message.txid, channel_id=stub.message.channel_id
+        )
+    )
+    return await silent(stub)
+
+
+async def garbage(stub: Stub) -> bytes:
+    """Bytes that are no message."""
+    await stub.stream.garbage()
+    return await silent(stub)
+
+
 FUNCTIONS: dict[str, Callable[..., Awaitable[bytes]]] = {
     item.__name__: item
     for item in (
         put, get, delete, add, batch, many, span, page, page_then_put, history, lock, locked,
-        status, rich, other, silent, drop,
+        status, rich, other, silent, drop, twice, strange, garbage,
     )
 }  # fmt: skip
 
@@ -200,6 +229,10 @@ class Stream:
     async def send(self, message: Any) -> None:
         async with self._lock:
             await self._context.write(message.SerializeToString())
+
+    async def garbage(self) -> None:
+        async with self._lock:
+            await self._context.write(b"\xff\xff\xff")
 
     async def run(self, stub: Stub) -> None:
         args = chaincode_pb2.ChaincodeInput.FromString(stub.message.payload).args

@@ -51,6 +51,26 @@ def test_a_chaincode_that_hangs_dies_or_restarts_costs_nobody_else(tmp_path: Pat
     run(tmp_path, scenario)
 
 
+def test_a_chaincode_that_breaks_the_protocol_loses_its_stream_only(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        async with world.gateway("BankOne") as contract:
+            assert await contract.evaluate("twice", "late") == b"first"
+            for function in ("strange", "garbage"):
+                error = await failure(contract.evaluate(function), EvaluateError)
+                assert "chaincode stream terminated" in str(error)
+                assert await contract.submit("put", "a", function) == b"done"
+            assert await contract.evaluate("get", "late") == b""
+            await world.chaincode.stop()
+            right, world.chaincode.package_id = world.chaincode.package_id, "somebody:else"
+            await world.chaincode.start(world.chaincode.port)
+            error = await failure(contract.submit("put", "a", "1"), EndorseError)
+            assert "registered as 'somebody:else'" in str(error)
+            world.chaincode.package_id = right
+            assert await contract.submit("put", "a", "1") == b"done"
+
+    run(tmp_path, scenario)
+
+
 def test_a_peer_that_is_down_is_named_and_done_without(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         await world.peers.pop("BankTwo").stop(0)
