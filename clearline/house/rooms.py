@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def furnish(house: House) -> None:
 
 def specification(house: House) -> GroupSpec:
     """The processes of the rooms: the acquirer, each gateway's two, the connector."""
+    house = replace(house, home=house.home.resolve())  # they run in another folder than ours
     acquirer = house.acquirer_dir / "settings.json"
     specs = [
         _process(

@@ -25,7 +25,7 @@ def write_orders(path: Path, prefix: str, tokens: list[str]) -> Path:
 def test_run_does_the_whole_way_and_stops_cleanly(tmp_path: Path) -> None:
     tokens = ["tok_approve"] * 8 + ["tok_insufficient_funds", "tok_timeout_charged"]
     orders = write_orders(tmp_path / "orders.csv", "run", tokens)
-    words = ["run", "--orders", str(orders), "--home", str(tmp_path / "home")]
+    words = ["run", "--orders", orders.name, "--home", "home"]  # relative, as make gives them
     done = subprocess.run(
         [sys.executable, "-P", "-m", "clearline", *words],
         capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path,
