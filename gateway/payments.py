@@ -45,9 +45,9 @@ def post_payment() -> Response:
     payment = entry.payment
     assert payment is not None  # noqa: S101  it was there before
     if payment.block_number is not None:
-        headers[http.BLOCK] = str(_seen(payment))
+        headers[http.BLOCK] = str(payment.block_number)
     http.note(payment=_name(payment), tx_id=payment.tx_id, payment_status=payment.status)
-    return http.json_response(payment.to_json(), entry.status, headers)
+    return http.json_response(payment, entry.status, headers)
 
 
 @blueprint.post("/v1/payments/batch")
@@ -117,11 +117,6 @@ def _to_the_end(entry: Entry, payment: PaymentAnswer, end: float) -> tuple[Entry
     return replace(entry, payment=now, status=status), True
 
 
-def _seen(payment: PaymentAnswer) -> int:
-    with services().reader.snapshot() as snapshot:
-        return max(snapshot.last_block, payment.block_number or 0)
-
-
 def _intents(data: bytes, most: int) -> list[Json]:
     try:
         document = canonical.loads(data)
@@ -160,7 +155,7 @@ def _outcome(entry: Entry) -> Json:
         "status": entry.status,
         "code": entry.code.value if entry.code else None,
         "detail": entry.detail,
-        "payment": entry.payment.to_json() if entry.payment else None,
+        "payment": entry.payment,
     }
 
 

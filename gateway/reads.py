@@ -68,13 +68,13 @@ def get_payment(order_no: str) -> Response:
         payment_status=payment.status,
     )
     if payment.block_number is None:
-        return http.json_response(payment.to_json(), 200, headers)
+        return http.json_response(payment, 200, headers)
     # A payment changes at most once a block that is seen, so the block names the representation.
     tag = f"{payment.attempt}-{payment.block_number}"
     if request.if_none_match.contains(tag):
         answer = Response(status=304, headers=headers)
     else:
-        answer = http.json_response(payment.to_json(), 200, headers)
+        answer = http.json_response(payment, 200, headers)
     answer.set_etag(tag)
     return answer
 
@@ -97,7 +97,7 @@ def list_payments() -> Response:
         )
         last_block = snapshot.last_block
     body = {
-        "payments": [payment.to_json() for payment in page.payments],
+        "payments": page.payments,
         "next_cursor": None if page.next_seq is None else _encode_cursor(page.next_seq),
         "last_block": last_block,
     }
