@@ -16,8 +16,7 @@ import orjson
 from clearline import times
 from clearline.answers import Receipt, sign_receipt
 from clearline.canonical import Json
-from clearline.cards import redact
-from clearline.codes import Code, Outcome
+from clearline.codes import Code
 from clearline.fabric.queue_items import (
     ItemConflict,
     ItemRefused,
@@ -45,6 +44,7 @@ from gateway.messages import (
 )
 from gateway.projection import OpenReceipt, PaymentChange, Projection
 from gateway.settings import Limits
+from gateway.verdicts import meaning, overloaded, refused_by_network
 
 FUNCTION = "SubmitIntents"
 _POLL = 0.1  # seconds between looks at an item another content of which is pending
@@ -236,7 +236,7 @@ class Committer:
                 State.REFUSED, Code.EXPIRED, f"the intent expired at {submission.expires_at}"
             )
         if self._queue.depth() >= self._limits.queue_items:
-            return _overloaded("too many intents wait for the ledger")
+            return overloaded("too many intents wait for the ledger")
         allowance = self._buckets.take(submission.key.merchant_id)
         if not allowance.granted:
             return Submitted(
@@ -273,14 +273,14 @@ class Committer:
         """Bring a submission to its decision."""
         while not flight.decided.done():
             try:
-                answer = _meaning(await self._result(flight.item))
+                answer = meaning(await self._result(flight.item))
             except ItemRefused as error:
-                answer = _refused_by_network(flight, error)
+                answer = refused_by_network(flight.submission.key, error)
             except QueueFull as error:
                 if flight.receipt:  # a receipt's promise is kept, however long the queue
                     await asyncio.sleep(_RETRY)
                     continue
-                answer = _overloaded(str(error))
+                answer = overloaded(str(error))
             except QueueClosed:
                 detail = "the committer stops"
                 self._let_go(flight, Submitted(State.REFUSED, Code.LEDGER_UNAVAILABLE, detail))
@@ -374,31 +374,3 @@ class Committer:
             deadline=times.after(now, self._limits.receipt_deadline_s),
         )
         return sign_receipt(receipt, self._signing.signer)
-
-
-def _meaning(result: ItemResult) -> Submitted:
-    """What the contract's outcome says about a submission."""
-    try:
-        outcome = Outcome.from_json(result.outcome)
-    except (KeyError, ValueError, TypeError) as error:
-        _log.error("not an outcome", extra={"item_id": result.item_id, "reason": f"{error!r}"})
-        return Submitted(State.REFUSED, Code.LEDGER_UNAVAILABLE, "the contract's answer is odd")
-    if outcome.code is Code.OK:
-        return Submitted(State.COMMITTED)
-    if outcome.code is Code.DUPLICATE:
-        return Submitted(State.DUPLICATE)
-    return Submitted(State.REFUSED, outcome.code, redact(outcome.detail))
-
-
-def _refused_by_network(flight: _Flight, error: ItemRefused) -> Submitted:
-    # The reason goes to the log only: a chaincode's own words may hold anything.
-    _log.error(
-        "the queue refused an intent",
-        extra={"payment": str(flight.submission.key), "reason": error.reason},
-    )
-    detail = "the ledger refuses this intent for a reason the contract has no code for"
-    return Submitted(State.REFUSED, Code.LEDGER_UNAVAILABLE, detail)
-
-
-def _overloaded(detail: str) -> Submitted:
-    return Submitted(State.REFUSED, Code.OVERLOADED, detail, retry_after=1)
