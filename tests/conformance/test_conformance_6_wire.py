@@ -1,0 +1,124 @@
+"""Requests that no client sends, straight to the gateway service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+import pytest
+from behaviours import behaviour
+from conformance_clients import to_bytes
+from conformance_world import CHANNEL, Stack
+from fabric_protos.gateway import gateway_pb2
+from grpc import StatusCode
+
+from clearline.fabric.profile import Profile, channel_options
+
+WIRE = "Requests that no client sends"
+NOTE = "Sent by the test itself; the client under test makes no difference."
+
+
+class Raw:
+    """The gateway service of BankOne's peer."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
+
+    def refused(self, method: str, request: object) -> tuple[StatusCode, str]:
+        """The status a call must end with."""
+        call = self._channel.unary_unary(
+            f"/gateway.Gateway/{method}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=None,
+        )
+        with pytest.raises(grpc.RpcError) as caught:
+            call(request, timeout=10)
+        return caught.value.code(), caught.value.details() or ""
+
+
+@pytest.fixture
+def raw(stack: Stack) -> Iterator[Raw]:
+    profile = Profile.load(stack.network.home.profile("BankOne", "gateway"))
+    options = channel_options(profile.peer.server_name)
+    credentials = profile.channel_credentials()
+    with grpc.secure_channel(profile.peer.endpoint, credentials, options) as channel:
+        yield Raw(channel)
+
+
+@behaviour(
+    WIRE,
+    "A transaction without a signature: INVALID_ARGUMENT",
+    "internal/pkg/gateway/submit.go",
+    stacks=("python",),
+    note=NOTE,
+)
+def test_unsigned_transaction(stack: Stack, raw: Raw) -> None:
+    transaction = stack.caller().endorse("put", "unsigned", "1")
+    prepared = gateway_pb2.PreparedTransaction.FromString(to_bytes(transaction["bytes"]))
+    request = gateway_pb2.SubmitRequest(
+        transaction_id=transaction["tx_id"],
+        channel_id=CHANNEL,
+        prepared_transaction=prepared.envelope,
+    )
+    assert raw.refused("Submit", request) == (
+        StatusCode.INVALID_ARGUMENT,
+        "prepared transaction must be signed",
+    )
+    request.ClearField("prepared_transaction")
+    assert raw.refused("Submit", request) == (
+        StatusCode.INVALID_ARGUMENT,
+        "a prepared transaction is required",
+    )
+
+
+@behaviour(
+    WIRE,
+    "Evaluate and Endorse without a proposal: INVALID_ARGUMENT",
+    "internal/pkg/gateway/evaluate.go",
+    stacks=("python",),
+    note=NOTE,
+)
+def test_no_proposal(stack: Stack, raw: Raw) -> None:
+    assert raw.refused("Evaluate", gateway_pb2.EvaluateRequest(channel_id=CHANNEL)) == (
+        StatusCode.INVALID_ARGUMENT,
+        "failed to unpack transaction proposal: a signed proposal is required",
+    )
+    assert raw.refused("Endorse", gateway_pb2.EndorseRequest(channel_id=CHANNEL)) == (
+        StatusCode.INVALID_ARGUMENT,
+        "the proposed transaction must contain a signed proposal",
+    )
+
+
+@behaviour(
+    WIRE,
+    "Commit status without identity, channel or id: INVALID_ARGUMENT; with another's signature: "
+    "PERMISSION_DENIED",
+    "internal/pkg/gateway/commitstatus.go",
+    stacks=("python",),
+    note=NOTE,
+)
+def test_incomplete_commit_status(stack: Stack, raw: Raw) -> None:
+    signer = stack.signer()
+    whole = gateway_pb2.CommitStatusRequest(
+        identity=signer.identity, channel_id=CHANNEL, transaction_id="ab" * 32
+    )
+    for missing, text in (
+        ("identity", "no identity provided"),
+        ("channel_id", "no channel ID provided"),
+        ("transaction_id", "transaction ID should not be empty"),
+    ):
+        request = gateway_pb2.CommitStatusRequest()
+        request.CopyFrom(whole)
+        request.ClearField(missing)
+        data = request.SerializeToString()
+        signed = gateway_pb2.SignedCommitStatusRequest(request=data, signature=signer.sign(data))
+        assert raw.refused("CommitStatus", signed) == (StatusCode.INVALID_ARGUMENT, text)
+    data = whole.SerializeToString()
+    other = stack.signer("BankOne", "connector")
+    signed = gateway_pb2.SignedCommitStatusRequest(request=data, signature=other.sign(data))
+    assert raw.refused("CommitStatus", signed)[0] is StatusCode.PERMISSION_DENIED
+    empty = gateway_pb2.SignedCommitStatusRequest()
+    assert raw.refused("CommitStatus", empty) == (
+        StatusCode.INVALID_ARGUMENT,
+        "a commit status request is required",
+    )
