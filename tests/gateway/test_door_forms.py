@@ -244,53 +244,55 @@ def claims(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-NOW = int(time.time())
-TOKENS: dict[str, tuple[str | None, str]] = {
-    "none": (None, "unauthenticated"),
-    "basic": ("Basic bWU6bWU=", "unauthenticated"),
-    "empty": ("Bearer ", "unauthenticated"),
-    "garbage": ("Bearer abc", "unauthenticated"),
-    "an intent": (f"Bearer {GOOD}", "unauthenticated"),
-    "another gateway's": (
-        "Bearer " + jws.sign(claims(aud="https://127.0.0.1:9"), Typ.BEARER, OWNER),
-        "unauthenticated",
-    ),
-    "expired": (
-        "Bearer " + jws.sign(claims(iat=NOW - 200, exp=NOW - 100), Typ.BEARER, OWNER),
-        "token_expired",
-    ),
-    "too long-lived": (
-        "Bearer " + jws.sign(claims(exp=NOW + 86_400), Typ.BEARER, OWNER),
-        "token_expired",
-    ),
-    "of the future": (
-        "Bearer " + jws.sign(claims(iat=NOW + 3600, exp=NOW + 3700), Typ.BEARER, OWNER),
-        "unauthenticated",
-    ),
-    "no merchant's": (
-        "Bearer " + jws.sign(claims(iss="nobody", sub="nobody"), Typ.BEARER, OWNER),
-        "unauthenticated",
-    ),
-    "iss is not sub": (
-        "Bearer " + jws.sign(claims(sub=OTHER_MERCHANT), Typ.BEARER, OWNER),
-        "unauthenticated",
-    ),
-    "scope": (
-        "Bearer " + jws.sign(claims(scope="write"), Typ.BEARER, OWNER),
-        "unauthenticated",
-    ),
-    "another's key": ("Bearer " + jws.sign(claims(), Typ.BEARER, OTHER), "key_unknown"),
-    "a revoked key": ("Bearer " + jws.sign(claims(), Typ.BEARER, REVOKED), "key_revoked"),
-    "altered": (
-        "Bearer " + forged(header(typ="JWT"), canonical.dumps(claims()), OTHER),
-        "signature_invalid",
-    ),
-}
+def bad_tokens() -> dict[str, tuple[str | None, str]]:
+    """Made when they are used: a token lives for minutes only."""
+    now = int(time.time())
+    return {
+        "none": (None, "unauthenticated"),
+        "basic": ("Basic bWU6bWU=", "unauthenticated"),
+        "empty": ("Bearer ", "unauthenticated"),
+        "garbage": ("Bearer abc", "unauthenticated"),
+        "an intent": (f"Bearer {GOOD}", "unauthenticated"),
+        "another gateway's": (
+            "Bearer " + jws.sign(claims(aud="https://127.0.0.1:9"), Typ.BEARER, OWNER),
+            "unauthenticated",
+        ),
+        "expired": (
+            "Bearer " + jws.sign(claims(iat=now - 200, exp=now - 100), Typ.BEARER, OWNER),
+            "token_expired",
+        ),
+        "too long-lived": (
+            "Bearer " + jws.sign(claims(exp=now + 86_400), Typ.BEARER, OWNER),
+            "token_expired",
+        ),
+        "of the future": (
+            "Bearer " + jws.sign(claims(iat=now + 3600, exp=now + 3700), Typ.BEARER, OWNER),
+            "unauthenticated",
+        ),
+        "no merchant's": (
+            "Bearer " + jws.sign(claims(iss="nobody", sub="nobody"), Typ.BEARER, OWNER),
+            "unauthenticated",
+        ),
+        "iss is not sub": (
+            "Bearer " + jws.sign(claims(sub=OTHER_MERCHANT), Typ.BEARER, OWNER),
+            "unauthenticated",
+        ),
+        "scope": (
+            "Bearer " + jws.sign(claims(scope="write"), Typ.BEARER, OWNER),
+            "unauthenticated",
+        ),
+        "another's key": ("Bearer " + jws.sign(claims(), Typ.BEARER, OTHER), "key_unknown"),
+        "a revoked key": ("Bearer " + jws.sign(claims(), Typ.BEARER, REVOKED), "key_revoked"),
+        "altered": (
+            "Bearer " + forged(header(typ="JWT"), canonical.dumps(claims()), OTHER),
+            "signature_invalid",
+        ),
+    }
 
 
-@pytest.mark.parametrize("name", TOKENS)
+@pytest.mark.parametrize("name", bad_tokens())
 def test_tokens(site: Site, name: str) -> None:
-    text, code = TOKENS[name]
+    text, code = bad_tokens()[name]
     headers = {} if text is None else {"Authorization": text}
     for path in ("/v1/payments", "/v1/payments/x"):
         answer = site.client.get(path, headers=headers)
