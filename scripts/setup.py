@@ -60,7 +60,8 @@ def main(venv):
             if file.read() == wanted:
                 return
     print("setup: installing into %s (about half a minute, once)" % os.path.relpath(venv))
-    run([sys.executable, "-m", "venv", venv], "could not make the virtual environment")
+    # Clear: one made by another Python would mix two versions' libraries.
+    run([sys.executable, "-m", "venv", "--clear", venv], "could not make the virtual environment")
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     for name, options in STEPS:
         run(
