@@ -73,8 +73,9 @@ def account_id(house: House) -> str:
     return records.account_id(secret.read_bytes(), "BKONCNBJ", "3100000000000017")
 
 
-def down(home: Path) -> None:
+def down(home: Path, say: Say) -> None:
     """Stop the rooms, then the network: only what `up` in this home started."""
+    say("stopping the gateways, the connector and the acquirer")
     try:
         supervisor.stop(home / "run", rooms.GROUP, grace_seconds=10.0)
     except SupervisorError as error:

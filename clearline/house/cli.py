@@ -60,7 +60,7 @@ def down(home: Path) -> None:
     Example: clearline down --home .clearline/dev
     """
     try:
-        bringup.down(home)
+        bringup.down(home, _say)
     except HouseError as error:
         raise click.ClickException(str(error)) from None
 
@@ -106,7 +106,7 @@ def _what_to_try(house: House) -> str:
 Pay an order file, then look at one payment through the bank's gateway:
   {clearline} merchant --home {merchant} import examples/orders.csv
   {clearline} merchant --home {merchant} pay --all
-  curl --cacert {ca} \\
+  curl -s --cacert {ca} \\
     -H "Authorization: Bearer $({clearline} merchant --home {merchant} token)" \\
     {gateway.url}/v1/payments/20261123-0002
 

@@ -18,7 +18,7 @@ def demonstrate(choice: Choice, orders: Path, say: Say) -> None:
     Raises HouseError when a step fails: the logs stay in the home.
     """
     started = time.monotonic()
-    _clear(choice.home)
+    _clear(choice.home, say)
     try:
         house = bringup.up(choice, say)
         say(f"everything is up after {time.monotonic() - started:.1f} s")
@@ -26,9 +26,8 @@ def demonstrate(choice: Choice, orders: Path, say: Say) -> None:
         say("the auditor verifies every block from the Supervisor's peer")
         command.run("audit", "verify", "--profile", house.profile("Supervisor", "auditor"))
     finally:
-        say("stopping")
         with contextlib.suppress(HouseError):
-            bringup.down(choice.home)
+            bringup.down(choice.home, say)
     say(f"done in {time.monotonic() - started:.1f} s; logs and ledger stay in {choice.home}")
 
 
@@ -40,7 +39,7 @@ def _pay(house: House, orders: Path, say: Say) -> None:
     command.run("merchant", "--home", merchant, "pay", "--all")
 
 
-def _clear(home: Path) -> None:
+def _clear(home: Path, say: Say) -> None:
     """Stop and remove what an earlier run left here; refuse a folder that is none of ours."""
     if not home.exists():
         return
@@ -49,5 +48,5 @@ def _clear(home: Path) -> None:
             raise HouseError(f"{home} holds other files: name another folder with --home")
         return
     with contextlib.suppress(HouseError):
-        bringup.down(home)
+        bringup.down(home, say)
     shutil.rmtree(home)

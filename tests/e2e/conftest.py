@@ -20,4 +20,4 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     try:
         yield bringup.up(Choice(home, ports="free"), print)
     finally:
-        bringup.down(home)
+        bringup.down(home, print)
