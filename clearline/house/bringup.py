@@ -73,7 +73,7 @@ def account_id(house: House) -> str:
     return records.account_id(secret.read_bytes(), "BKONCNBJ", "3100000000000017")
 
 
-def down(home: Path, say: Say) -> None:
+def down(home: Path, say: Say = lambda _: None) -> None:
     """Stop the rooms, then the network: only what `up` in this home started."""
     say("stopping the gateways, the connector and the acquirer")
     try:
