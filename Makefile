@@ -5,12 +5,14 @@ BIN    := $(VENV)/bin
 ORDERS ?= examples/orders.csv
 HOME_DIR ?= .clearline/dev
 ENGINE ?= embedded
+ROUNDS ?= 3
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test check bench clean
+.PHONY: help setup run up down test check bench bench-ledger soak clean
 
 help: ## show these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: ## make .venv and install the pinned, hashed requirements into it
 	@$(PYTHON) scripts/setup.py $(VENV)
@@ -33,8 +35,14 @@ check: setup ## style, types, and who may import whom
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: setup ## the first honest numbers; takes a few minutes
-	@$(BIN)/python scripts/bench.py
+bench: setup ## speed of the whole house beside its bars, a few minutes (ROUNDS=5 for the bars)
+	@$(BIN)/python scripts/bench.py --rounds $(ROUNDS)
+
+bench-ledger: setup ## the ledger alone: our shim beside Go's, both engines with FABRIC_BIN
+	@$(BIN)/python scripts/bench_ledger.py --rounds $(ROUNDS)
+
+soak: setup ## ten minutes at 70% of the load: latencies over time, memory (MINUTES=2)
+	@$(BIN)/python scripts/bench_soak.py --minutes $(MINUTES)
 
 clean: ## remove the virtual environment and everything that runs left behind
 	@if [ -x $(BIN)/clearline ] && [ -d "$(HOME_DIR)" ]; then $(BIN)/clearline down --home "$(HOME_DIR)"; fi

@@ -1,0 +1,87 @@
+"""CPU seconds and memory of a house's processes, by stage."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from clearline import supervisor
+
+GROUPS = ("network", "rooms")
+
+
+def stage(process: str) -> str:
+    """What a process is part of: `peer0.bankone` is `peer`."""
+    if process.startswith("orderer"):
+        return "orderer"
+    if process.startswith("peer"):
+        return "peer"
+    for name in ("chaincode", "committer", "gateway", "connector", "acquirer"):
+        if process.startswith(name):
+            return name
+    return process
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """CPU seconds spent until now by each process's own pid, children included."""
+
+    seconds: Mapping[tuple[str, int], float]
+
+
+class Meter:
+    """Watches everything that the supervisors of a home run."""
+
+    def __init__(self, home: Path) -> None:
+        self._run = home / "run"
+
+    def sample(self) -> Sample:
+        """CPU seconds of every process now."""
+        found = {}
+        for name, process in self._processes():
+            with suppress(psutil.Error):
+                times = process.cpu_times()
+                found[name, process.pid] = times.user + times.system
+        return Sample(found)
+
+    def spent(self, before: Sample) -> dict[str, float]:
+        """CPU seconds by stage since a sample; a process that ended since counts for nothing."""
+        total: dict[str, float] = defaultdict(float)
+        for (name, pid), seconds in self.sample().seconds.items():
+            total[stage(name)] += seconds - before.seconds.get((name, pid), 0.0)
+        return total
+
+    def memory(self) -> dict[str, float]:
+        """Proportional set size in MiB by stage; resident where the system tells no better."""
+        total: dict[str, float] = defaultdict(float)
+        for name, process in self._processes():
+            with suppress(psutil.Error):
+                facts = process.memory_full_info()
+                total[stage(name)] += getattr(facts, "pss", facts.rss) / 2**20
+        return total
+
+    def _processes(self) -> Iterator[tuple[str, psutil.Process]]:
+        for group in GROUPS:
+            status = supervisor.status(self._run, group)
+            for item in status.processes if status else ():
+                if item.id is None:
+                    continue
+                with suppress(psutil.Error):
+                    process = psutil.Process(item.id.pid)
+                    yield item.name, process
+                    for child in process.children(recursive=True):
+                        yield item.name, child
+
+
+def per_unit(spent: Mapping[str, float], client: float, units: int) -> dict[str, float]:
+    """Milliseconds of CPU for each payment or transaction, by stage, and their sum."""
+    done = max(1, units)
+    found = {name: 1000 * seconds / done for name, seconds in sorted(spent.items())}
+    found["client"] = 1000 * client / done
+    found["all"] = sum(found.values())
+    return found
