@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 
 from behaviours import behaviour
 from conformance_clients import ClientError, to_bytes, to_text
@@ -15,7 +16,8 @@ CALLS = "Calls"
 OFFLINE = "Offline signing"
 DUPLICATE_TXID = 9
 MVCC_READ_CONFLICT = 11
-DEADLINE = StatusCode.DEADLINE_EXCEEDED.value[0]
+# The peer knows a call's deadline too: its cancelling may arrive before the client's own end.
+DEADLINE = {StatusCode.DEADLINE_EXCEEDED.value[0], StatusCode.CANCELLED.value[0]}
 
 
 @behaviour(CALLS, "Evaluate answers what the chaincode answers", "internal/pkg/gateway/evaluate.go")
@@ -106,7 +108,8 @@ def test_status_of_an_unknown_transaction_waits(stack: Stack) -> None:
     caller = stack.caller()
     request = caller.commit_request("ab" * 32, stack.signer().identity)
     error = caller.refused("status", bytes=request["bytes"], deadline=0.3)
-    assert (error.type, error.grpc, error.tx_id) == ("CommitStatusError", DEADLINE, "ab" * 32)
+    assert (error.type, error.tx_id) == ("CommitStatusError", "ab" * 32)
+    assert error.grpc in DEADLINE, error
 
 
 @behaviour(
@@ -148,13 +151,24 @@ def test_status_of_a_conflicting_transaction(stack: Stack) -> None:
 )
 def test_one_call_submit_raises_commit_error(stack: Stack) -> None:
     caller = stack.caller()
-    calls = [caller.start_transact("add", "contended", "1") for _ in range(8)]
-    errors = [error for call in calls if (error := call.exception(30)) is not None]
-    assert errors, "eight increments of one key at once can't all be valid"
-    for error in errors:
-        assert isinstance(error, ClientError)
-        assert (error.type, error.code) == ("CommitError", MVCC_READ_CONFLICT), error
-    valid = len(calls) - len(errors)
+    valid, conflicts = 0, 0
+    for _ in range(10):
+        calls = [caller.start_transact("add", "contended", "1") for _ in range(8)]
+        for call in calls:
+            error = call.exception(30)
+            if error is None:
+                valid += 1
+                continue
+            assert isinstance(error, ClientError)
+            if error.type == "CommitError":
+                assert error.code == MVCC_READ_CONFLICT
+                conflicts += 1
+            else:  # peers of different heights read different values
+                said = {item["message"] for item in error.details}
+                assert said == {"ProposalResponsePayloads do not match"}, error
+        if conflicts:
+            break
+    assert conflicts, "eighty increments of one key, eight at a time, can't all be valid"
     assert caller.evaluate("get", "contended") == str(valid).encode()
 
 
@@ -235,8 +249,10 @@ def test_concurrent_transactions(stack: Stack) -> None:
 def test_client_deadline(stack: Stack) -> None:
     caller = stack.caller()
     for operation in ("evaluate", "endorse"):
+        began = time.monotonic()
         error = caller.refused(operation, "sleep", "3000", deadline=0.3)
-        assert error.grpc == DEADLINE, error
+        assert time.monotonic() - began < 2.5
+        assert error.grpc in DEADLINE, error
 
 
 @behaviour(
