@@ -99,5 +99,5 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -
     except subprocess.TimeoutExpired as error:
         raise MissingToolError(f"{command[0]} took over {_INSTALL_SECONDS} s") from error
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise MissingToolError(f"{' '.join(command[:2])} failed: {said[0]}")
+        said = "; ".join(done.stderr.strip().splitlines()[:2]) or "no message"
+        raise MissingToolError(f"{' '.join(command[:2])} failed: {said}")
