@@ -19,7 +19,8 @@ from bank.documents import DocumentError, Draft, draft, read_json, read_records
 from clearline.canonical import Json
 from clearline.codes import Code, Outcome
 from clearline.jws import Algorithm, KeySigner
-from clearline.records import PROPOSALS, Kind, Proposal
+from clearline.proposals import PROPOSALS
+from clearline.records import Kind, Proposal
 
 _Answer = TypeVar("_Answer")
 _profile = click.option(

@@ -15,7 +15,7 @@ from clearline.canonical import CanonicalError, Json
 from clearline.cards import holds_card_number
 from clearline.codes import Code
 from clearline.jws import JwsError
-from clearline.records import PROPOSAL_KINDS, PROPOSALS
+from clearline.proposals import PROPOSAL_KINDS, PROPOSALS
 from clearline.schema import IDENTIFIER, SchemaError
 
 MAX_BYTES: Final = 4 * 1024 * 1024

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -91,25 +92,46 @@ def digest(value: Json) -> str:
 
 
 def _check(value: Json, depth: int) -> None:
+    """Raise CanonicalError unless `value`, inside `depth` containers, is what the ledger holds.
+
+    Scalars are looked at where they stand: a call for each would cost more than the look.
+    """
     kind = type(value)
-    if kind is str:
-        if not value.isascii():
-            try:
-                value.encode("utf-8")
-            except UnicodeEncodeError:
-                raise CanonicalError("a string holds a lone surrogate") from None
-    elif kind is int:
-        if abs(value) > MAX_INTEGER:
-            raise CanonicalError(f"integer {value} is beyond 2^53")
-    elif depth >= MAX_DEPTH:
-        raise CanonicalError(f"more than {MAX_DEPTH} levels")
-    elif kind is dict:
-        for name, member in value.items():
-            if type(name) is not str or not name.isascii():
-                raise CanonicalError(f"member name {str(name)[:64]!a} is not ASCII")
+    inside: Iterable[Json] = (value,)
+    if kind is dict or kind is list or kind is tuple:
+        if depth >= MAX_DEPTH:
+            raise CanonicalError(f"more than {MAX_DEPTH} levels")
+        if kind is dict:
+            _check_names(value)
+            inside = value.values()
+        else:
+            inside = value
+    for member in inside:
+        kind = type(member)
+        if kind is str:
+            if not member.isascii():
+                _check_text(member)
+        elif kind is int:
+            if not -MAX_INTEGER <= member <= MAX_INTEGER:
+                raise CanonicalError(f"integer {member} is beyond 2^53")
+        elif kind is dict or kind is list or kind is tuple:
             _check(member, depth + 1)
-    elif kind is list or kind is tuple:
-        for item in value:
-            _check(item, depth + 1)
-    elif value is not None and kind is not bool:
-        raise CanonicalError(f"{kind.__name__} has no place in ledger JSON")
+        elif member is not None and kind is not bool:
+            raise CanonicalError(f"{kind.__name__} has no place in ledger JSON")
+
+
+def _check_names(members: dict[Any, Json]) -> None:
+    try:
+        if "".join(members).isascii():
+            return
+    except TypeError:
+        pass
+    odd = next(name for name in members if not isinstance(name, str) or not name.isascii())
+    raise CanonicalError(f"member name {str(odd)[:64]!a} is not ASCII")
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise CanonicalError("a string holds a lone surrogate") from None

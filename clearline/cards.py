@@ -41,8 +41,14 @@ _RANGES: Final[tuple[tuple[str, str, frozenset[int]], ...]] = tuple(
         ("82", "82", (16,)),
     )
 )
+_BY_FIRST: Final = {
+    first: tuple(one for one in _RANGES if one[0][0] <= first <= one[1][0])
+    for first in "0123456789"
+}
 # Digits, written together or in groups parted by one space or dash, as people write card numbers.
 _GROUPED: Final = re.compile(r"[0-9]+(?:[ -][0-9]+)*")
+# What every card number has: at least twelve digits of one such group.
+_ENOUGH: Final = re.compile(r"[0-9](?:[ -]?[0-9]){11}")
 _SEPARATOR: Final = re.compile(r"[ -]")
 _DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
@@ -62,13 +68,14 @@ def is_card_number(digits: str) -> bool:
     if not 12 <= length <= 19:
         return False
     return any(
-        length in lengths and low <= digits[: len(low)] <= high for low, high, lengths in _RANGES
+        length in lengths and low <= digits[: len(low)] <= high
+        for low, high, lengths in _BY_FIRST[digits[0]]
     ) and luhn(digits)
 
 
 def holds_card_number(text: str) -> bool:
     """Whether a digit group of `text`, or neighbouring groups together, could be a card number."""
-    if sum(character in "0123456789" for character in text) < 12:
+    if len(text) < 12 or not _ENOUGH.search(text):
         return False
     for match in _GROUPED.finditer(text):
         groups = _SEPARATOR.split(match[0])

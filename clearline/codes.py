@@ -21,6 +21,7 @@ class Code(StrEnum):
     # taken
     OK = "ok"
     DUPLICATE = "duplicate"
+    LATE_SUCCESS = "late_success"
     # form
     MALFORMED = "malformed"
     BATCH_TOO_LARGE = "batch_too_large"
@@ -55,6 +56,9 @@ class Code(StrEnum):
     SEQUENCE_GAP = "sequence_gap"
     ALREADY_FINAL = "already_final"
     TRANSITION_FORBIDDEN = "transition_forbidden"
+    LEASE_TAKEN = "lease_taken"
+    LEASE_LOST = "lease_lost"
+    NO_CONTRADICTION = "no_contradiction"
     # registration
     PROPOSAL_UNKNOWN = "proposal_unknown"
     PROPOSAL_DECIDED = "proposal_decided"
@@ -64,6 +68,7 @@ class Code(StrEnum):
     ACCOUNT_TAKEN = "account_taken"
     MERCHANT_CODE_TAKEN = "merchant_code_taken"
     RECORD_EXISTS = "record_exists"
+    RECORD_FULL = "record_full"
     KEY_REFUSED = "key_refused"
     # a gateway's own, never the contract's
     UNAUTHENTICATED = "unauthenticated"
@@ -97,12 +102,14 @@ class Code(StrEnum):
     @property
     def taken(self) -> bool:
         """Whether the item took effect, now or before."""
-        return self in (Code.OK, Code.DUPLICATE)
+        return self in (Code.OK, Code.DUPLICATE, Code.LATE_SUCCESS)
 
 
 _INFO: Final[dict[Code, tuple[int, str]]] = {
     Code.OK: (201, "The item took effect."),
     Code.DUPLICATE: (200, "The same item took effect before; this is its first answer."),
+    # The report is on the ledger, so a success; nothing that was asked for came of it, so not 201.
+    Code.LATE_SUCCESS: (200, "A success after the end: taken as an open exception; the end stays."),
     Code.MALFORMED: (400, "The item is not of the documented form."),
     Code.BATCH_TOO_LARGE: (413, "The list holds more items or bytes than one call takes."),
     Code.CARD_DATA_REFUSED: (422, "A field looks like a card number, which must not enter."),
@@ -122,16 +129,19 @@ _INFO: Final[dict[Code, tuple[int, str]]] = {
     Code.EXPIRED: (422, "The intent had expired when it was submitted."),
     Code.NOT_YET_VALID: (422, "The intent was created in the future."),
     Code.CONFLICT: (422, "The key was used before with other content."),
-    Code.ATTEMPT_OUT_OF_ORDER: (409, "The attempt before this one has not ended without success."),
+    Code.ATTEMPT_OUT_OF_ORDER: (409, "The attempt before has not ended without success for good."),
     Code.ALREADY_SUCCEEDED: (409, "An attempt at this order has succeeded."),
     Code.PAYMENT_UNKNOWN: (404, "No such payment is on the ledger."),
     Code.ACQUIRER_MISMATCH: (403, "The payment is not this acquirer's."),
     Code.INTENT_MISMATCH: (422, "The report is about another intent."),
     Code.AMOUNT_MISMATCH: (422, "The report's amount or currency is not the requested one."),
-    Code.EQUIVOCATION: (409, "Another report with this number was signed before."),
+    Code.EQUIVOCATION: (409, "Another report with this number was signed before; both are kept."),
     Code.SEQUENCE_GAP: (409, "A report with a lower number is missing."),
     Code.ALREADY_FINAL: (409, "The payment has ended; its status stays."),
     Code.TRANSITION_FORBIDDEN: (409, "The payment's status may not go there."),
+    Code.LEASE_TAKEN: (409, "Another holder or epoch has this acquirer's lease."),
+    Code.LEASE_LOST: (409, "The report was submitted under an epoch that is not in force."),
+    Code.NO_CONTRADICTION: (422, "The report contradicts none on the ledger."),
     Code.PROPOSAL_UNKNOWN: (404, "No such proposal is on the ledger."),
     Code.PROPOSAL_DECIDED: (409, "The proposal was decided before."),
     Code.SAME_PERSON: (403, "A maker can't check their own proposal."),
@@ -139,7 +149,8 @@ _INFO: Final[dict[Code, tuple[int, str]]] = {
     Code.ACCOUNT_UNKNOWN: (422, "No such account is registered for this entity."),
     Code.ACCOUNT_TAKEN: (409, "The account belongs to another entity."),
     Code.MERCHANT_CODE_TAKEN: (409, "The merchant code belongs to another merchant."),
-    Code.RECORD_EXISTS: (409, "A record with this id exists."),
+    Code.RECORD_EXISTS: (409, "A record with this id or registration exists."),
+    Code.RECORD_FULL: (409, "The record holds as many entries as it may."),
     Code.KEY_REFUSED: (422, "The key can't be registered: wrong kind, unsafe, or in use."),
     Code.UNAUTHENTICATED: (401, "The request carries no bearer token this gateway takes."),
     Code.TOKEN_EXPIRED: (401, "The bearer token has expired, or lives too long."),

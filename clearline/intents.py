@@ -1,4 +1,6 @@
-"""Intents: what a merchant signs. Version 1 of `pay` carries every field supervision needs.
+"""Intents: what a merchant signs - to be paid (`pay`), or no longer (`close`).
+
+Version 1 of `pay` carries every field supervision needs; `close` names the payment it ends.
 
 The payload is a closed object; adding a field later changes a signed format. "Same intent"
 compares the payload without `created`, so a merchant that signs the same wish twice is answered
@@ -7,7 +9,7 @@ with the first outcome. A payment is one attempt at an order: (merchant_id, orde
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -88,8 +90,28 @@ PAY: Final = Members(
         "order_digest": SHA256_HEX,
     }
 )
+CLOSE: Final = Members(
+    {
+        "kind": Constant("close"),
+        "version": Constant(VERSION),
+        "network": NETWORK,
+        "merchant_id": IDENTIFIER,
+        "order_no": ORDER_NO,
+        "attempt": ATTEMPT,
+        "created": Time(),
+    }
+)
 # Fields a person or a till fills in, where a card number could slip in. Digests are not scanned.
-_SCANNED: Final = ("merchant_id", "order_no", "store", "terminal", "goods_category", "site")
+_SCANNED: Final = (
+    "network",
+    "merchant_id",
+    "order_no",
+    "store",
+    "terminal",
+    "goods_category",
+    "site",
+)
+_SCANNED_CLOSE: Final = ("network", "merchant_id", "order_no")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,39 +192,99 @@ class PayIntent:
     def digest(self) -> str:
         """What "same intent" compares and reports name: SHA-256 of the payload without `created`,
         64 hex digits."""
-        payload = self.payload()
-        del payload["created"]
-        return canonical.digest(payload)
+        return _digest(self.payload())
+
+
+@dataclass(frozen=True, slots=True)
+class CloseIntent:
+    """A merchant's wish that a payment end unpaid: a trigger. The acquirer's answer ends it."""
+
+    network: str
+    merchant_id: str
+    order_no: str
+    attempt: int
+    created: str
+
+    @property
+    def key(self) -> PaymentKey:
+        """The payment to be closed."""
+        return PaymentKey(self.merchant_id, self.order_no, self.attempt)
+
+    def payload(self) -> dict[str, Json]:
+        """The JSON object that is signed."""
+        return {"kind": "close", "version": VERSION} | asdict(self)
+
+    def digest(self) -> str:
+        """What "same intent" compares, as for a pay intent."""
+        return _digest(self.payload())
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIntent:
-    """An intent as received: well-formed, its signature not yet verified."""
+    """A pay intent as received: well-formed, its signature not yet verified."""
 
     compact: str
     token: Unverified
     intent: PayIntent
 
 
-def sign(intent: PayIntent, signer: Signer) -> str:
+@dataclass(frozen=True, slots=True)
+class SignedClose:
+    """A close intent as received: well-formed, its signature not yet verified."""
+
+    compact: str
+    token: Unverified
+    intent: CloseIntent
+
+
+def sign(intent: PayIntent | CloseIntent, signer: Signer) -> str:
     """The intent as a JWS compact text."""
     return jws.sign(intent.payload(), Typ.INTENT, signer)
 
 
 def parse(compact: str | bytes) -> SignedIntent:
-    """Take a JWS compact text as an intent: form, closed schema, card data; not the signature.
+    """Take a JWS compact text as a pay intent: form, closed schema, card data; not the signature.
 
     Raises Refusal with `malformed` or `card_data_refused`, and where.
     """
+    return _pay(*_read(compact))
+
+
+def parse_close(compact: str | bytes) -> SignedClose:
+    """The same for a close intent."""
+    return _close(*_read(compact))
+
+
+def parse_any(compact: str | bytes) -> SignedIntent | SignedClose:
+    """The same for either; `kind` of the payload decides."""
+    text, token, payload = _read(compact)
+    closes = isinstance(payload, dict) and payload.get("kind") == "close"
+    return _close(text, token, payload) if closes else _pay(text, token, payload)
+
+
+def _read(compact: str | bytes) -> tuple[str, Unverified, Json]:
     text = compact.decode("ascii", "replace") if isinstance(compact, bytes) else compact
     try:
         token = jws.take_apart(text)
         if token.typ is not Typ.INTENT:
             raise JwsError(f"typ must be {Typ.INTENT}")
-        payload = canonical.loads(token.payload)
-        PAY.check(payload, "")
-    except (JwsError, CanonicalError, SchemaError) as error:
+        return text, token, canonical.loads(token.payload)
+    except (JwsError, CanonicalError) as error:
         raise Refusal(Code.MALFORMED, str(error)) from None
+
+
+def _close(text: str, token: Unverified, payload: Json) -> SignedClose:
+    _check(CLOSE, payload)
+    fields = {name: value for name, value in payload.items() if name not in ("kind", "version")}
+    intent = CloseIntent(**fields)
+    for name in _SCANNED_CLOSE:
+        if holds_card_number(getattr(intent, name)):
+            raise Refusal(Code.CARD_DATA_REFUSED, f"/{name}: looks like a card number")
+    return SignedClose(text, token, intent)
+
+
+def _pay(text: str, token: Unverified, payload: Json) -> SignedIntent:
+    _check(PAY, payload)
     intent = _from_payload(payload)
     if intent.expires_at <= intent.created:
         raise Refusal(Code.MALFORMED, "/expires_at: must be after created")
@@ -221,11 +303,22 @@ def card_data_in(intent: PayIntent) -> str | None:
         if holds_card_number(getattr(intent, name)):
             return f"/{name}"
     for index, route in enumerate(intent.acquirers):
-        if holds_card_number(route.payer_token):
-            return f"/acquirers/{index}/payer_token"
-        if holds_card_number(route.merchant_code):
-            return f"/acquirers/{index}/merchant_code"
+        for name in ("acquirer_id", "payer_token", "merchant_code"):
+            if holds_card_number(getattr(route, name)):
+                return f"/acquirers/{index}/{name}"
     return None
+
+
+def _check(shape: Members, payload: Json) -> None:
+    try:
+        shape.check(payload, "")
+    except SchemaError as error:
+        raise Refusal(Code.MALFORMED, str(error)) from None
+
+
+def _digest(payload: dict[str, Json]) -> str:
+    del payload["created"]
+    return canonical.digest(payload)
 
 
 def _from_payload(payload: dict[str, Json]) -> PayIntent:

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 
 from clearline import canonical
 from clearline.canonical import CanonicalError, Json
+from clearline.cards import holds_card_number
 from clearline.schema import KEY_ID, Members, OneOf, SchemaError, Shape, Text
 
 MAX_COMPACT: Final = 16_384  # characters; the largest object we sign is under 3,000
@@ -231,7 +232,9 @@ def _header(part: str) -> tuple[Algorithm, str, Typ]:
     try:
         header = canonical.loads(decode(part))
         _HEADER.check(header, "")
-    except (CanonicalError, SchemaError) as error:
+        if holds_card_number(header["kid"]):
+            raise JwsError("kid looks like a card number")
+    except (CanonicalError, JwsError, SchemaError) as error:
         raise JwsError(f"header: {error}") from None
     return Algorithm(header["alg"]), header["kid"], Typ(header["typ"])
 

@@ -8,30 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from clearline import canonical
 from clearline.canonical import Json
 from clearline.intents import PaymentKey
-from clearline.schema import (
-    CATEGORY,
-    IDENTIFIER,
-    KEY_ID,
-    MCC,
-    MERCHANT_CODE,
-    SHA256_HEX,
-    Currency,
-    Date,
-    Listed,
-    Mapped,
-    Members,
-    OneOf,
-    Printable,
-    Shape,
-    Text,
-)
+from clearline.proposals import PROPOSALS as PROPOSALS  # noqa: PLC0414 - callers know it from here
 from clearline.statuses import Status
 
 EVENT: Final = "payments.v1"
@@ -47,11 +31,32 @@ class Kind(StrEnum):
     ACQUIRER = "acquirer"
     PROPOSAL = "proposal"
     PAYMENT = "payment"
+    REPORT = "report"
+    EQUIVOCATION = "equivocation"
+    LEASE = "lease"
+    REGISTRATION = "registration"
 
 
 def payment_key(key: PaymentKey) -> str:
     """`payment/<merchant_id>/<order_no>/<attempt, four digits>`."""
     return f"payment/{key.merchant_id}/{key.order_no}/{key.attempt:04d}"
+
+
+def report_key(key: PaymentKey, sequence: int) -> str:
+    """`report/<merchant_id>/<order_no>/<attempt>/<number>`, four digits each."""
+    return f"report/{key.merchant_id}/{key.order_no}/{key.attempt:04d}/{sequence:04d}"
+
+
+def equivocation_key(key: PaymentKey, sequence: int) -> str:
+    """`equivocation/<merchant_id>/<order_no>/<attempt>/<number>`, four digits each."""
+    return f"equivocation/{key.merchant_id}/{key.order_no}/{key.attempt:04d}/{sequence:04d}"
+
+
+def registration_key(country: str, registration_no: str) -> str:
+    """The index record that says whose a registration is: `registration/<country>/<number>`, the
+    number in capitals and without dots and dashes, so that another spelling is the same one."""
+    plain = registration_no.upper().replace(".", "").replace("-", "")
+    return f"registration/{country}/{plain}"
 
 
 def payments_of(merchant_id: str) -> tuple[str, str]:
@@ -60,7 +65,7 @@ def payments_of(merchant_id: str) -> tuple[str, str]:
 
 
 def record_key(kind: Kind, record_id: str) -> str:
-    """`<kind>/<id>`, for every kind but payments and merchant codes."""
+    """`<kind>/<id>`, for the kinds whose id is one text."""
     return f"{kind}/{record_id}"
 
 
@@ -174,8 +179,13 @@ class Proposal:
 class Payment:
     """A payment: the intent as the merchant signed it, and the bank's reports on it.
 
-    `reports` holds [sequence, kind, status, payload digest] of each, `response` and `result` the
-    signed texts of the last response and of the result (empty until there is one).
+    `reports` holds [sequence, kind, status, payload digest, transaction] of each, `response` and
+    `result` the signed texts of the last response and of the result that ended it (empty until
+    there is one); the texts of all others are records of their own (Kept). `close` is the
+    merchant's signed close and `close_tx` its transaction (empty until there is one).
+
+    `exceptions` holds an object of kind, sequence, digest, status and tx_id for each success that
+    came after the end (`kind` late_success): `open` until a reversal makes it `resolved`.
     """
 
     merchant_id: str
@@ -195,6 +205,9 @@ class Payment:
     reason: str = ""
     response: str = ""
     result: str = ""
+    close: str = ""
+    close_tx: str = ""
+    exceptions: list[dict[str, Any]] = field(default_factory=list)
     txs: list[str] = field(default_factory=list)
 
     @property
@@ -207,13 +220,88 @@ class Payment:
         """The number of the last report, 0 before the first."""
         return int(self.reports[-1][0]) if self.reports else 0
 
+    def report(self, sequence: int) -> list[Any] | None:
+        """The entry of the report with this number, None when there is none yet."""
+        return self.reports[sequence - 1] if 0 < sequence <= len(self.reports) else None
+
     @property
     def final(self) -> bool:
         """Whether it has ended."""
         return Status(self.status).final
 
+    @property
+    def excepted(self) -> bool:
+        """Whether an exception is open: money moved that the status does not tell of."""
+        return any(one["status"] == "open" for one in self.exceptions)
 
-Record = TypeVar("Record", Entity, Account, Merchant, MerchantCode, Acquirer, Proposal, Payment)
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The signed text of a report that the payment's record does not keep: of each but the result
+    that ended it."""
+
+    merchant_id: str
+    order_no: str
+    attempt: int
+    sequence: int
+    report: str
+    txs: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Equivocation:
+    """Two reports on one payment with one number, both signed with keys of its acquirer: `first`
+    is the one the payment took. `key_status` is that of the second's key when it was shown, by the
+    organisation `msp_id`: what a revoked key signed, somebody else may have signed with it."""
+
+    merchant_id: str
+    order_no: str
+    attempt: int
+    sequence: int
+    acquirer_id: str
+    first: str
+    second: str
+    key_status: str
+    msp_id: str
+    recorded_at: str
+    txs: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Which of an acquirer's connectors may report: `holder`, under `epoch` (from 1)."""
+
+    acquirer_id: str
+    epoch: int
+    holder: str
+    msp_id: str
+    txs: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Which entity has a number in its country's register."""
+
+    country: str
+    registration_no: str
+    entity_id: str
+    txs: list[str] = field(default_factory=list)
+
+
+Record = TypeVar(
+    "Record",
+    Entity,
+    Account,
+    Merchant,
+    MerchantCode,
+    Acquirer,
+    Proposal,
+    Payment,
+    Kept,
+    Equivocation,
+    Lease,
+    Registration,
+)
 _KINDS: Final[dict[type, Kind]] = {
     Entity: Kind.ENTITY,
     Account: Kind.ACCOUNT,
@@ -222,12 +310,23 @@ _KINDS: Final[dict[type, Kind]] = {
     Acquirer: Kind.ACQUIRER,
     Proposal: Kind.PROPOSAL,
     Payment: Kind.PAYMENT,
+    Kept: Kind.REPORT,
+    Equivocation: Kind.EQUIVOCATION,
+    Lease: Kind.LEASE,
+    Registration: Kind.REGISTRATION,
 }
+_NAMES: Final = {kind: tuple(one.name for one in fields(kind)) for kind in _KINDS}
 
 
 def dump(record: Record) -> bytes:
     """A record as the canonical JSON the ledger holds; `type` names its kind."""
-    return canonical.dumps(asdict(record) | {"type": _KINDS[type(record)].value})
+    kind = type(record)
+    # Not asdict: it copies every list and text of what is only read here.
+    shown: dict[str, Json] = {name: getattr(record, name) for name in _NAMES[kind]}
+    shown["type"] = _KINDS[kind].value
+    if "keys" in shown:
+        shown["keys"] = {kid: asdict(key) for kid, key in shown["keys"].items()}
+    return canonical.dumps(shown)
 
 
 def load(kind: type[Record], data: bytes) -> Record:
@@ -238,12 +337,12 @@ def load(kind: type[Record], data: bytes) -> Record:
 def from_json(kind: type[Record], value: Json) -> Record:
     """The record a JSON object describes. Raises ValueError for another kind or shape."""
     try:
-        fields = dict(value)
-        if fields.pop("type") != _KINDS[kind].value:
+        members = dict(value)
+        if members.pop("type") != _KINDS[kind].value:
             raise ValueError(f"not a record of kind {_KINDS[kind]}")
-        if "keys" in fields:
-            fields["keys"] = {kid: KeyRecord(**key) for kid, key in fields["keys"].items()}
-        return kind(**fields)
+        if "keys" in members:
+            members["keys"] = {kid: KeyRecord(**key) for kid, key in members["keys"].items()}
+        return kind(**members)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"not a record of kind {_KINDS[kind]}: {error}") from None
 
@@ -251,66 +350,3 @@ def from_json(kind: type[Record], value: Json) -> Record:
 def touched(record: Record, tx_id: str) -> Record:
     """The record with `tx_id` as its newest transaction."""
     return replace(record, txs=[*record.txs, tx_id])
-
-
-# What a bank's maker proposes, by kind. `merchant_key` and `acquirer_key` add or revoke one key.
-_JWK: Final[Shape] = Mapped(
-    Text("kty|crv|x|y", "must be a member of a public JWK"), Text("[A-Za-z0-9_-]{1,64}"), 4
-)
-_KEYS: Final = Listed(_JWK, 1, 8)
-_KEY_CHANGE: Final[dict[str, Shape]] = {
-    "action": OneOf(("add", "revoke")),
-    "key_id": KEY_ID,
-    "jwk": _JWK,
-}
-PROPOSALS: Final[dict[str, Members]] = {
-    "entity": Members(
-        {
-            "entity_id": IDENTIFIER,
-            "name": Printable(128),
-            "country": Text("[A-Z]{2}", "must be an ISO 3166-1 alpha-2 code"),
-            "registration_no": Text("[A-Za-z0-9.-]{1,32}"),
-        }
-    ),
-    "account": Members(
-        {
-            "account_id": SHA256_HEX,
-            "entity_id": IDENTIFIER,
-            "bank_code": Text("[A-Z0-9]{4,14}", "must be a BIC or national bank code"),
-            "last4": Text("[0-9]{4}", "must be four digits"),
-            "currency": Currency(),
-        }
-    ),
-    "merchant": Members(
-        {
-            "merchant_id": IDENTIFIER,
-            "entity_id": IDENTIFIER,
-            "account_id": SHA256_HEX,
-            "name": Printable(64),
-            "mcc": MCC,
-            "goods_categories": Listed(CATEGORY, 1, 16),
-            "codes": Mapped(IDENTIFIER, Listed(MERCHANT_CODE, 1, 16), 8),
-            "keys": _KEYS,
-        }
-    ),
-    "acquirer": Members(
-        {
-            "acquirer_id": IDENTIFIER,
-            "name": Printable(64),
-            "currencies": Listed(Currency(), 1, 32),
-            "licence_no": Text("[A-Za-z0-9.-]{1,32}"),
-            "licence_valid_until": Date(),
-            "keys": _KEYS,
-        }
-    ),
-    "merchant_key": Members({"merchant_id": IDENTIFIER, **_KEY_CHANGE}, frozenset({"jwk"})),
-    "acquirer_key": Members({"acquirer_id": IDENTIFIER, **_KEY_CHANGE}, frozenset({"jwk"})),
-    "merchant_status": Members(
-        {"merchant_id": IDENTIFIER, "status": OneOf(("active", "suspended"))}
-    ),
-    "acquirer_status": Members(
-        {"acquirer_id": IDENTIFIER, "status": OneOf(("active", "suspended"))}
-    ),
-}
-PROPOSAL_KINDS: Final = OneOf(tuple(PROPOSALS))
-DECISION: Final = Members({"proposal_id": IDENTIFIER, "decision": OneOf(("approve", "reject"))})

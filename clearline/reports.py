@@ -1,4 +1,4 @@
-"""Reports: what the acquiring bank signs about a payment - response, unknown, result.
+"""Reports: what the acquiring bank signs about a payment - response, unknown, result, reversal.
 
 They are numbered from 1 per payment; two different signed reports with one number are an
 equivocation. The native message stays at the bank: its salted digest is in the report. Version 1
@@ -160,6 +160,8 @@ def parse(compact: str | bytes) -> SignedReport:
     if status not in STATUSES_OF[kind]:
         raise Refusal(Code.MALFORMED, f"/status: a {kind} can't say {status}")
     reason = Reason(fields.pop("reason"))
+    if kind is ReportKind.REVERSAL and reason is not Reason.REVERSED:
+        raise Refusal(Code.MALFORMED, f"/reason: a {kind} says {Reason.REVERSED}")
     return SignedReport(text, token, Report(kind=kind, status=status, reason=reason, **fields))
 
 

@@ -44,17 +44,21 @@ def may_follow(before: Status, after: Status) -> bool:
 
 
 class ReportKind(StrEnum):
-    """What an acquiring bank signs about a payment."""
+    """What an acquiring bank signs about a payment. A REVERSAL says that what was charged after the
+    payment had ended without success was given back."""
 
     RESPONSE = "response"
     UNKNOWN = "unknown"
     RESULT = "result"
+    REVERSAL = "reversal"
 
 
 STATUSES_OF: Final[dict[ReportKind, frozenset[Status]]] = {
     ReportKind.RESPONSE: frozenset({Status.ACCEPTED}),
     ReportKind.UNKNOWN: frozenset({Status.UNKNOWN}),
     ReportKind.RESULT: FINAL,
+    # Of a success that came after the end: the failure that was reported stands.
+    ReportKind.REVERSAL: FINAL - {Status.SUCCEEDED},
 }
 
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from chaincode.contract import intents, reads, registry, reports
+from chaincode.contract import evidence, intents, leases, reads, registry, reports
 from chaincode.contract.context import Role, Submitter, Transaction
 from chaincode.contract.decision import Decision, Refused, Taken, fold, parse_items
 from chaincode.contract.overlay import Overlay
 from chaincode.contract.reads import Range
+from chaincode.contract.statements import Statement
 from clearline import canonical
 from clearline.canonical import CanonicalError, Json
 from clearline.codes import Code, Refusal
@@ -82,8 +83,9 @@ class RangeReader:
 
 
 Function = (
-    Writer[intents.Request]
-    | Writer[reports.Statement]
+    Writer[intents.Item]
+    | Writer[Statement]
+    | Writer[leases.Takeover]
     | Writer[registry.Suggestion]
     | (Writer[registry.Verdict] | KeyReader | RangeReader)
 )
@@ -92,8 +94,15 @@ FUNCTIONS: Mapping[str, Function] = {
     "SubmitIntents": Writer(
         (Role.GATEWAY,), intents.parse, lambda items, _: intents.plan(items), intents.decide
     ),
-    "SubmitReports": Writer(
-        (Role.CONNECTOR,), reports.parse, lambda items, _: reports.plan(items), reports.decide
+    "SubmitReports": Writer((Role.CONNECTOR,), reports.parse, reports.plan, reports.decide),
+    "SubmitEvidence": Writer(
+        (Role.GATEWAY, Role.CONNECTOR, Role.SUPERVISOR, Role.AUDITOR),
+        evidence.parse,
+        lambda items, _: evidence.plan(items),
+        evidence.decide,
+    ),
+    "TakeLease": Writer(
+        (Role.CONNECTOR,), leases.parse, lambda items, _: leases.plan(items), leases.decide
     ),
     "ProposeRecords": Writer(
         (Role.BANK_MAKER,),

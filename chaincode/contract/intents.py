@@ -1,10 +1,11 @@
-"""SubmitIntents: what makes a merchant's pay intent a payment on the ledger.
+"""SubmitIntents: what makes a merchant's pay intent a payment on the ledger, and a close its end.
 
-An item is {"intent": JWS compact text, "acquirer_id": the route the gateway chose}. The checks, in
-their order; the first that fails names the outcome:
+An item is {"intent": JWS compact text, "acquirer_id": the route the gateway chose} for a pay
+intent, {"intent": JWS compact text} for a close. The checks, in their order; the first that fails
+names the outcome:
 
      1  form and closed schema of item, header, payload           malformed
-     2  no card number in a named field                           card_data_refused
+     2  no card number anywhere in it: else the whole call        card_data_refused
      3  signed for this network                                   network_mismatch
      4  the merchant is registered                                merchant_unknown
      5  the signing key is in the merchant's record               key_unknown
@@ -21,8 +22,18 @@ their order; the first that fails names the outcome:
     16  created no more than five minutes after the transaction   not_yet_valid
     17  not expired at the transaction's time                     expired
     18  the attempt before has not succeeded                      already_succeeded
-    19  the attempt before has ended                              attempt_out_of_order
+    19  the attempt before has ended, with no open exception      attempt_out_of_order
         otherwise the payment is requested                        ok
+
+A close passes checks 1 to 6, whatever the merchant's status - closing brings no money in - and
+
+     7  the payment is on the ledger                              payment_unknown
+     8  it was closed by this intent: first answer                duplicate
+     9  the key is active                                         key_revoked
+    10  the payment has not ended                                 already_final
+        otherwise the close stands on the payment                 ok
+
+and the payment keeps its status: only the acquirer's answer ends it.
 
 `duplicate` stands before all that can change with time (a key revoked, a merchant suspended, an
 intent expired since), so that a retry after a lost answer always gets the first one; it stands
@@ -31,15 +42,16 @@ after the signature, so that nobody but the signer is told of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from chaincode.contract.context import Transaction
 from chaincode.contract.decision import Change, Refused, Taken, refused
 from chaincode.contract.overlay import Overlay, verification_key
 from clearline import intents, times
+from clearline.cards import holds_card_number
 from clearline.codes import Code, Outcome, Refusal
-from clearline.intents import PayIntent, Route, SignedIntent
+from clearline.intents import CloseIntent, PayIntent, Route, SignedClose, SignedIntent
 from clearline.jws import JwsError
 from clearline.records import (
     Acquirer,
@@ -48,18 +60,19 @@ from clearline.records import (
     Payment,
     payment_key,
     record_key,
+    touched,
 )
-from clearline.schema import IDENTIFIER, Members, SchemaError, Text
+from clearline.schema import IDENTIFIER, JWS_TEXT, Members, SchemaError
 from clearline.statuses import Status
 
 # A merchant's clock may be ahead of the gateway's by as much as the chaincode server allows.
 CLOCK_TOLERANCE = timedelta(minutes=5)
-_ITEM = Members({"intent": Text(r"[A-Za-z0-9_.-]+"), "acquirer_id": IDENTIFIER})
+_ITEM = Members({"intent": JWS_TEXT, "acquirer_id": IDENTIFIER}, frozenset(("acquirer_id",)))
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A parsed item: the intent, its digest, the route chosen."""
+    """A parsed request: the intent, its digest, the route chosen."""
 
     signed: SignedIntent
     digest: str
@@ -76,32 +89,91 @@ class Request:
         return payment_key(self.intent.key)
 
 
-def parse(item: object) -> Request:
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A parsed close."""
+
+    signed: SignedClose
+
+    @property
+    def intent(self) -> CloseIntent:
+        """What the merchant signed."""
+        return self.signed.intent
+
+    @property
+    def key(self) -> str:
+        """The payment's ledger key."""
+        return payment_key(self.intent.key)
+
+
+Item = Request | Closing
+
+
+def parse(item: object) -> Item:
     """Checks 1 and 2; raises Refusal."""
     try:
         _ITEM.check(item, "")
     except SchemaError as error:
         raise Refusal(Code.MALFORMED, str(error)) from None
     assert isinstance(item, dict)  # noqa: S101 - the schema has just said so
-    signed = intents.parse(item["intent"])
+    signed = intents.parse_any(item["intent"])
+    if isinstance(signed, SignedClose):
+        if "acquirer_id" in item:
+            raise Refusal(Code.MALFORMED, "/acquirer_id: goes with a pay intent only")
+        return Closing(signed)
+    if "acquirer_id" not in item:
+        raise Refusal(Code.MALFORMED, "/acquirer_id: is missing")
+    if holds_card_number(item["acquirer_id"]):
+        raise Refusal(Code.CARD_DATA_REFUSED, "/acquirer_id: looks like a card number")
     return Request(signed, signed.intent.digest(), item["acquirer_id"])
 
 
-def plan(items: tuple[Request | Refused, ...]) -> list[str]:
-    """The keys these items read: payment, attempt before, merchant, acquirer."""
+def plan(items: tuple[Item | Refused, ...]) -> list[str]:
+    """The keys these items read: payment, merchant; of a request attempt before, acquirer."""
     keys: dict[str, None] = {}
     for item in items:
         if isinstance(item, Refused):
             continue
         keys[item.key] = None
-        if item.intent.attempt > 1:
-            keys[_key_before(item.intent)] = None
         keys[record_key(Kind.MERCHANT, item.intent.merchant_id)] = None
-        keys[record_key(Kind.ACQUIRER, item.acquirer_id)] = None
+        if isinstance(item, Request):
+            if item.intent.attempt > 1:
+                keys[_key_before(item.intent)] = None
+            keys[record_key(Kind.ACQUIRER, item.acquirer_id)] = None
     return list(keys)
 
 
-def decide(item: Request, transaction: Transaction, overlay: Overlay) -> Taken:
+def decide(item: Item, transaction: Transaction, overlay: Overlay) -> Taken:
+    """Checks 3 on, and what the intent does when all pass."""
+    if isinstance(item, Closing):
+        return _close(item, transaction, overlay)
+    return _pay(item, transaction, overlay)
+
+
+def _close(item: Closing, transaction: Transaction, overlay: Overlay) -> Taken:
+    key = item.intent.key
+    payment = overlay.get(Payment, item.key)
+    try:
+        merchant = _verified_merchant(item, transaction, overlay)
+        if payment is None:
+            raise Refusal(Code.PAYMENT_UNKNOWN, "no such payment")
+        # A close names the payment and nothing else: any other is the same intent.
+        if payment.close:
+            return Taken(Outcome(Code.DUPLICATE, key, payment.status, tx_id=payment.close_tx))
+        if merchant.keys[item.signed.token.key_id].status != "active":
+            raise Refusal(Code.KEY_REVOKED, "the signing key is revoked")
+        if payment.final:
+            raise Refusal(Code.ALREADY_FINAL, f"it is {payment.status}")
+    except Refusal as refusal:
+        return Taken(refused(refusal, key, "" if payment is None else payment.status))
+    tx_id = transaction.tx_id
+    closing = replace(payment, close=item.signed.compact, close_tx=tx_id)
+    overlay.put(item.key, touched(closing, tx_id))
+    outcome = Outcome(Code.OK, key, payment.status, tx_id=tx_id)
+    return Taken(outcome, Change(key, payment.status))
+
+
+def _pay(item: Request, transaction: Transaction, overlay: Overlay) -> Taken:
     """Checks 3 to 19, and the payment when all pass."""
     before = overlay.get(Payment, item.key)
     try:
@@ -127,7 +199,7 @@ def decide(item: Request, transaction: Transaction, overlay: Overlay) -> Taken:
     return Taken(outcome, Change(item.intent.key, payment.status))
 
 
-def _verified_merchant(item: Request, transaction: Transaction, overlay: Overlay) -> Merchant:
+def _verified_merchant(item: Item, transaction: Transaction, overlay: Overlay) -> Merchant:
     """Checks 3 to 6."""
     intent, token = item.intent, item.signed.token
     if intent.network != transaction.network:
@@ -182,6 +254,11 @@ def _attempt(intent: PayIntent, overlay: Overlay) -> None:
     if earlier is None or not earlier.final:
         state = "is not on the ledger" if earlier is None else f"is {earlier.status}"
         raise Refusal(Code.ATTEMPT_OUT_OF_ORDER, f"attempt {intent.attempt - 1} {state}")
+    if earlier.excepted:
+        raise Refusal(
+            Code.ATTEMPT_OUT_OF_ORDER,
+            f"attempt {intent.attempt - 1} has an open late success: a reversal must resolve it",
+        )
 
 
 def _key_before(intent: PayIntent) -> str:

@@ -8,7 +8,9 @@
                    "limit": 1..200}                                -> [proposal, ...] by id
 
 A list shorter than its limit is the end; else the last entry is the next `start_after`.
-A merchant code's id is "<acquirer_id>/<code>", a payment's "<merchant_id>/<order_no>/<attempt>".
+A merchant code's id is "<acquirer_id>/<code>", a registration's "<country>/<number>", a payment's
+"<merchant_id>/<order_no>/<attempt>", a report's and an equivocation's that and "/<number>";
+attempts and numbers have four digits there.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What an approved proposal does to the register: entities, accounts, merchants, acquirers, keys.
 
-    entity            no entity of this id                                 record_exists
+    entity            no entity of this id, none of this registration      record_exists
     account           its entity is registered                             entity_unknown
                       the account is no other entity's / not this one's    account_taken / record_exists
     merchant          no merchant of this id                               record_exists
@@ -9,6 +9,11 @@
                       each acquirer it has codes at is registered          acquirer_unknown
                       ... and the proposing organisation's                 role_forbidden
                       each code is no other merchant's there               merchant_code_taken
+    merchant_code     the merchant is registered                           merchant_unknown
+                      the acquirer is registered                           acquirer_unknown
+                      ... and the proposing organisation's                 role_forbidden
+                      the code is no other merchant's / not this one's     merchant_code_taken / record_exists
+                      16 codes at most there, at 8 acquirers               record_full
     acquirer          no acquirer of this id                               record_exists
     merchant_key,     the record is there           merchant_unknown, acquirer_unknown
     acquirer_key,     ... and the proposing organisation's                 role_forbidden
@@ -37,8 +42,10 @@ from clearline.records import (
     Kind,
     Merchant,
     MerchantCode,
+    Registration,
     merchant_code_key,
     record_key,
+    registration_key,
     touched,
 )
 
@@ -46,6 +53,8 @@ from clearline.records import (
 Body: TypeAlias = dict[str, Any]
 ACTIVE, REVOKED = "active", "revoked"
 MAX_KEYS = 32  # revoked ones included, so that a record stays small
+# As many as a merchant can be registered with (clearline/proposals.py).
+MAX_CODES, MAX_ACQUIRERS = 16, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,10 @@ def touches(kind: str, body: Body) -> list[str]:
         (Kind.ACQUIRER, "acquirer_id"),
     )
     keys = [record_key(of, body[name]) for of, name in named if name in body]
+    if kind == "entity":
+        keys.append(registration_key(body["country"], body["registration_no"]))
+    if kind == "merchant_code":
+        keys.append(merchant_code_key(body["acquirer_id"], body["code"]))
     if kind == "merchant":
         for acquirer_id, codes in sorted(body["codes"].items()):
             keys.append(record_key(Kind.ACQUIRER, acquirer_id))
@@ -97,7 +110,16 @@ def _entity(change: Change, tx_id: str, overlay: Overlay) -> None:
     key = record_key(Kind.ENTITY, entity.entity_id)
     if overlay.get(Entity, key) is not None:
         raise Refusal(Code.RECORD_EXISTS, f"entity {entity.entity_id} exists")
+    # One legal entity under two ids could hold what one may not.
+    number = registration_key(entity.country, entity.registration_no)
+    registered = overlay.get(Registration, number)
+    if registered is not None:
+        raise Refusal(Code.RECORD_EXISTS, f"the registration is entity {registered.entity_id}'s")
     overlay.put(key, entity)
+    overlay.put(
+        number,
+        Registration(entity.country, entity.registration_no, entity.entity_id, [tx_id]),
+    )
 
 
 def _account(change: Change, tx_id: str, overlay: Overlay) -> None:
@@ -142,6 +164,24 @@ def _merchant(change: Change, tx_id: str, overlay: Overlay) -> None:
         overlay.put(merchant_code_key(index.acquirer_id, index.code), index)
 
 
+def _merchant_code(change: Change, tx_id: str, overlay: Overlay) -> None:
+    """A further code, by the bank whose acquirer gave it: it need not be the merchant's bank."""
+    index = MerchantCode(txs=[tx_id], **change.body)
+    key = record_key(Kind.MERCHANT, index.merchant_id)
+    merchant = overlay.get(Merchant, key)
+    if merchant is None:
+        raise Refusal(Code.MERCHANT_UNKNOWN, "no such merchant")
+    _free_code(index, change.msp_id, overlay)
+    there = merchant.codes.get(index.acquirer_id, [])
+    if len(there) >= MAX_CODES:
+        raise Refusal(Code.RECORD_FULL, f"a merchant has at most {MAX_CODES} codes there")
+    if not there and len(merchant.codes) >= MAX_ACQUIRERS:
+        raise Refusal(Code.RECORD_FULL, f"a merchant has codes at most at {MAX_ACQUIRERS}")
+    codes = merchant.codes | {index.acquirer_id: [*there, index.code]}
+    overlay.put(key, touched(replace(merchant, codes=codes), tx_id))
+    overlay.put(merchant_code_key(index.acquirer_id, index.code), index)
+
+
 def _free_code(index: MerchantCode, msp_id: str, overlay: Overlay) -> None:
     acquirer = overlay.get(Acquirer, record_key(Kind.ACQUIRER, index.acquirer_id))
     if acquirer is None:
@@ -149,7 +189,10 @@ def _free_code(index: MerchantCode, msp_id: str, overlay: Overlay) -> None:
     # Only the bank that runs the acquirer knows whose its codes are.
     if acquirer.msp_id != msp_id:
         raise Refusal(Code.ROLE_FORBIDDEN, f"acquirer {index.acquirer_id} is another bank's")
-    if overlay.get(MerchantCode, merchant_code_key(index.acquirer_id, index.code)) is not None:
+    taken = overlay.get(MerchantCode, merchant_code_key(index.acquirer_id, index.code))
+    if taken is not None and taken.merchant_id == index.merchant_id:
+        raise Refusal(Code.RECORD_EXISTS, f"code {index.code} is this merchant's already")
+    if taken is not None:
         raise Refusal(
             Code.MERCHANT_CODE_TAKEN,
             f"code {index.code} at {index.acquirer_id} is another merchant's",
@@ -198,6 +241,7 @@ _APPLY: dict[str, Callable[[Change, str, Overlay], None]] = {
     "account": _account,
     "merchant": _merchant,
     "acquirer": _acquirer,
+    "merchant_code": _merchant_code,
     "merchant_key": _merchant_key,
     "acquirer_key": _acquirer_key,
     "merchant_status": _merchant_status,

@@ -4,13 +4,13 @@ A maker proposes {"proposal_id", "kind", "body"}; the id is the client's own, so
 The checks, in their order:
 
      1  form and closed schema of item and body                   malformed
-     2  no card number in a name or number                        card_data_refused
+     2  no card number in a name or number: else the whole call   card_data_refused
      3  the keys are public keys this network takes               key_refused
      4  no such proposal yet / the same one                       conflict / duplicate
 
 A checker of the same organisation decides {"proposal_id", "decision"}:
 
-     1  form                                                      malformed
+     1  form                                 malformed, or card_data_refused for the whole call
      2  the proposal is on the ledger                             proposal_unknown
      3  it is the submitter's organisation's                      role_forbidden
      4  the checker is another person than the maker              same_person
@@ -34,10 +34,8 @@ from chaincode.contract.overlay import Overlay
 from chaincode.contract.register import Body
 from clearline.cards import holds_card_number
 from clearline.codes import Code, Outcome, Refusal
+from clearline.proposals import DECISION, PROPOSAL_KINDS, PROPOSALS
 from clearline.records import (
-    DECISION,
-    PROPOSAL_KINDS,
-    PROPOSALS,
     Kind,
     Proposal,
     record_key,
@@ -88,6 +86,7 @@ def parse_suggestion(item: object) -> Suggestion:
     members = _checked(_ITEM, item, "")
     kind, body = members["kind"], members["body"]
     _checked(PROPOSALS[kind], body, "/body")
+    _scan_id(members)
     for name, value in body.items():
         if name not in _NOT_SCANNED and _holds_card_number(value):
             raise Refusal(Code.CARD_DATA_REFUSED, f"/body/{name}: looks like a card number")
@@ -98,6 +97,7 @@ def parse_suggestion(item: object) -> Suggestion:
 def parse_verdict(item: object) -> Verdict:
     """Check 1 of a decision; raises Refusal."""
     members = _checked(DECISION, item, "")
+    _scan_id(members)
     return Verdict(members["proposal_id"], members["decision"])
 
 
@@ -195,6 +195,11 @@ def _checked(shape: Shape, value: object, pointer: str) -> Body:
         raise Refusal(Code.MALFORMED, str(error)) from None
     assert isinstance(value, dict)  # noqa: S101 - the schema has just said so
     return value
+
+
+def _scan_id(members: Body) -> None:
+    if holds_card_number(members["proposal_id"]):
+        raise Refusal(Code.CARD_DATA_REFUSED, "/proposal_id: looks like a card number")
 
 
 def _holds_card_number(value: object) -> bool:

@@ -1,9 +1,11 @@
-"""SubmitReports: what an acquiring bank's signed response, unknown or result does to a payment.
+"""SubmitReports: what an acquiring bank's signed response, unknown, result or reversal does.
 
-An item is a JWS compact text. The checks, in their order; the first that fails names the outcome:
+An item is {"report": JWS compact text, "epoch": the submitter's lease}; a bare text stands for
+epoch 0, that of an acquirer without a lease. The checks, in their order; the first that fails
+names the outcome:
 
-     1  form and closed schema of header and payload              malformed
-     2  no card number in a named field                           card_data_refused
+     1  form and closed schema of item, header and payload        malformed
+     2  no card number anywhere in it: else the whole call        card_data_refused
      3  signed for this network                                   network_mismatch
      4  the acquirer is registered                                acquirer_unknown
      5  the submitter's organisation owns the acquirer            role_forbidden
@@ -12,166 +14,219 @@ An item is a JWS compact text. The checks, in their order; the first that fails 
      8  the payment is on the ledger                              payment_unknown
      9  its route is this acquirer                                acquirer_mismatch
     10  the report with this number is this one: first answer     duplicate
-    11  the key is active                                         key_revoked
-    12  it is about the intent on the ledger                      intent_mismatch
-    13  no other report has this number                           equivocation
-    14  the number is the last one's plus one                     sequence_gap
-    15  amount and currency are the requested ones                amount_mismatch
-    16  the payment has not ended                                 already_final
-    17  its status may go there (DESIGN.md section 3)             transition_forbidden
-        otherwise the payment takes the report's status           ok
+    11  the epoch is the one in force                             lease_lost
+    12  the key is active                                         key_revoked
+    13  no other report has this number: else both are kept       equivocation
+    14  it is about the intent on the ledger                      intent_mismatch
+    15  the number is the last one's plus one                     sequence_gap
+    16  amount and currency are the requested ones                amount_mismatch
+    17  a success after an end without one: an open exception     late_success
+    18  a reversal of it says the status that stands              transition_forbidden
+    19  anything else after the end                               already_final
+    20  its status may go there (DESIGN.md section 3)             transition_forbidden
+        otherwise the payment takes it                            ok
 
-An equivocation is refused; keeping both reports as evidence, and a late success after a signed
-failure, are a later version's.
+`late_success` takes the report: the status stays, and until a reversal resolves the exception no
+further attempt is taken. `equivocation` refuses it, but keeps it as evidence beside the first.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
 
+from chaincode.contract import leases, statements
 from chaincode.contract.context import Transaction
-from chaincode.contract.decision import Change, Refused, Taken, refused, text_item
-from chaincode.contract.overlay import Overlay, verification_key
-from clearline import reports
-from clearline.cards import holds_card_number
+from chaincode.contract.decision import Change, Refused, Taken, refused
+from chaincode.contract.overlay import Overlay
+from chaincode.contract.statements import Statement
 from clearline.codes import Code, Outcome, Refusal
-from clearline.jws import JwsError
-from clearline.records import Acquirer, Kind, Payment, payment_key, record_key, touched
-from clearline.reports import Report, SignedReport, acquirer_reference
+from clearline.records import Acquirer, Kept, Kind, Lease, Payment, record_key, touched
+from clearline.reports import Report
+from clearline.schema import EPOCH, JWS_TEXT, Members, SchemaError
 from clearline.statuses import ReportKind, Status, may_follow
 
-# `acquirer_reference` is scanned unless it is the network's own, a digest.
-_SCANNED = ("merchant_name", "merchant_code", "payer_token", "clearing_route")
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A parsed item: the report and its digest."""
-
-    signed: SignedReport
-    digest: str
-
-    @property
-    def report(self) -> Report:
-        """What the acquirer signed."""
-        return self.signed.report
-
-    @property
-    def key(self) -> str:
-        """The payment's ledger key."""
-        return payment_key(self.report.key)
+LATE_SUCCESS = "late_success"  # the one kind of exception there is yet
+OPEN, RESOLVED = "open", "resolved"
+Value = TypeVar("Value")
+_ITEM = Members({"report": JWS_TEXT, "epoch": EPOCH})
 
 
 def parse(item: object) -> Statement:
     """Checks 1 and 2; raises Refusal."""
-    signed = reports.parse(text_item(item))
-    place = _card_data_in(signed.report)
-    if place:
-        raise Refusal(Code.CARD_DATA_REFUSED, f"/{place}: looks like a card number")
-    return Statement(signed, signed.report.digest())
+    if isinstance(item, str):
+        return statements.parse(item)
+    try:
+        _ITEM.check(item, "")
+    except SchemaError as error:
+        raise Refusal(Code.MALFORMED, str(error)) from None
+    assert isinstance(item, dict)  # noqa: S101 - the schema has just said so
+    return statements.parse(item["report"], item["epoch"])
 
 
-def plan(items: tuple[Statement | Refused, ...]) -> list[str]:
-    """The keys these items read: payment and acquirer."""
+def plan(
+    items: tuple[Statement | Refused, ...], committed: Mapping[str, bytes | None]
+) -> list[str]:
+    """The keys these items read: payment, acquirer, lease; and once the payments are read, of the
+    few that contradict or come late, the report's own record and the evidence.
+
+    The usual report - a response, or the result that ends a payment - needs no second reading.
+    """
     keys: dict[str, None] = {}
-    for item in items:
-        if not isinstance(item, Refused):
-            keys[item.key] = None
-            keys[record_key(Kind.ACQUIRER, item.report.acquirer_id)] = None
+    sound = [item for item in items if not isinstance(item, Refused)]
+    numbers = _repeated((item.key, item.report.sequence) for item in sound)
+    results = _repeated(item.key for item in sound if item.report.kind is ReportKind.RESULT)
+    overlay = Overlay(committed)
+    for item in sound:
+        keys |= dict.fromkeys((item.key, item.acquirer_key, _lease_key(item)))
+        before = overlay.get(Payment, item.key) if item.key in committed else None
+        entry = None if before is None else before.report(item.report.sequence)
+        contradicts = (item.key, item.report.sequence) in numbers or (
+            entry is not None and entry[3] != item.digest
+        )
+        late = item.key in results or (before is not None and before.final)
+        if contradicts or late or item.report.kind is not ReportKind.RESULT:
+            keys[item.kept_key] = None
+        if contradicts:
+            keys[item.equivocation_key] = None
     return list(keys)
 
 
 def decide(item: Statement, transaction: Transaction, overlay: Overlay) -> Taken:
-    """Checks 3 to 17, and the payment's next status when all pass."""
+    """Checks 3 to 20, and what the report does when it is taken."""
     report = item.report
     payment = overlay.get(Payment, item.key)
     try:
-        acquirer = _verified_acquirer(item, transaction, overlay)
-        if payment is None:
-            raise Refusal(Code.PAYMENT_UNKNOWN, "no such payment")
-        if payment.acquirer_id != report.acquirer_id:
-            raise Refusal(Code.ACQUIRER_MISMATCH, f"its route is {payment.acquirer_id}")
-        if report.sequence <= payment.sequence and _known(payment, item):
-            # Each report added one transaction after the request's.
-            first = payment.txs[report.sequence]
-            return Taken(Outcome(Code.DUPLICATE, report.key, payment.status, tx_id=first))
-        if acquirer.keys[item.signed.token.key_id].status != "active":
+        acquirer = _own_acquirer(item, transaction, overlay)
+        key_status = statements.verify(item, acquirer)
+        payment = statements.own_payment(item, payment)
+        entry = payment.report(report.sequence)
+        if entry is not None and entry[3] == item.digest:
+            return Taken(Outcome(Code.DUPLICATE, report.key, payment.status, tx_id=entry[4]))
+        epoch = leases.epoch_of(overlay.get(Lease, _lease_key(item)))
+        if item.epoch != epoch:
+            raise Refusal(Code.LEASE_LOST, f"epoch {epoch} is in force, this is {item.epoch}")
+        if key_status != "active":
             raise Refusal(Code.KEY_REVOKED, "the signing key is revoked")
-        _next(report, payment)
+        if entry is not None:
+            return _contradicts(item, key_status, payment, transaction, overlay)
+        code = _next(report, payment)
     except Refusal as refusal:
         status = "" if payment is None else payment.status
         return Taken(refused(refusal, report.key, status))
-    changed = _changed(item, payment, transaction)
+    changed = _changed(item, code, payment, transaction)
     overlay.put(item.key, changed)
-    outcome = Outcome(Code.OK, report.key, changed.status, tx_id=transaction.tx_id)
+    if statements.ended_by(changed) != report.sequence:
+        overlay.put(item.kept_key, _kept(item, transaction))
+    outcome = Outcome(code, report.key, changed.status, tx_id=transaction.tx_id)
     return Taken(outcome, Change(report.key, changed.status))
 
 
-def _verified_acquirer(item: Statement, transaction: Transaction, overlay: Overlay) -> Acquirer:
-    """Checks 3 to 7."""
-    report, token = item.report, item.signed.token
-    if report.network != transaction.network:
-        raise Refusal(Code.NETWORK_MISMATCH, f"this is {transaction.network}")
-    acquirer = overlay.get(Acquirer, record_key(Kind.ACQUIRER, report.acquirer_id))
-    if acquirer is None:
-        raise Refusal(Code.ACQUIRER_UNKNOWN, "no such acquirer")
+def _own_acquirer(item: Statement, transaction: Transaction, overlay: Overlay) -> Acquirer:
+    """Checks 3 to 5."""
+    acquirer = statements.acquirer_of(item, transaction, overlay)
     if acquirer.msp_id != transaction.submitter.msp_id:
         raise Refusal(Code.ROLE_FORBIDDEN, f"the acquirer is {acquirer.msp_id}'s")
-    key = acquirer.keys.get(token.key_id)
-    if key is None:
-        raise Refusal(Code.KEY_UNKNOWN, "the acquirer has no such key")
-    try:
-        verification_key(key).verify(token)
-    except JwsError as error:
-        raise Refusal(Code.SIGNATURE_INVALID, str(error)) from None
     return acquirer
 
 
-def _known(payment: Payment, item: Statement) -> bool:
-    return bool(payment.reports[item.report.sequence - 1][3] == item.digest)
+def _contradicts(
+    item: Statement,
+    key_status: str,
+    payment: Payment,
+    transaction: Transaction,
+    overlay: Overlay,
+) -> Taken:
+    """Refuses the report, and keeps it: the first time with an entry in the event."""
+    report = item.report
+    shown = statements.record_contradiction(item, key_status, payment, transaction, overlay)
+    detail = f"report {report.sequence} was another one; both are kept as evidence"
+    tx_id = shown or transaction.tx_id
+    outcome = Outcome(Code.EQUIVOCATION, report.key, payment.status, detail, tx_id)
+    if shown is not None:
+        return Taken(outcome)
+    return Taken(outcome, Change(report.key, payment.status, Kind.EQUIVOCATION))
 
 
-def _next(report: Report, payment: Payment) -> None:
-    """Checks 12 to 17."""
+def _next(report: Report, payment: Payment) -> Code:
+    """Checks 14 to 20: `ok` or `late_success`; raises Refusal for all else."""
     if report.intent_digest != payment.intent_digest:
         raise Refusal(Code.INTENT_MISMATCH, "the ledger's intent has another digest")
-    if report.sequence <= payment.sequence:
-        raise Refusal(Code.EQUIVOCATION, f"report {report.sequence} was another one")
     if report.sequence != payment.sequence + 1:
         raise Refusal(Code.SEQUENCE_GAP, f"the next report is {payment.sequence + 1}")
     if (report.amount, report.currency) != (payment.amount, payment.currency):
         raise Refusal(Code.AMOUNT_MISMATCH, f"requested were {payment.amount} {payment.currency}")
     if payment.final:
-        raise Refusal(Code.ALREADY_FINAL, f"it is {payment.status}")
-    if not may_follow(Status(payment.status), report.status):
+        return _after_end(report, payment)
+    if report.kind is ReportKind.REVERSAL or not may_follow(Status(payment.status), report.status):
         raise Refusal(
-            Code.TRANSITION_FORBIDDEN, f"{report.status} does not follow {payment.status}"
+            Code.TRANSITION_FORBIDDEN,
+            f"a {report.kind} {report.status} does not follow {payment.status}",
         )
+    return Code.OK
 
 
-def _changed(item: Statement, payment: Payment, transaction: Transaction) -> Payment:
+def _after_end(report: Report, payment: Payment) -> Code:
+    """Checks 17 to 19."""
+    if report.kind is ReportKind.REVERSAL and payment.excepted:
+        if report.status != payment.status:
+            raise Refusal(Code.TRANSITION_FORBIDDEN, f"it is {payment.status}, and stays so")
+        return Code.OK
+    succeeds = report.kind is ReportKind.RESULT and report.status is Status.SUCCEEDED
+    if succeeds and payment.status != Status.SUCCEEDED and not payment.excepted:
+        return Code.LATE_SUCCESS
+    exception = ", with an open late success" if payment.excepted else ""
+    raise Refusal(Code.ALREADY_FINAL, f"it is {payment.status}{exception}")
+
+
+def _changed(item: Statement, code: Code, payment: Payment, transaction: Transaction) -> Payment:
+    """The payment with this report: after the end only the list of reports and the exceptions
+    change."""
     report = item.report
-    entry = [report.sequence, report.kind.value, report.status.value, item.digest]
-    kept = item.signed.compact
-    return touched(
-        replace(
-            payment,
-            status=report.status.value,
-            reason=report.reason.value,
-            reports=[*payment.reports, entry],
-            response=kept if report.kind is ReportKind.RESPONSE else payment.response,
-            result=kept if report.kind is ReportKind.RESULT else payment.result,
-        ),
-        transaction.tx_id,
+    kind, status = report.kind.value, report.status.value
+    entry = [report.sequence, kind, status, item.digest, transaction.tx_id]
+    told: dict[str, Any] = {"reports": [*payment.reports, entry]}
+    if code is Code.LATE_SUCCESS:
+        exception = {
+            "kind": LATE_SUCCESS,
+            "sequence": report.sequence,
+            "digest": item.digest,
+            "status": OPEN,
+            "tx_id": transaction.tx_id,
+        }
+        told["exceptions"] = [*payment.exceptions, exception]
+    elif report.kind is ReportKind.REVERSAL:
+        told["exceptions"] = [one | {"status": RESOLVED} for one in payment.exceptions]
+    else:
+        told |= {"status": status, "reason": report.reason.value}
+        if report.kind in (ReportKind.RESPONSE, ReportKind.RESULT):
+            told[report.kind.value] = item.signed.compact
+    return touched(replace(payment, **told), transaction.tx_id)
+
+
+def _kept(item: Statement, transaction: Transaction) -> Kept:
+    report = item.report
+    return Kept(
+        merchant_id=report.merchant_id,
+        order_no=report.order_no,
+        attempt=report.attempt,
+        sequence=report.sequence,
+        report=item.signed.compact,
+        txs=[transaction.tx_id],
     )
 
 
-def _card_data_in(report: Report) -> str | None:
-    for name in _SCANNED:
-        value = getattr(report, name)
-        if value is not None and holds_card_number(value):
-            return name
-    own = acquirer_reference(report.key, report.network)
-    if report.acquirer_reference != own and holds_card_number(report.acquirer_reference):
-        return "acquirer_reference"
-    return None
+def _repeated(values: Iterable[Value]) -> frozenset[Value]:
+    """Those that come more than once; to be asked, never to be walked through."""
+    first: dict[Value, None] = {}
+    again: list[Value] = []
+    for value in values:
+        if value in first:
+            again.append(value)
+        first[value] = None
+    return frozenset(again)
+
+
+def _lease_key(item: Statement) -> str:
+    return record_key(Kind.LEASE, item.report.acquirer_id)

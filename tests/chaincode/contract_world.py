@@ -16,7 +16,7 @@ from chaincode.contract.decision import Decision
 from chaincode.contract.functions import FUNCTIONS, KeyReader, RangeReader, function
 from clearline import canonical, intents, reports
 from clearline.codes import Outcome
-from clearline.intents import PayIntent
+from clearline.intents import CloseIntent, PayIntent
 from clearline.jws import KeySigner
 from clearline.reports import Report
 
@@ -25,6 +25,13 @@ NOW = datetime(2026, 11, 23, 8, 0, 30, tzinfo=UTC)
 ACCOUNT = "a" * 64
 OTHER_ACCOUNT = "b" * 64
 CODE = INTENT.acquirers[0].merchant_code
+CLOSE = CloseIntent(
+    network=INTENT.network,
+    merchant_id=INTENT.merchant_id,
+    order_no=INTENT.order_no,
+    attempt=INTENT.attempt,
+    created="2026-11-23T08:00:10.000Z",
+)
 
 
 def ed25519_signer(seed: str) -> KeySigner:
@@ -52,6 +59,8 @@ AUDITOR = Submitter("Supervisor", Role.AUDITOR, "person-auditor")
 USUAL = {
     "SubmitIntents": GATEWAY,
     "SubmitReports": CONNECTOR,
+    "SubmitEvidence": AUDITOR,
+    "TakeLease": CONNECTOR,
     "ProposeRecords": MAKER,
     "DecideRecords": CHECKER,
 }
@@ -77,7 +86,7 @@ class Ledger:
         assert not isinstance(called, KeyReader | RangeReader)
         batch = called.batch(canonical.dumps(list(items)))
         committed: dict[str, bytes | None] = {}
-        for _ in range(2):
+        for _ in range(3):
             committed |= {key: self.state.get(key) for key in batch.missing(committed)}
         assert batch.missing(committed) == []
         decision = batch.decide(tx, committed)
@@ -123,7 +132,7 @@ def entity(entity_id: str = "E-1", **changed: Any) -> dict[str, Any]:
         "entity_id": entity_id,
         "name": "Corner Shop Ltd",
         "country": "CN",
-        "registration_no": "91310000MA1FL0AB0X",
+        "registration_no": f"REG-{entity_id}",
     }
     return body | changed
 
@@ -193,6 +202,11 @@ def intent_item(
     """An item of SubmitIntents: the sample intent with these fields changed."""
     signed = intents.sign(replace(INTENT, **changed), signer)
     return {"intent": signed, "acquirer_id": acquirer_id}
+
+
+def close_item(signer: KeySigner = MERCHANT, **changed: Any) -> dict[str, Any]:
+    """An item of SubmitIntents: the close of the sample payment with these fields changed."""
+    return {"intent": intents.sign(replace(CLOSE, **changed), signer)}
 
 
 def report_item(signer: KeySigner = BANK, of: PayIntent = INTENT, **changed: Any) -> str:

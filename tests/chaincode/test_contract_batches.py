@@ -25,9 +25,10 @@ from samples import INTENT
 
 from chaincode.contract import functions
 from chaincode.contract.overlay import Overlay, PlanError
-from clearline import canonical, records
-from clearline.intents import PayIntent
-from clearline.records import Merchant, Payment, payment_key
+from clearline import canonical, jws, records, reports
+from clearline.codes import Refusal
+from clearline.intents import PayIntent, Route
+from clearline.records import Equivocation, Kept, Lease, Merchant, Payment, payment_key
 from clearline.statuses import Reason, ReportKind, Status
 
 
@@ -89,10 +90,222 @@ def test_two_attempts_in_one_list() -> None:
     assert registered().codes("SubmitIntents", items) == ["ok", "attempt_out_of_order"]
 
 
+DECLINE: dict[str, Any] = {"status": Status.DECLINED, "reason": Reason.DO_NOT_HONOR}
+REVERSAL: dict[str, Any] = {
+    "kind": ReportKind.REVERSAL,
+    "status": Status.DECLINED,
+    "reason": Reason.REVERSED,
+}
+EVIDENCE_KEY = "equivocation/M-0001/20261123-0001/0001/0001"
+
+
 def test_two_results_of_one_number_in_one_list() -> None:
-    decline = report_item(status=Status.DECLINED, reason=Reason.DO_NOT_HONOR)
-    items = [report_item(), decline, report_item()]
-    assert requested().codes("SubmitReports", items) == ["ok", "equivocation", "duplicate"]
+    decline, third = report_item(**DECLINE), report_item(**DECLINE | {"reason": Reason.OTHER})
+    items = [report_item(), decline, report_item(), third]
+    ledger = requested()
+    decision = ledger.decide("SubmitReports", items)
+    codes = [outcome.code.value for outcome in decision.outcomes]
+    assert codes == ["ok", "equivocation", "duplicate", "equivocation"]
+    assert json.loads(decision.event) == [
+        ["payment", "M-0001", "20261123-0001", 1, "succeeded"],
+        ["equivocation", "M-0001", "20261123-0001", 1, "succeeded"],
+    ]
+    evidence = json.loads(dict(decision.writes)[EVIDENCE_KEY])
+    assert (evidence["first"], evidence["second"]) == (report_item(), decline)
+
+
+def test_evidence_is_written_once_and_stays() -> None:
+    ledger = requested()
+    assert ledger.codes("SubmitReports", [report_item()]) == ["ok"]
+    decline, third = report_item(**DECLINE), report_item(**DECLINE | {"reason": Reason.OTHER})
+    assert ledger.codes("SubmitEvidence", [decline, decline, third]) == [
+        "ok",
+        "duplicate",
+        "duplicate",
+    ]
+    kept = ledger.state[EVIDENCE_KEY]
+    assert records.load(Equivocation, kept) == Equivocation(
+        merchant_id="M-0001",
+        order_no="20261123-0001",
+        attempt=1,
+        sequence=1,
+        acquirer_id="unionpay",
+        first=report_item(),
+        second=decline,
+        key_status="active",
+        msp_id="Supervisor",
+        recorded_at="2026-11-23T08:00:30.000Z",
+        txs=[f"tx{ledger.height}"],
+    )
+    assert ledger.codes("SubmitReports", [third]) == ["equivocation"]
+    assert ledger.state[EVIDENCE_KEY] == kept
+
+
+def test_evidence_with_a_revoked_key_says_so() -> None:
+    ledger = requested()
+    assert ledger.codes("SubmitReports", [report_item()]) == ["ok"]
+    body = {"acquirer_id": "unionpay", "action": "revoke", "key_id": w.BANK.key_id}
+    assert approved(ledger, proposal("r", "acquirer_key", **body)) == ["ok"]
+    assert ledger.codes("SubmitEvidence", [report_item(**DECLINE)]) == ["ok"]
+    assert records.load(Equivocation, ledger.state[EVIDENCE_KEY]).key_status == "revoked"
+
+
+def test_late_success_and_its_reversal_in_one_list() -> None:
+    texts = [report_item(**DECLINE), report_item(sequence=2), report_item(sequence=3, **REVERSAL)]
+    ledger = requested()
+    decision = ledger.decide("SubmitReports", texts)
+    codes = [outcome.code.value for outcome in decision.outcomes]
+    assert codes == ["ok", "late_success", "ok"]
+    assert {outcome.status for outcome in decision.outcomes} == {"declined"}
+    ledger.submit("SubmitReports", texts)
+    payment = records.load(Payment, ledger.state[payment_key(INTENT.key)])
+    assert (payment.status, payment.reason) == ("declined", "do_not_honor")
+    assert payment.result == texts[0]
+    tx = f"tx{ledger.height}"
+    digests = [reports.parse(text).report.digest() for text in texts]
+    assert payment.exceptions == [
+        {
+            "kind": "late_success",
+            "sequence": 2,
+            "digest": digests[1],
+            "status": "resolved",
+            "tx_id": tx,
+        }
+    ]
+    assert payment.reports == [
+        [1, "result", "declined", digests[0], tx],
+        [2, "result", "succeeded", digests[1], tx],
+        [3, "reversal", "declined", digests[2], tx],
+    ]
+    kept = [ledger.state.get(records.report_key(INTENT.key, number)) for number in (1, 2, 3)]
+    assert kept[0] is None
+    assert [records.load(Kept, one or b"").report for one in kept[1:]] == texts[1:]
+
+
+def test_an_open_late_success_holds_the_next_attempt_until_its_reversal() -> None:
+    ledger = requested()
+    second = intent_item(attempt=2)
+    assert ledger.codes("SubmitReports", [report_item(**DECLINE)]) == ["ok"]
+    assert ledger.codes("SubmitReports", [report_item(sequence=2)]) == ["late_success"]
+    (held,) = ledger.submit("SubmitIntents", [second])
+    assert held.code.value == "attempt_out_of_order"
+    assert "late success" in held.detail
+    assert ledger.codes("SubmitReports", [report_item(sequence=3, **REVERSAL)]) == ["ok"]
+    assert ledger.codes("SubmitIntents", [second]) == ["ok"]
+
+
+def test_pay_close_and_pay_again_in_one_list() -> None:
+    items = [w.close_item(), intent_item(), w.close_item(), w.close_item(), intent_item()]
+    ledger = registered()
+    decision = ledger.decide("SubmitIntents", items)
+    codes = [outcome.code.value for outcome in decision.outcomes]
+    assert codes == ["payment_unknown", "ok", "ok", "duplicate", "duplicate"]
+    # Two entries: the connector hears of the request and of the close.
+    entry = ["payment", "M-0001", "20261123-0001", 1, "requested"]
+    assert json.loads(decision.event) == [entry, entry]
+
+
+def test_a_close_stands_on_the_payment_and_changes_nothing_else() -> None:
+    ledger = requested()
+    key = payment_key(INTENT.key)
+    before = records.load(Payment, ledger.state[key])
+    (outcome,) = ledger.submit("SubmitIntents", [w.close_item()])
+    tx = f"tx{ledger.height}"
+    assert (outcome.code.value, outcome.status, outcome.tx_id) == ("ok", "requested", tx)
+    assert records.load(Payment, ledger.state[key]) == replace(
+        before, close=w.close_item()["intent"], close_tx=tx, txs=[*before.txs, tx]
+    )
+    # Reports after it are answered with their own transactions, not the close's.
+    assert ledger.codes("SubmitReports", [report_item()]) == ["ok"]
+    reported = f"tx{ledger.height}"
+    (again,) = ledger.submit("SubmitReports", [report_item()])
+    assert (again.code.value, again.tx_id) == ("duplicate", reported)
+    (closed,) = ledger.submit("SubmitIntents", [w.close_item()])
+    assert (closed.code.value, closed.status, closed.tx_id) == ("duplicate", "succeeded", tx)
+
+
+def test_two_takeovers_in_one_list() -> None:
+    ledger = registered()
+    items = [
+        {"acquirer_id": "unionpay", "epoch": epoch, "holder": holder}
+        for epoch, holder in ((1, "a"), (1, "b"), (1, "a"), (2, "b"), (1, "a"))
+    ]
+    codes = ["ok", "lease_taken", "duplicate", "ok", "lease_taken"]
+    assert ledger.codes("TakeLease", items) == codes
+    lease = records.load(Lease, ledger.state["lease/unionpay"])
+    tx = f"tx{ledger.height}"
+    assert lease == Lease("unionpay", 2, "b", "BankOne", [tx, tx])
+
+
+def test_a_report_reads_the_lease_it_was_submitted_under() -> None:
+    """So that one ordered after a takeover is invalidated by its read version."""
+    batch = functions.FUNCTIONS["SubmitReports"].batch(canonical.dumps([report_item()]))  # type: ignore[union-attr]
+    assert "lease/unionpay" in batch.missing({})
+
+
+def test_the_usual_report_is_planned_in_one_reading() -> None:
+    ledger = requested()
+    accepted = report_item(kind=ReportKind.RESPONSE, status=Status.ACCEPTED, reason=Reason.ACCEPTED)
+    for text in (accepted, report_item(sequence=2)):
+        batch = functions.FUNCTIONS["SubmitReports"].batch(canonical.dumps([text]))  # type: ignore[union-attr]
+        named = batch.missing({})
+        assert batch.missing({key: ledger.state.get(key) for key in named}) == []
+        assert ledger.codes("SubmitReports", [text]) == ["ok"]
+
+
+def test_two_entities_of_one_registration_in_one_list() -> None:
+    ledger = Ledger()
+    same = proposal("e2", "entity", **w.entity("E-2", registration_no="reg-e.1"))
+    assert approved(ledger, proposal("e1", "entity", **w.entity()), same) == ["ok", "record_exists"]
+    assert json.loads(ledger.state["registration/CN/REGE1"])["entity_id"] == "E-1"
+
+
+def test_a_code_at_a_second_bank_takes_payments() -> None:
+    ledger = registered()
+    second = w.acquirer("second", keys=[w.STRANGER.jwk])
+    assert approved(ledger, proposal("a2", "acquirer", **second), bank="BankTwo") == ["ok"]
+    routed = intent_item(acquirer_id="second", acquirers=(Route("second", "77", "tok"),))
+    assert ledger.codes("SubmitIntents", [routed]) == ["merchant_code_mismatch"]
+    body = {"merchant_id": "M-0001", "acquirer_id": "second", "code": "77"}
+    assert approved(ledger, proposal("c", "merchant_code", **body), bank="BankTwo") == ["ok"]
+    merchant = records.load(Merchant, ledger.state["merchant/M-0001"])
+    assert merchant.codes == {"unionpay": [w.CODE], "second": ["77"]}
+    assert merchant.msp_id == "BankOne"
+    assert json.loads(ledger.state["merchant_code/second/77"])["merchant_id"] == "M-0001"
+    assert ledger.codes("SubmitIntents", [routed]) == ["ok"]
+
+
+CARD = "4111111111111111"
+CLEAN = intent_item()
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        CARD,
+        int(CARD),
+        [CARD],
+        {CARD: 1},
+        {"x": {"y": [CARD]}},
+        {"intent": CARD, "acquirer_id": "unionpay"},
+        CLEAN | {"acquirer_id": CARD},
+        CLEAN | {"extra": CARD},
+        {"intent": jws.encode(CARD.encode()) + ".a.b", "acquirer_id": "unionpay"},
+        {"intent": "a.b." + jws.encode(CARD.encode()), "acquirer_id": "unionpay"},
+        {
+            "intent": jws.sign(INTENT.payload() | {"note": CARD}, jws.Typ.INTENT, w.MERCHANT),
+            "acquirer_id": "unionpay",
+        },
+        {"intent": "e30." + CLEAN["intent"].partition(".")[2], "acquirer_id": CARD},
+        intent_item(order_no=CARD),
+    ],
+)
+def test_a_call_with_card_data_is_refused_whole_and_names_the_item(item: Any) -> None:
+    with pytest.raises(Refusal) as refusal:
+        registered().decide("SubmitIntents", [CLEAN, intent_item(order_no="o"), item])
+    assert refusal.value.code.value == "card_data_refused"
+    assert refusal.value.detail.startswith("item 2: ")
+    assert CARD not in refusal.value.detail
 
 
 def test_response_and_result_in_one_list_leave_both_transactions() -> None:
@@ -224,6 +437,7 @@ REPORTS: tuple[dict[str, Any], ...] = (
     {"kind": ReportKind.UNKNOWN, "status": Status.UNKNOWN, "reason": Reason.TIMED_OUT},
     {"status": Status.DECLINED, "reason": Reason.DO_NOT_HONOR},
     {},
+    {"kind": ReportKind.REVERSAL, "status": Status.DECLINED, "reason": Reason.REVERSED},
 )
 
 
@@ -239,6 +453,11 @@ def pooled_report(order: str, attempt: int, sequence: int, which: int) -> str:
     return report_item(of=about, sequence=sequence, amount=5, **REPORTS[which])
 
 
+@lru_cache
+def pooled_close(order: str, attempt: int) -> dict[str, Any]:
+    return w.close_item(order_no=order, attempt=attempt)
+
+
 intent_items = st.builds(
     pooled_intent,
     st.sampled_from(ORDERS),
@@ -250,12 +469,19 @@ report_items = st.builds(
     pooled_report,
     st.sampled_from(ORDERS),
     st.integers(1, 2),
-    st.integers(1, 4),
-    st.integers(0, 3),
+    st.integers(1, 5),
+    st.integers(0, len(REPORTS) - 1),
 )
+close_items = st.builds(pooled_close, st.sampled_from(ORDERS), st.integers(1, 2))
+epoch_items = st.builds(lambda text: {"report": text, "epoch": 0}, report_items)
 calls = st.one_of(
-    st.tuples(st.just("SubmitIntents"), st.lists(intent_items, min_size=1, max_size=8)),
-    st.tuples(st.just("SubmitReports"), st.lists(report_items, min_size=1, max_size=8)),
+    st.tuples(
+        st.just("SubmitIntents"), st.lists(intent_items | close_items, min_size=1, max_size=8)
+    ),
+    st.tuples(
+        st.just("SubmitReports"), st.lists(report_items | epoch_items, min_size=1, max_size=8)
+    ),
+    st.tuples(st.just("SubmitEvidence"), st.lists(report_items, min_size=1, max_size=4)),
 )
 REGISTERED = registered()
 
@@ -266,6 +492,12 @@ def without_transactions(state: dict[str, bytes]) -> dict[str, Any]:
     for key, value in state.items():
         record = json.loads(value)
         shown[key] = record | {"txs": len(record["txs"])}
+        if record["type"] == "payment":
+            shown[key] |= {
+                "reports": [entry[:4] for entry in record["reports"]],
+                "exceptions": [one | {"tx_id": ""} for one in record["exceptions"]],
+                "close_tx": bool(record["close_tx"]),
+            }
     return shown
 
 
@@ -283,17 +515,40 @@ def test_a_list_is_its_items_one_by_one(transactions: list[tuple[str, list[Any]]
     for value in batched.state.values():
         record = json.loads(value)
         if record["type"] == "payment":
-            holds_together(records.from_json(Payment, record))
+            holds_together(records.from_json(Payment, record), batched.state)
+        if record["type"] == "equivocation":
+            contradicts(record, batched.state)
 
 
-def holds_together(payment: Payment) -> None:
+def holds_together(payment: Payment, state: dict[str, bytes]) -> None:
     """What is true of every payment, however it came about."""
-    assert [entry[0] for entry in payment.reports] == list(range(1, len(payment.reports) + 1))
-    assert len(payment.txs) == len(payment.reports) + 1
-    assert payment.status == (payment.reports[-1][2] if payment.reports else "requested")
-    assert bool(payment.result) == payment.final
-    ended = [entry for entry in payment.reports if Status(entry[2]).final]
-    assert len(ended) <= 1
+    entries = payment.reports
+    assert [entry[0] for entry in entries] == list(range(1, len(entries) + 1))
+    assert len(payment.txs) == len(entries) + 1 + bool(payment.close)
+    assert {entry[4] for entry in entries} <= set(payment.txs)
+    ended = next((entry for entry in entries if entry[1] == "result"), None)
+    told = ended or (entries[-1] if entries else None)
+    assert payment.status == (told[2] if told else "requested")
+    assert bool(payment.result) == payment.final == (ended is not None)
+    late = [entry for entry in entries if ended and entry[0] > ended[0]]
+    assert [entry[1] for entry in late] == [("result", "reversal")[i % 2] for i in range(len(late))]
+    assert [one["sequence"] for one in payment.exceptions] == [entry[0] for entry in late[::2]]
+    assert payment.excepted == (len(late) % 2 == 1)
+    assert not late or payment.status != "succeeded"
+    for entry in entries:
+        kept = state.get(records.report_key(payment.key, entry[0]))
+        text = payment.result if entry is ended else records.load(Kept, kept or b"").report
+        assert (kept is None) == (entry is ended)
+        assert reports.parse(text).report.digest() == entry[3]
+
+
+def contradicts(record: dict[str, Any], state: dict[str, bytes]) -> None:
+    """What is true of all evidence."""
+    first, second = (reports.parse(record[name]).report for name in ("first", "second"))
+    assert (first.key, first.sequence) == (second.key, second.sequence)
+    assert first.digest() != second.digest()
+    payment = records.load(Payment, state[payment_key(first.key)])
+    assert payment.reports[first.sequence - 1][3] == first.digest()
 
 
 def test_hypothesis_pool_reaches_success() -> None:

@@ -1,0 +1,170 @@
+"""What an acquiring bank signed, as reports and evidence both read it: form, signer, what is kept.
+
+Of a payment's reports, the result that ended it stands on the payment's own record; the text of
+each other one is a record of its own (docs/adr/0006).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chaincode.contract.context import Transaction
+from chaincode.contract.overlay import Overlay, verification_key
+from clearline import reports, times
+from clearline.cards import holds_card_number
+from clearline.codes import Code, Refusal
+from clearline.jws import JwsError
+from clearline.records import (
+    Acquirer,
+    Equivocation,
+    Kept,
+    Kind,
+    Payment,
+    equivocation_key,
+    payment_key,
+    record_key,
+    report_key,
+)
+from clearline.reports import Report, SignedReport, acquirer_reference
+from clearline.statuses import ReportKind
+
+# `acquirer_reference` is scanned unless it is the network's own, a digest.
+_SCANNED = (
+    "network",
+    "acquirer_id",
+    "merchant_id",
+    "order_no",
+    "merchant_name",
+    "merchant_code",
+    "payer_token",
+    "clearing_route",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A parsed report, its digest, and the epoch its submitter says is in force."""
+
+    signed: SignedReport
+    digest: str
+    epoch: int = 0
+
+    @property
+    def report(self) -> Report:
+        """What the acquirer signed."""
+        return self.signed.report
+
+    @property
+    def key(self) -> str:
+        """The payment's ledger key."""
+        return payment_key(self.report.key)
+
+    @property
+    def kept_key(self) -> str:
+        """The ledger key of this report's own record, where it has one."""
+        return report_key(self.report.key, self.report.sequence)
+
+    @property
+    def equivocation_key(self) -> str:
+        """The ledger key of the evidence that another report has this number."""
+        return equivocation_key(self.report.key, self.report.sequence)
+
+    @property
+    def acquirer_key(self) -> str:
+        """The acquirer's ledger key."""
+        return record_key(Kind.ACQUIRER, self.report.acquirer_id)
+
+
+def parse(compact: str, epoch: int = 0) -> Statement:
+    """A report's form and named fields; raises Refusal `malformed` or `card_data_refused`."""
+    signed = reports.parse(compact)
+    place = _card_data_in(signed.report)
+    if place:
+        raise Refusal(Code.CARD_DATA_REFUSED, f"/{place}: looks like a card number")
+    return Statement(signed, signed.report.digest(), epoch)
+
+
+def acquirer_of(item: Statement, transaction: Transaction, overlay: Overlay) -> Acquirer:
+    """The acquirer the report names, on this network; raises Refusal."""
+    if item.report.network != transaction.network:
+        raise Refusal(Code.NETWORK_MISMATCH, f"this is {transaction.network}")
+    acquirer = overlay.get(Acquirer, item.acquirer_key)
+    if acquirer is None:
+        raise Refusal(Code.ACQUIRER_UNKNOWN, "no such acquirer")
+    return acquirer
+
+
+def verify(item: Statement, acquirer: Acquirer) -> str:
+    """The status of the acquirer's key that signed the report; raises Refusal."""
+    token = item.signed.token
+    key = acquirer.keys.get(token.key_id)
+    if key is None:
+        raise Refusal(Code.KEY_UNKNOWN, "the acquirer has no such key")
+    try:
+        verification_key(key).verify(token)
+    except JwsError as error:
+        raise Refusal(Code.SIGNATURE_INVALID, str(error)) from None
+    return key.status
+
+
+def own_payment(item: Statement, payment: Payment | None) -> Payment:
+    """The payment, when its route is the report's acquirer; raises Refusal."""
+    if payment is None:
+        raise Refusal(Code.PAYMENT_UNKNOWN, "no such payment")
+    if payment.acquirer_id != item.report.acquirer_id:
+        raise Refusal(Code.ACQUIRER_MISMATCH, f"its route is {payment.acquirer_id}")
+    return payment
+
+
+def text_of(payment: Payment, sequence: int, overlay: Overlay) -> str:
+    """The signed text of the report the payment took under this number."""
+    if ended_by(payment) == sequence:
+        return payment.result
+    kept = overlay.get(Kept, report_key(payment.key, sequence))
+    if kept is None:
+        raise ValueError(f"report {sequence} of {payment.key} is not on the ledger")
+    return kept.report
+
+
+def ended_by(payment: Payment) -> int:
+    """The number of the report that ended it, 0 while it has not ended: later results are of
+    exceptions."""
+    results = (entry[0] for entry in payment.reports if entry[1] == ReportKind.RESULT)
+    return next(results, 0)
+
+
+def record_contradiction(
+    item: Statement, key_status: str, payment: Payment, at: Transaction, overlay: Overlay
+) -> str | None:
+    """Write the evidence that this report contradicts the payment's of the same number. Written
+    once: the transaction that did, when an earlier item has shown such a report, else None."""
+    before = overlay.get(Equivocation, item.equivocation_key)
+    if before is not None:
+        return before.txs[0]
+    report = item.report
+    evidence = Equivocation(
+        merchant_id=report.merchant_id,
+        order_no=report.order_no,
+        attempt=report.attempt,
+        sequence=report.sequence,
+        acquirer_id=report.acquirer_id,
+        first=text_of(payment, report.sequence, overlay),
+        second=item.signed.compact,
+        key_status=key_status,
+        msp_id=at.submitter.msp_id,
+        recorded_at=times.render(at.time),
+        txs=[at.tx_id],
+    )
+    overlay.put(item.equivocation_key, evidence)
+    return None
+
+
+def _card_data_in(report: Report) -> str | None:
+    for name in _SCANNED:
+        value = getattr(report, name)
+        if value is not None and holds_card_number(value):
+            return name
+    own = acquirer_reference(report.key, report.network)
+    if report.acquirer_reference != own and holds_card_number(report.acquirer_reference):
+        return "acquirer_reference"
+    return None

@@ -1,0 +1,88 @@
+"""What a bank's maker may propose, kind by kind, and how a checker decides: closed schemas."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clearline.schema import (
+    CATEGORY,
+    IDENTIFIER,
+    KEY_ID,
+    MCC,
+    MERCHANT_CODE,
+    SHA256_HEX,
+    Currency,
+    Date,
+    Listed,
+    Mapped,
+    Members,
+    OneOf,
+    Printable,
+    Shape,
+    Text,
+)
+
+# `merchant_key` and `acquirer_key` add or revoke one key, `merchant_code` adds one code.
+_JWK: Final[Shape] = Mapped(
+    Text("kty|crv|x|y", "must be a member of a public JWK"), Text("[A-Za-z0-9_-]{1,64}"), 4
+)
+_KEYS: Final = Listed(_JWK, 1, 8)
+_KEY_CHANGE: Final[dict[str, Shape]] = {
+    "action": OneOf(("add", "revoke")),
+    "key_id": KEY_ID,
+    "jwk": _JWK,
+}
+PROPOSALS: Final[dict[str, Members]] = {
+    "entity": Members(
+        {
+            "entity_id": IDENTIFIER,
+            "name": Printable(128),
+            "country": Text("[A-Z]{2}", "must be an ISO 3166-1 alpha-2 code"),
+            "registration_no": Text("[A-Za-z0-9.-]{1,32}"),
+        }
+    ),
+    "account": Members(
+        {
+            "account_id": SHA256_HEX,
+            "entity_id": IDENTIFIER,
+            "bank_code": Text("[A-Z0-9]{4,14}", "must be a BIC or national bank code"),
+            "last4": Text("[0-9]{4}", "must be four digits"),
+            "currency": Currency(),
+        }
+    ),
+    "merchant": Members(
+        {
+            "merchant_id": IDENTIFIER,
+            "entity_id": IDENTIFIER,
+            "account_id": SHA256_HEX,
+            "name": Printable(64),
+            "mcc": MCC,
+            "goods_categories": Listed(CATEGORY, 1, 16),
+            "codes": Mapped(IDENTIFIER, Listed(MERCHANT_CODE, 1, 16), 8),
+            "keys": _KEYS,
+        }
+    ),
+    "acquirer": Members(
+        {
+            "acquirer_id": IDENTIFIER,
+            "name": Printable(64),
+            "currencies": Listed(Currency(), 1, 32),
+            "licence_no": Text("[A-Za-z0-9.-]{1,32}"),
+            "licence_valid_until": Date(),
+            "keys": _KEYS,
+        }
+    ),
+    "merchant_code": Members(
+        {"merchant_id": IDENTIFIER, "acquirer_id": IDENTIFIER, "code": MERCHANT_CODE}
+    ),
+    "merchant_key": Members({"merchant_id": IDENTIFIER, **_KEY_CHANGE}, frozenset({"jwk"})),
+    "acquirer_key": Members({"acquirer_id": IDENTIFIER, **_KEY_CHANGE}, frozenset({"jwk"})),
+    "merchant_status": Members(
+        {"merchant_id": IDENTIFIER, "status": OneOf(("active", "suspended"))}
+    ),
+    "acquirer_status": Members(
+        {"acquirer_id": IDENTIFIER, "status": OneOf(("active", "suspended"))}
+    ),
+}
+PROPOSAL_KINDS: Final = OneOf(tuple(PROPOSALS))
+DECISION: Final = Members({"proposal_id": IDENTIFIER, "decision": OneOf(("approve", "reject"))})
