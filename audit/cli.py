@@ -68,6 +68,7 @@ def verify(
         "transactions": totals.transactions,
         "invalid": totals.invalid,
         "payments": verifier.payments.counts(),
+        "exceptions": verifier.payments.exceptions(),
         "records": verifier.registry.counts(),
         "endorsements": totals.endorsements,
         "genesis": totals.genesis,
@@ -191,7 +192,7 @@ def _print(report: Mapping[str, object]) -> None:
     click.echo(f"blocks        {report['blocks']}, the last {report['tip']}")
     click.echo(f"genesis       {report['genesis']}")
     click.echo(f"transactions  {report['transactions']}, of them {report['invalid']} rejected")
-    for name in ("payments", "records", "endorsements"):
+    for name in ("payments", "exceptions", "records", "endorsements"):
         counts = report[name]
         assert isinstance(counts, dict)  # noqa: S101 - made above
         shown = ", ".join(f"{key} {value}" for key, value in sorted(counts.items()))

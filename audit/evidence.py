@@ -17,13 +17,14 @@ def evidence(record: Record, steps: list[Step]) -> dict[str, Any]:
             for name in ("merchant_id", "order_no", "attempt", "status", "reason", "amount",
                          "currency", "acquirer_id", "merchant_code", "intent_digest")
         },
+        "exceptions": record["exceptions"],
         "steps": [_step(step) for step in steps],
     }  # fmt: skip
 
 
 def _step(step: Step) -> dict[str, Any]:
     invocation = step.invocation
-    typ = "intent" if step.status == "requested" else "report"
+    typ = "intent" if step.what in ("intent", "close") else "report"
     return {
         "status": step.status,
         "block": invocation.block,
@@ -32,7 +33,7 @@ def _step(step: Step) -> dict[str, Any]:
         "time": invocation.time,
         "submitted_by": f"{invocation.submitter.msp_id} {invocation.submitter.role}",
         "endorsed_by": [f"{one.msp_id} {one.kind}" for one in invocation.endorsers],
-        "signed": typ,
+        "signed": step.what,
         "key_id": step.key_id,
         "payload": read(step.signed, f"clearline-{typ}+jws").payload,
         "jws": step.signed,
@@ -49,6 +50,8 @@ def lines(shown: dict[str, Any]) -> list[str]:
         f"{payment['acquirer_id']} as {payment['merchant_code']}",
         f"  intent digest {payment['intent_digest']}",
     ]
+    for one in shown["exceptions"]:
+        text.append(f"  {one['kind']} by report {one['sequence']}: {one['status']}")
     for step in shown["steps"]:
         payload = step["payload"]
         text += [
@@ -58,9 +61,10 @@ def lines(shown: dict[str, Any]) -> list[str]:
             f"{', '.join(step['endorsed_by'])}",
             f"    {step['signed']} signed with key {step['key_id']}: verified",
         ]
-        if step["signed"] == "report":
+        if step["signed"] in ("report", "contradiction"):
             text.append(
-                f"    report {payload['sequence']}: {payload['reason']}, acquirer reference "
+                f"    {payload['kind']} {payload['sequence']}, {payload['status']}: "
+                f"{payload['reason']}, acquirer reference "
                 f"{payload['acquirer_reference']}, clearing date {payload['clearing_date']}"
             )
     return text

@@ -34,6 +34,8 @@ class Check(StrEnum):
     REPORT = "report"
     STATUS = "status"
     ATTEMPT = "attempt"
+    LEASE = "lease"
+    EQUIVOCATION = "equivocation"
 
 
 class Wrong(Exception):  # noqa: N818 - a finding, not a fault of ours

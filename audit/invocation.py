@@ -26,15 +26,15 @@ class Invocation:
     items: tuple[Any, ...]
     writes: dict[str, Any]
 
-    def require(self, function: str, role: str, what: str) -> None:
-        """Raise Wrong unless `what` comes from this function by this role."""
+    def require(self, function: str, roles: tuple[str, ...], what: str) -> None:
+        """Raise Wrong unless `what` comes from this function by one of these roles."""
         if self.function != function:
             raise Wrong(Check.RECORD, f"{what} is written by {self.function}, not {function}")
-        if self.submitter.role != role:
+        if self.submitter.role not in roles:
             raise Wrong(
                 Check.ROLE,
                 f"{what} is written by {self.submitter.msp_id}'s {self.submitter.role or 'nobody'}"
-                f", not a {role}",
+                f", not a {' or '.join(roles)}",
             )
 
 

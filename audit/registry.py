@@ -14,6 +14,7 @@ from audit.invocation import Invocation
 from audit.jose import thumbprint
 
 Record = dict[str, Any]
+_MOST_CODES, _MOST_ACQUIRERS = 16, 8
 _NEW: Final = {"entity": "entity_id", "account": "account_id", "acquirer": "acquirer_id"}
 
 
@@ -49,12 +50,15 @@ class Registry:
                 raise Wrong(Check.RECORD, f"{key} is written without an approved proposal")
             if written != expected[key]:
                 raise Wrong(Check.RECORD, f"{key}: {difference(expected[key], written)}")
+        for key in expected:
+            if key not in writes:
+                raise Wrong(Check.RECORD, f"{key} follows, but is not written")
         self._records.update(expected)
 
     def _propose(
         self, invocation: Invocation, writes: dict[str, Record | None], expected: dict[str, Record]
     ) -> None:
-        invocation.require("ProposeRecords", "bank-maker", "a proposal")
+        invocation.require("ProposeRecords", ("bank-maker",), "a proposal")
         for item in invocation.items:
             key = f"proposal/{item.get('proposal_id')}" if isinstance(item, dict) else ""
             if key not in writes or key in expected:
@@ -76,7 +80,7 @@ class Registry:
     def _decide(
         self, invocation: Invocation, writes: dict[str, Record | None], expected: dict[str, Record]
     ) -> None:
-        invocation.require("DecideRecords", "bank-checker", "a decision")
+        invocation.require("DecideRecords", ("bank-checker",), "a decision")
         for item in invocation.items:
             key = f"proposal/{item.get('proposal_id')}" if isinstance(item, dict) else ""
             approved = isinstance(item, dict) and item.get("decision") == "approve"
@@ -106,6 +110,8 @@ class Registry:
             self._new(kind, body, msp, tx_id, expected)
         elif kind == "merchant":
             self._merchant(body, msp, tx_id, expected)
+        elif kind == "merchant_code":
+            self._further_code(body, msp, tx_id, expected)
         else:
             subject = kind.split("_", 1)[0]
             key = f"{subject}/{body[f'{subject}_id']}"
@@ -127,6 +133,8 @@ class Registry:
         if kind == "account" and not self._known("entity", body["entity_id"], expected):
             raise Wrong(Check.OWNERSHIP, f"{key} belongs to an entity that is not registered")
         record = {**body, "type": kind, "msp_id": msp, "txs": [tx_id]}
+        if kind == "entity":
+            self._register(body, tx_id, expected)
         if kind == "acquirer":
             record |= {"keys": _keys(body["keys"]), "status": "active"}
         expected[key] = record
@@ -140,25 +148,55 @@ class Registry:
         if account is None or account["entity_id"] != body["entity_id"]:
             raise Wrong(Check.OWNERSHIP, f"{key}: the account is not its entity's")
         for acquirer_id, codes in body["codes"].items():
-            if not self._known("acquirer", acquirer_id, expected):
-                raise Wrong(Check.OWNERSHIP, f"{key}: no acquirer {acquirer_id} is registered")
             for code in codes:
-                owner = f"merchant_code/{acquirer_id}/{code}"
-                if owner in self._records or owner in expected:
-                    raise Wrong(Check.OWNERSHIP, f"{owner} belongs to another merchant")
-                expected[owner] = {
-                    "type": "merchant_code",
-                    "acquirer_id": acquirer_id,
-                    "code": code,
-                    "merchant_id": body["merchant_id"],
-                    "txs": [tx_id],
-                }
+                one = {"acquirer_id": acquirer_id, "code": code, "merchant_id": body["merchant_id"]}
+                self._own_code(one, msp, tx_id, expected)
         expected[key] = {
             **body,
             "type": "merchant",
             "keys": _keys(body["keys"]),
             "status": "active",
             "msp_id": msp,
+            "txs": [tx_id],
+        }
+
+    def _further_code(
+        self, body: Record, msp: str, tx_id: str, expected: dict[str, Record]
+    ) -> None:
+        """A code of the bank `msp`, for a merchant that any bank registered."""
+        key = f"merchant/{body['merchant_id']}"
+        before = expected.get(key) or self._records.get(key)
+        if before is None:
+            raise Wrong(Check.RECORD, f"{key} has a code, but is not registered")
+        self._own_code(body, msp, tx_id, expected)
+        there = [*before["codes"].get(body["acquirer_id"], []), body["code"]]
+        codes = before["codes"] | {body["acquirer_id"]: there}
+        if len(there) > _MOST_CODES or len(codes) > _MOST_ACQUIRERS:
+            raise Wrong(Check.RECORD, f"{key} has more codes than it may")
+        expected[key] = before | {"codes": codes, "txs": [*before["txs"], tx_id]}
+
+    def _own_code(self, body: Record, msp: str, tx_id: str, expected: dict[str, Record]) -> None:
+        owner = f"merchant_code/{body['acquirer_id']}/{body['code']}"
+        acquirer = expected.get(f"acquirer/{body['acquirer_id']}") or self.get(
+            "acquirer", body["acquirer_id"]
+        )
+        if acquirer is None or acquirer["msp_id"] != msp:
+            raise Wrong(Check.OWNERSHIP, f"{owner}: the acquirer is not {msp}'s")
+        if owner in self._records or owner in expected:
+            raise Wrong(Check.OWNERSHIP, f"{owner} belongs to a merchant already")
+        expected[owner] = {**body, "type": "merchant_code", "txs": [tx_id]}
+
+    def _register(self, body: Record, tx_id: str, expected: dict[str, Record]) -> None:
+        """One registration is one entity, however its number is spelt."""
+        number = "".join(c for c in body["registration_no"] if c not in ".-").upper()
+        key = f"registration/{body['country']}/{number}"
+        if key in self._records or key in expected:
+            raise Wrong(Check.OWNERSHIP, f"{key} is another entity's")
+        expected[key] = {
+            "type": "registration",
+            "country": body["country"],
+            "registration_no": body["registration_no"],
+            "entity_id": body["entity_id"],
             "txs": [tx_id],
         }
 

@@ -18,6 +18,9 @@ and for each transaction flagged VALID
     11  an intent is signed by its merchant, a report by its
         acquirer, and the record is what follows from them         merchant_signature, ...
     12  statuses go forward only                                   status, attempt
+    13  a report is under the lease in force, and a lease is
+        taken in turn by its acquirer's bank                       lease
+    14  an equivocation is two signed reports with one number      equivocation
 
 A transaction flagged invalid must fail one of 6 to 9: flags are not signed by orderers, so a peer
 that hides a transaction is found here.
@@ -41,13 +44,14 @@ from audit.blocks import (
 from audit.channel import Channel
 from audit.findings import Check, Finding, Wrong
 from audit.invocation import read_invocation
+from audit.leases import Leases
 from audit.membership import Identity, MembershipError
-from audit.payments import Payments
+from audit.payments import PREFIXES, Payments
 from audit.registry import Registry
 from audit.state import WorldState
 from audit.transactions import check_endorsed, check_origin
 
-_PAYMENT = "payment/"
+_LEASE = "lease/"
 
 
 @dataclass
@@ -73,7 +77,8 @@ class Verifier:
         self._ids: set[str] = set()
         self._previous = b""
         self.registry = Registry()
-        self.payments = Payments(self.registry, network)
+        self.leases = Leases(self.registry)
+        self.payments = Payments(self.registry, self.leases, network)
         self.totals = Totals()
 
     def take(self, raw: bytes) -> Finding | None:
@@ -164,9 +169,12 @@ class Verifier:
             transaction, (block.number, index), submitter, endorsers, self._chaincode
         )
         if invocation is not None:
-            payments = {k: v for k, v in invocation.writes.items() if k.startswith(_PAYMENT)}
-            others = {k: v for k, v in invocation.writes.items() if k not in payments}
+            written = invocation.writes
+            payments = {k: v for k, v in written.items() if k.startswith(PREFIXES)}
+            leases = {k: v for k, v in written.items() if k.startswith(_LEASE)}
+            others = {k: v for k, v in written.items() if k not in payments and k not in leases}
             self.registry.apply(invocation, others)
+            self.leases.apply(invocation, leases)
             self.payments.apply(invocation, payments)
         assert transaction.endorsed is not None  # noqa: S101 - _accepted has checked it
         self._state.apply(transaction.endorsed, (block.number, index))

@@ -32,6 +32,7 @@ from chaincode.contract.context import Submitter, Transaction
 from clearline import intents, reports
 from clearline.fabric import protoutil
 from clearline.fabric.identity import X509Signer
+from clearline.intents import CloseIntent
 from clearline.jws import KeySigner
 from clearline.records import account_id
 from network import genesis, identities, topology
@@ -39,6 +40,7 @@ from network.embedded.orderer.blocks import Assembler
 from network.home import Home
 
 NETWORK = "clearline-dev"
+CLOSE = CloseIntent(NETWORK, INTENT.merchant_id, "O-1", 1, "2026-11-23T08:20:00.000Z")
 NOW = datetime(2026, 11, 23, 8, 30, tzinfo=UTC)
 PEERS = {"BankOne": "peer0.bankone", "BankTwo": "peer0.banktwo", "Supervisor": "peer0.supervisor"}
 TOPOLOGY = Path(topology.__file__).with_name("network.yaml")
@@ -184,6 +186,16 @@ class Forge:
         )
         compact = reports.sign(said, signer or self.acquirer)
         return Tx("SubmitReports", [compact], ("BankOne", "connector"))
+
+    def close(self, order_no: str = "O-1", signer: KeySigner | None = None, **changed: Any) -> Tx:
+        """A merchant's close of it."""
+        wanted = dataclasses.replace(CLOSE, order_no=order_no, **changed)
+        return Tx("SubmitIntents", [{"intent": intents.sign(wanted, signer or self.merchant)}])
+
+    def lease(self, epoch: int, holder: str = "a", bank: str = "BankOne") -> Tx:
+        """A takeover of the acquirer's lease."""
+        item = {"acquirer_id": "unionpay", "epoch": epoch, "holder": holder}
+        return Tx("TakeLease", [item], (bank, "connector"))
 
     def _decide(
         self, tx: Tx, tx_id: str, submitter: X509Signer

@@ -14,7 +14,9 @@ from fabric_protos.common import common_pb2
 from fabric_protos.ledger.rwset import rwset_pb2
 from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
 from forge import NETWORK, NOW, Forge, Tx, registrations, rwset
+from payment_forgeries import DECLINED, KEY, PAYMENT_FORGERIES, REVERSED, registering, shown
 
+from audit.evidence import evidence, lines
 from audit.findings import Check, Finding
 from audit.source import Export, SourceError, from_file
 from audit.verifier import Verifier
@@ -24,7 +26,6 @@ from clearline.jws import KeySigner
 from clearline.statuses import Reason, ReportKind, Status
 
 MVCC_CONFLICT = bytes([11])
-KEY = "payment/M-0001/O-1/0001"
 
 
 def verify(blocks: list[bytes]) -> tuple[Verifier, Finding | None]:
@@ -89,6 +90,82 @@ def test_a_rightly_rejected_transaction_is_fine(forge: Forge) -> None:
     verifier, finding = verify(forge.blocks)
     assert finding is None
     assert verifier.totals.invalid == 1
+
+
+def test_an_honest_ledger_with_every_ending_has_nothing_wrong(forge: Forge) -> None:
+    """Closes, late successes and reversals, contradictions, leases, further codes."""
+    forge.add(forge.intent(), forge.intent("O-2"), forge.intent("O-3"))
+    forge.add(forge.close(), forge.close("O-2"))
+    forge.add(forge.report(status=Status.CLOSED, reason=Reason.CLOSED_BY_MERCHANT))
+    forge.add(forge.report("O-3", **DECLINED))
+    forge.add(forge.report("O-3", sequence=2))
+    verifier, finding = verify(forge.blocks)
+    assert finding is None
+    assert verifier.payments.exceptions() == {"open": 1, "equivocations": 0}
+    forge.add(forge.report("O-3", sequence=3, **REVERSED))
+    forge.add(forge.intent("O-3", attempt=2))
+    forge.add(forge.report(**DECLINED))  # a contradiction, refused and kept
+    forge.add(shown(forge, order_no="O-3", sequence=2, **DECLINED))
+    forge.add(forge.lease(1))
+    forge.add(forge.lease(2, "b"))
+    under = forge.report("O-2")
+    leased = [{"report": under.items[0], "epoch": epoch} for epoch in (1, 2)]
+    forge.add(dataclasses.replace(under, items=[*under.items, *leased]))
+    body = {"merchant_id": "M-0001", "acquirer_id": "unionpay", "code": "77"}
+    forge.add(registering(forge, "merchant_code", 1, **body))
+    verifier, finding = verify(forge.blocks)
+    assert finding is None
+    assert verifier.payments.exceptions() == {"open": 0, "equivocations": 2}
+    assert verifier.payments.counts() == {
+        "closed": 1,
+        "declined": 1,
+        "requested": 1,
+        "succeeded": 1,
+    }
+    assert verifier.leases.epoch("unionpay") == 2
+    assert [step.what for step in verifier.payments.steps[KEY]] == [
+        "intent",
+        "close",
+        "report",
+        "contradiction",
+    ]
+
+
+def test_all_in_one_list_is_followed(forge: Forge) -> None:
+    """What one item makes, a later one of the same list contradicts or resolves."""
+    request = forge.intent()
+    forge.add(dataclasses.replace(request, items=[*request.items, *forge.close().items]))
+    told = [
+        forge.report(**DECLINED),
+        forge.report(sequence=2),
+        forge.report(sequence=3, **REVERSED),
+    ]
+    other = forge.report(sequence=2, **DECLINED)
+    items = [item for tx in (*told, other, told[0]) for item in tx.items]
+    forge.add(dataclasses.replace(told[0], items=items))
+    verifier, finding = verify(forge.blocks)
+    assert finding is None
+    assert verifier.payments.exceptions() == {"open": 0, "equivocations": 1}
+
+
+def test_a_payments_evidence_shows_what_was_signed(forge: Forge) -> None:
+    forge.add(forge.intent())
+    forge.add(forge.close())
+    forge.add(forge.report(**DECLINED))
+    forge.add(forge.report(sequence=2))
+    forge.add(shown(forge, sequence=1))
+    payments = verify(forge.blocks)[0].payments
+    told = evidence(payments.records[KEY], payments.steps[KEY])
+    assert [step["signed"] for step in told["steps"]] == [
+        "intent",
+        "close",
+        "report",
+        "report",
+        "contradiction",
+    ]
+    text = "\n".join(lines(told))
+    assert "late_success by report 2: open" in text
+    assert "contradiction signed with key" in text
 
 
 # Each makes a wrong channel of a right one; the auditor must name this check, in this block.
@@ -274,26 +351,13 @@ def _changed_without_report(forge: Forge) -> None:
     forge.add(Tx("SubmitReports", [], ("BankOne", "connector"), writes=lambda _: honest))
 
 
-def _succeeded_after_decline(forge: Forge) -> None:
-    forge.add(forge.intent())
-    forge.add(forge.report(status=Status.DECLINED, reason=Reason.DO_NOT_HONOR))
-    second = forge.report(sequence=2)
-    value = json.loads(forge.state[KEY][0])
-
-    said = reports.parse(second.items[0]).report
-    value.update(status="succeeded", reason="approved", result=second.items[0])
-    value["reports"].append([2, "result", "succeeded", said.digest()])
-    forged = {KEY: json.dumps(value).encode()}
-    forge.add(dataclasses.replace(second, writes=lambda _: forged))
-
-
 def _checked_by_its_maker(forge: Forge) -> None:
     proposals = [
         dict(p, proposal_id=p["proposal_id"] + "-2")
         for p in registrations(forge.merchant, forge.acquirer)
         if p["kind"] == "entity"
     ]
-    proposals[0]["body"] |= {"entity_id": "E-2"}
+    proposals[0]["body"] |= {"entity_id": "E-2", "registration_no": "R2"}
     forge.add(Tx("ProposeRecords", proposals, ("BankOne", "maker")))
     decision = [{"proposal_id": "p-entity-2", "decision": "approve"}]
     honest = forge.envelope(Tx("DecideRecords", decision, ("BankOne", "checker")))[1]
@@ -364,9 +428,9 @@ FORGERIES: list[tuple[Forgery, Check]] = [
     (_result_by_a_stranger, Check.ACQUIRER_SIGNATURE),
     (_result_for_another_amount, Check.REPORT),
     (_changed_without_report, Check.REPORT),
-    (_succeeded_after_decline, Check.STATUS),
     (_checked_by_its_maker, Check.MAKER_CHECKER),
     (_merchant_code_of_another, Check.OWNERSHIP),
+    *PAYMENT_FORGERIES,
 ]
 
 
