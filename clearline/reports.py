@@ -7,7 +7,7 @@ carries every field supervision needs; adding one later changes a signed format.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 from clearline import canonical, jws
@@ -114,7 +114,8 @@ class Report:
 
     def payload(self) -> dict[str, Json]:
         """The JSON object that is signed."""
-        return asdict(self) | {
+        # Not asdict, which copies: every member is a text, an integer or null.
+        return {name: getattr(self, name) for name in _NAMES} | {
             "kind": self.kind.value,
             "status": self.status.value,
             "reason": self.reason.value,
@@ -125,6 +126,9 @@ class Report:
         """SHA-256 of the payload, 64 hex digits: two reports with one number and other digests
         are an equivocation."""
         return canonical.digest(self.payload())
+
+
+_NAMES: Final = tuple(field.name for field in fields(Report))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +159,14 @@ def parse(compact: str | bytes) -> SignedReport:
         REPORT.check(payload, "")
     except (JwsError, CanonicalError, SchemaError) as error:
         raise Refusal(Code.MALFORMED, str(error)) from None
-    fields = {name: value for name, value in payload.items() if name != "version"}
-    kind, status = ReportKind(fields.pop("kind")), Status(fields.pop("status"))
+    members = {name: value for name, value in payload.items() if name != "version"}
+    kind, status = ReportKind(members.pop("kind")), Status(members.pop("status"))
     if status not in STATUSES_OF[kind]:
         raise Refusal(Code.MALFORMED, f"/status: a {kind} can't say {status}")
-    reason = Reason(fields.pop("reason"))
+    reason = Reason(members.pop("reason"))
     if kind is ReportKind.REVERSAL and reason is not Reason.REVERSED:
         raise Refusal(Code.MALFORMED, f"/reason: a {kind} says {Reason.REVERSED}")
-    return SignedReport(text, token, Report(kind=kind, status=status, reason=reason, **fields))
+    return SignedReport(text, token, Report(kind=kind, status=status, reason=reason, **members))
 
 
 def acquirer_reference(key: PaymentKey, network: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from clearline import jws, records
 from clearline.jws import PublicKey
-from clearline.records import Acquirer, KeyRecord, Merchant, Record
+from clearline.records import Acquirer, KeyRecord, Merchant, Payment, Record
 
 
 class PlanError(Exception):
@@ -57,9 +57,9 @@ class Overlay:
         return self._written.get(key, self._committed[key])
 
 
-# Merchants and acquirers recur in every transaction with the same bytes; their records are not
-# changed in place, so one parsed copy serves all.
-_RECURRING = (Merchant, Acquirer)
+# Merchants and acquirers recur in every transaction with the same bytes, payments between a plan
+# and its decision; records are not changed in place, so one parsed copy serves all.
+_RECURRING = (Merchant, Acquirer, Payment)
 
 
 def _load(kind: type[Record], raw: bytes) -> Record:
@@ -70,7 +70,7 @@ def _load(kind: type[Record], raw: bytes) -> Record:
     return records.load(kind, raw)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _load_once(kind: Any, raw: bytes) -> Any:
     return records.load(kind, raw)
 

@@ -43,21 +43,18 @@ _SCANNED = (
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A parsed report, its digest, and the epoch its submitter says is in force."""
+    """A parsed report, its digest, its payment's ledger key, and the epoch its submitter says is in
+    force."""
 
     signed: SignedReport
     digest: str
-    epoch: int = 0
+    key: str
+    epoch: int
 
     @property
     def report(self) -> Report:
         """What the acquirer signed."""
         return self.signed.report
-
-    @property
-    def key(self) -> str:
-        """The payment's ledger key."""
-        return payment_key(self.report.key)
 
     @property
     def kept_key(self) -> str:
@@ -81,7 +78,8 @@ def parse(compact: str, epoch: int = 0) -> Statement:
     place = _card_data_in(signed.report)
     if place:
         raise Refusal(Code.CARD_DATA_REFUSED, f"/{place}: looks like a card number")
-    return Statement(signed, signed.report.digest(), epoch)
+    report = signed.report
+    return Statement(signed, report.digest(), payment_key(report.key), epoch)
 
 
 def acquirer_of(item: Statement, transaction: Transaction, overlay: Overlay) -> Acquirer:

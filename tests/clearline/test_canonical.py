@@ -1,5 +1,7 @@
 """Strict reading and RFC 8785 writing."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,3 +64,24 @@ def test_reading_what_was_written_gives_the_value_and_the_same_bytes(value: obje
     written = canonical.dumps(value)
     assert canonical.loads(written) == value
     assert canonical.dumps(canonical.loads(written)) == written
+
+
+@pytest.mark.parametrize("inner", ["1", '"é"', "null", "true"])
+def test_the_deepest_value_is_in_32_containers(inner: str) -> None:
+    deepest = "[" * 32 + inner + "]" * 32
+    assert canonical.dumps(canonical.loads(deepest)) == deepest.encode()
+    with pytest.raises(CanonicalError, match="32 levels"):
+        canonical.loads(f"[{deepest}]")
+    with pytest.raises(CanonicalError, match="32 levels"):
+        canonical.dumps([json.loads(deepest)])
+
+
+@given(st.recursive(st.floats() | st.binary() | st.integers(2**53 + 1), st.lists, max_leaves=3))
+def test_what_has_no_place_is_found_wherever_it_stands(value: object) -> None:
+    held = isinstance(value, list) and not json.dumps(value, default=str).strip("[], ")
+    for whole in (value, {"a": value}, [[1, {"b": ("x", value)}]]):
+        if held:
+            canonical.dumps(whole)
+        else:
+            with pytest.raises(CanonicalError):
+                canonical.dumps(whole)

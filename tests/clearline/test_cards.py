@@ -1,10 +1,12 @@
 """Card numbers are found; order numbers are left alone."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clearline.cards import holds_card_number, luhn, redact
+from clearline.cards import holds_card_number, is_card_number, luhn, redact
 
 # Published test numbers of the schemes.
 CARDS = [
@@ -50,3 +52,28 @@ def test_luhn_sees_every_single_wrong_digit(digits: str, place: int, shift: int)
     bad = good[:place] + str((int(good[place]) + shift) % 10) + good[place + 1 :]
     assert luhn(good)
     assert not luhn(bad)
+
+
+def patient(text: str) -> bool:
+    """The rule without any short cut."""
+    for start in range(len(text)):
+        for end in range(start + 12, len(text) + 1):
+            part = text[start:end]
+            grouped = re.fullmatch(r"[0-9]+(?:[ -][0-9]+)*", part)
+            whole = (
+                not (text[start - 1 : start] or "x")[-1].isdigit()
+                and not (text[end : end + 1] or "x").isdigit()
+            )
+            if grouped and whole and is_card_number(re.sub("[ -]", "", part)):
+                return True
+    return False
+
+
+@given(
+    st.lists(
+        st.sampled_from([*CARDS, "4111", "1111", "62", " ", "-", "--", "a", "0", "9" * 20]),
+        max_size=6,
+    ).map("".join)
+)
+def test_the_short_cuts_change_nothing(text: str) -> None:
+    assert holds_card_number(text) == patient(text)

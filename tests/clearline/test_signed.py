@@ -11,8 +11,13 @@ from samples import INTENT, REPORT
 from clearline import answers, bearer, canonical, intents, jws, reports
 from clearline.codes import Code, Refusal
 from clearline.jws import Algorithm, JwsError, KeySigner, SignatureInvalidError, Typ
+from clearline.statuses import Reason, ReportKind, Status
 
 SIGNER = KeySigner.generate()
+CLOSE = intents.CloseIntent(
+    INTENT.network, INTENT.merchant_id, INTENT.order_no, INTENT.attempt, INTENT.created
+)
+PAN = "4111111111111111"
 
 
 def resigned(payload: dict[str, Any], typ: Typ = Typ.INTENT) -> str:
@@ -192,6 +197,70 @@ def test_a_card_number_is_not_repeated_in_the_refusal() -> None:
 )
 def test_the_same_intent_is_the_payload_without_created(change: dict[str, Any], same: bool) -> None:
     assert (dataclasses.replace(INTENT, **change).digest() == INTENT.digest()) is same
+
+
+def test_a_close_survives_signing_and_is_no_pay_intent() -> None:
+    closed, paid = intents.sign(CLOSE, SIGNER), intents.sign(INTENT, SIGNER)
+    signed = intents.parse_close(closed)
+    assert signed.intent == CLOSE
+    assert signed.intent.key == INTENT.key
+    jws.public_key(SIGNER.jwk, Algorithm.ED25519).verify(signed.token)
+    assert intents.parse_any(closed) == signed
+    assert intents.parse_any(paid) == intents.parse(paid)
+    for parse, other in ((intents.parse, closed), (intents.parse_close, paid)):
+        with pytest.raises(Refusal) as refusal:
+            parse(other)
+        assert refusal.value.code is Code.MALFORMED
+
+
+@pytest.mark.parametrize("name", CLOSE.payload())
+def test_a_closes_members_are_all_there_and_no_others(name: str) -> None:
+    short = {key: value for key, value in CLOSE.payload().items() if key != name}
+    for payload in (short, CLOSE.payload() | {"amount": 1}, CLOSE.payload() | {name: [1]}):
+        with pytest.raises(Refusal) as refusal:
+            intents.parse_close(resigned(payload))
+        assert refusal.value.code is Code.MALFORMED
+
+
+@pytest.mark.parametrize("payload", [[], "close", 7, None, {"kind": ["close"]}, {"kind": "steal"}])
+def test_what_is_neither_pay_nor_close_is_malformed(payload: Any) -> None:
+    with pytest.raises(Refusal) as refusal:
+        intents.parse_any(resigned(payload))
+    assert refusal.value.code is Code.MALFORMED
+
+
+def test_the_same_close_is_the_payload_without_created() -> None:
+    later = dataclasses.replace(CLOSE, created="2026-11-23T08:59:00.000Z")
+    assert later.digest() == CLOSE.digest()
+    assert dataclasses.replace(CLOSE, attempt=2).digest() != CLOSE.digest()
+
+
+@pytest.mark.parametrize("name", ["network", "merchant_id", "order_no"])
+def test_a_close_holds_no_card_number(name: str) -> None:
+    with pytest.raises(Refusal) as refusal:
+        intents.parse_any(resigned(CLOSE.payload() | {name: PAN}))
+    assert refusal.value.code is Code.CARD_DATA_REFUSED
+    assert PAN not in refusal.value.detail
+
+
+def test_a_key_id_is_no_card_number() -> None:
+    header = {"alg": "Ed25519", "kid": PAN + "x" * 27, "typ": Typ.INTENT.value}
+    compact = signed_bytes(canonical.dumps(INTENT.payload()), canonical.dumps(header))
+    with pytest.raises(Refusal, match="card number") as refusal:
+        intents.parse(compact)
+    assert refusal.value.code is Code.MALFORMED
+    assert PAN not in refusal.value.detail
+
+
+def test_a_reversal_says_that_it_reversed_and_never_that_it_succeeded() -> None:
+    failed = dataclasses.replace(
+        REPORT, kind=ReportKind.REVERSAL, status=Status.EXPIRED, reason=Reason.REVERSED, sequence=3
+    )
+    assert reports.parse(reports.sign(failed, SIGNER)).report == failed
+    for change in ({"status": Status.SUCCEEDED}, {"reason": Reason.EXPIRED}):
+        with pytest.raises(Refusal) as refusal:
+            reports.parse(reports.sign(dataclasses.replace(failed, **change), SIGNER))
+        assert refusal.value.code is Code.MALFORMED
 
 
 def test_a_report_survives_signing_and_names_its_payment() -> None:

@@ -1,11 +1,12 @@
 """Statuses go forward only; records keep their kind and their range."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 from samples import INTENT
 
-from clearline import records
+from clearline import canonical, records
 from clearline.codes import Code
 from clearline.intents import PaymentKey
 from clearline.records import Payment
@@ -70,3 +71,50 @@ def test_an_account_is_named_by_a_keyed_hash() -> None:
 def test_touching_a_record_appends_its_transaction() -> None:
     assert records.touched(PAYMENT, "t2").txs == ["t1", "t2"]
     assert dataclasses.replace(PAYMENT, reports=[[3, "result", "succeeded", "x"]]).sequence == 3
+
+
+KEY = PaymentKey("M-1", "O-1", 2)
+RECORDS = [
+    PAYMENT,
+    records.Entity("E-1", "Shop", "CN", "R1", "BankOne", ["t"]),
+    records.Account("a" * 64, "E-1", "BKONCNBJ", "0001", "CNY", "BankOne"),
+    records.Merchant(
+        "M-1", "E-1", "a" * 64, "Shop", "5411", ["food"], {"unionpay": ["1"]},
+        {"k": records.KeyRecord("Ed25519", {"kty": "OKP"})}, "active", "BankOne",
+    ),
+    records.MerchantCode("unionpay", "1", "M-1"),
+    records.Acquirer("unionpay", "U", "BankOne", ["CNY"], "L", "2030-01-01", {}, "active"),
+    records.Proposal("p", "entity", {"name": "é"}, "proposed", "BankOne", "m", ""),
+    records.Kept("M-1", "O-1", 1, 2, "a.b.c", ["t"]),
+    records.Equivocation("M-1", "O-1", 1, 2, "u", "a", "b", "active", "B", INTENT.created, ["t"]),
+    records.Lease("unionpay", 3, "a", "BankOne", ["t"]),
+    records.Registration("CN", "r-1", "E-1", ["t"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_a_dump_is_the_record_and_its_kind(record: Any) -> None:
+    data = records.dump(record)
+    members = canonical.loads(data)
+    assert members.pop("type") in list(records.Kind)
+    assert members == dataclasses.asdict(record)
+    assert records.load(type(record), data) == record
+
+
+def test_every_kind_of_record_is_dumped() -> None:
+    kinds = {canonical.loads(records.dump(record))["type"] for record in RECORDS}
+    assert kinds == {kind.value for kind in records.Kind}
+
+
+def test_keys_of_what_stands_beside_a_payment() -> None:
+    assert records.report_key(KEY, 3) == "report/M-1/O-1/0002/0003"
+    assert records.equivocation_key(KEY, 3) == "equivocation/M-1/O-1/0002/0003"
+    spellings = {records.registration_key("CN", no) for no in ("91a-X.2", "91AX2", "9.1-ax2")}
+    assert spellings == {"registration/CN/91AX2"}
+
+
+def test_a_payment_names_its_reports_by_number() -> None:
+    entry = [1, "unknown", "unknown", "d", "t2"]
+    payment = dataclasses.replace(PAYMENT, reports=[entry])
+    assert payment.report(1) == entry
+    assert payment.report(0) is None is payment.report(2)
