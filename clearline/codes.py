@@ -129,7 +129,10 @@ _INFO: Final[dict[Code, tuple[int, str]]] = {
     Code.EXPIRED: (422, "The intent had expired when it was submitted."),
     Code.NOT_YET_VALID: (422, "The intent was created in the future."),
     Code.CONFLICT: (422, "The key was used before with other content."),
-    Code.ATTEMPT_OUT_OF_ORDER: (409, "The attempt before has not ended without success for good."),
+    Code.ATTEMPT_OUT_OF_ORDER: (
+        409,
+        "The attempt before this one has not ended without success, or has an open exception.",
+    ),
     Code.ALREADY_SUCCEEDED: (409, "An attempt at this order has succeeded."),
     Code.PAYMENT_UNKNOWN: (404, "No such payment is on the ledger."),
     Code.ACQUIRER_MISMATCH: (403, "The payment is not this acquirer's."),
