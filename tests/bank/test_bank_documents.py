@@ -45,6 +45,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "licence_valid_until": "2030-12-31",
         "keys": [KEY.jwk],
     },
+    "merchant_code": {"merchant_id": "M-1", "acquirer_id": "unionpay", "code": "898310148990002"},
     "merchant_key": {
         "merchant_id": "M-1",
         "action": "add",

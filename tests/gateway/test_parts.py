@@ -150,7 +150,8 @@ def test_description_names_every_code_an_intent_can_meet() -> None:
     others = {
         "ok", "duplicate", "batch_too_large", "function_unknown", "payment_unknown",
         "acquirer_mismatch", "intent_mismatch", "amount_mismatch", "equivocation",
-        "sequence_gap", "already_final", "transition_forbidden", "proposal_unknown",
+        "sequence_gap", "already_final", "transition_forbidden", "late_success", "lease_taken",
+        "lease_lost", "no_contradiction", "record_full", "proposal_unknown",
         "proposal_decided", "same_person", "entity_unknown", "account_unknown",
         "account_taken", "merchant_code_taken", "record_exists", "key_refused",
         "unauthenticated", "token_expired", "not_found", "method_not_allowed",
