@@ -232,11 +232,15 @@ class CommitQueue:
                 await self._wake.wait()
             elif (
                 self._ready.ready_count < limits.max_items
-                and (left := first.ready_at + limits.linger_ms / 1000 - now) > 0
+                and (left := first.ready_at + self._linger_s() - now) > 0
             ):
                 await asyncio.sleep(left)
             else:
                 return self._ready.take(limits.max_items, limits.max_bytes)
+
+    def _linger_s(self) -> float:
+        busy = self._flying > 0
+        return (self._limits.busy_linger_ms if busy else self._limits.linger_ms) / 1000
 
     async def _fly(self, batch: list[Entry]) -> None:
         self._flying += 1

@@ -44,7 +44,9 @@ class QueueLimits:
     """How much goes at once.
 
     in_flight: batches on their way. max_items and max_bytes (of payloads): per batch. linger_ms:
-    how long a lone item waits for company. max_pending: items of one kind (results, others)
+    how long a lone item waits for company; busy_linger_ms: the same while another batch is on its
+    way (a transaction costs as much as a dozen items, so that under load fewer, fuller ones carry
+    more: docs/performance.md). max_pending: items of one kind (results, others)
     waiting or on their way before QueueFull. commit_status_s: wait for a block before the same
     bytes are sent again. resubmit_s: the bound for that, then items are endorsed anew.
     retain_s: how long outcomes can be looked up.
@@ -54,6 +56,7 @@ class QueueLimits:
     max_items: int = 200
     max_bytes: int = 1_000_000
     linger_ms: float = 5.0
+    busy_linger_ms: float = 25.0
     max_pending: int = 10_000
     commit_status_s: float = 5.0
     resubmit_s: float = 60.0

@@ -82,6 +82,25 @@ def test_while_slots_are_taken_the_rest_gathers(tmp_path: Path) -> None:
     run(scenario())
 
 
+def test_while_a_batch_is_on_its_way_an_item_waits_for_company(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        limits = replace(LIMITS, in_flight=4, linger_ms=0.0, busy_linger_ms=200.0)
+        async with world(tmp_path, limits) as (peer, queue):
+            gate = asyncio.Event()
+            peer.script.endorse_wait = gate.wait
+            tasks = [asyncio.create_task(queue.submit(item("first")))]
+            await peer.until(lambda: bool(peer.requests))
+            for name in ("k0", "k1"):
+                tasks.append(asyncio.create_task(queue.submit(item(name))))
+                for _ in range(50):  # turns of the loop, more than a lone batch needs to go
+                    await asyncio.sleep(0)
+            gate.set()
+            await asyncio.gather(*tasks)
+            assert [len(keys) for keys in peer.endorsed] == [1, 2]
+
+    run(scenario())
+
+
 def test_items_that_share_a_key_are_never_in_flight_together(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path, replace(LIMITS, max_items=4)) as (peer, queue):
