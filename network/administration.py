@@ -25,15 +25,17 @@ from clearline.fabric.errors import CommitStatusError, FabricError, SubmitError
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.identity import Signer, X509Signer
 from clearline.fabric.profile import Profile
+from clearline.fabric.transaction import Transaction
 
 _OK: Final = 200
 _START_SECONDS: Final = 20.0
 _CALL_SECONDS: Final = 30.0
 # A node that is starting refuses connections first, and services next.
 _STARTING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED})
-# How often the same envelope is sent again while its fate is unknown (NETWORK.md A, failures).
-_SUBMITS: Final = 5
-_TIMEOUTS: Final = CallTimeouts(commit_status=5.0)
+# How long the same envelope is sent again while its fate is unknown, or while new orderers have
+# not elected a leader yet (NETWORK.md A, failures).
+_SUBMIT_SECONDS: Final = 30.0
+TIMEOUTS: Final = CallTimeouts(commit_status=5.0)
 
 
 class AdministrationError(Exception):
@@ -52,7 +54,7 @@ class PeerAdministration:
         self._channel_id = profile.channel
         self._channel = profile.open_channel()
         self.signer: Signer = X509Signer.from_profile(profile)
-        self._gateway = Gateway(self._channel, self.signer, timeouts=_TIMEOUTS)
+        self._gateway = Gateway(self._channel, self.signer, timeouts=TIMEOUTS)
         self._process: Any = self._channel.unary_unary(
             "/protos.Endorser/ProcessProposal",
             request_serializer=lambda message: message.SerializeToString(),
@@ -126,20 +128,29 @@ class PeerAdministration:
         prepared = gateway_pb2.PreparedTransaction(transaction_id=transaction_id, envelope=envelope)
         transaction = self._gateway.new_transaction(prepared.SerializeToString())
         transaction.sign()
-        failure: FabricError | None = None
-        for _ in range(_SUBMITS):
-            # The same bytes again: they can be VALID once only, whatever became of the others.
-            try:
-                status = await (await transaction.submit()).status()
-            except (SubmitError, CommitStatusError) as error:
-                failure = error
-                await asyncio.sleep(0.1)
-                continue
-            if not status.successful:
-                text = f"invalid in block {status.block_number}: {status.code_name}"
-                raise AdministrationError(self.node, step, text)
-            return status
-        raise AdministrationError(self.node, step, str(failure)) from failure
+        try:
+            status = await until_committed(transaction, _SUBMIT_SECONDS)
+        except FabricError as error:
+            raise AdministrationError(self.node, step, str(error)) from error
+        if not status.successful:
+            text = f"invalid in block {status.block_number}: {status.code_name}"
+            raise AdministrationError(self.node, step, text)
+        return status
+
+
+async def until_committed(transaction: Transaction, seconds: float) -> CommitStatus:
+    """Send one envelope until its fate is known: the same bytes can be VALID once only.
+
+    Raises SubmitError or CommitStatusError when it isn't known in time.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return await (await transaction.submit()).status()
+        except (SubmitError, CommitStatusError):
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.1)
 
 
 def assemble(proposal_bytes: bytes, responses: Sequence[Any]) -> Any:

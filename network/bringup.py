@@ -19,9 +19,9 @@ from network import home as homes
 from network import package as packages
 from network import topology as topologies
 from network.engines import engine
-from network.home import Engine, Home, HomeError, Marker
+from network.home import Home, HomeError, Marker
 from network.package import Package
-from network.topology import DEFAULT_TOPOLOGY, Topology
+from network.topology import DEFAULT_TOPOLOGY, Engine, Topology
 
 GROUP: Final = "network"
 DEFAULT_SOURCE: Final = "default"
@@ -62,9 +62,11 @@ def up(request: UpRequest, progress: Progress) -> UpResult:
     Raises TopologyError, HomeError, EngineError, PortError, SupervisorError, AdministrationError.
     """
     home, chosen = request.home, engine(request.engine)
-    chosen.check()
+    remarks = chosen.check()
     homes.read_marker(home)  # refuses a foreign folder before the lock would write into it
     with _alone(home):
+        for remark in remarks:
+            progress(remark)
         topology = make_home(request, progress)
         package = packages.create(topology.chaincode.label, packages.distribution_root())
         spec = GroupSpec(GROUP, chosen.processes(home, topology, package), _GRACE_SECONDS)
@@ -79,6 +81,7 @@ def up(request: UpRequest, progress: Progress) -> UpResult:
             _write_package(home, package)
             progress("starting the nodes")
         supervisor.start(spec, home.run, lambda process: _report(process, progress))
+        asyncio.run(chosen.join_orderers(home, topology))
         done = asyncio.run(lifecycle.bring_up(home, topology, package, progress))
         if done.changed or not supervised:
             progress("proving that the network commits")
@@ -134,8 +137,8 @@ def make_home(request: UpRequest, progress: Progress) -> Topology:
     if marker is not None and home.genesis_block.exists():
         if source is None:
             return homes.resolved_topology(home, marker)
-        return homes.same_network(home, marker, topologies.load(source))
-    wanted = topologies.load(source or DEFAULT_TOPOLOGY)
+        return homes.same_network(home, marker, topologies.load(source, request.engine))
+    wanted = topologies.load(source or DEFAULT_TOPOLOGY, request.engine)
     if marker is not None and marker.network != wanted.network:
         homes.same_network(home, marker, wanted)
     return _create(request, wanted, progress)

@@ -25,8 +25,8 @@ from clearline.processes import GroupStatus, ProcessStatus
 from clearline.supervisor import SupervisorError
 from network import home as homes
 from network import topology as topologies
-from network.home import Engine, Home, HomeError
-from network.topology import Topology, TopologyError
+from network.home import Home, HomeError
+from network.topology import Engine, Topology, TopologyError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -266,14 +266,14 @@ def endpoints(folder: Path, as_json: bool) -> None:
             "network": topology.network,
             "channel": topology.channel.id,
             "chaincode": topology.chaincode.name,
-            "endpoints": {use.owner: f"{use.host}:{use.port}" for use in uses},
+            "endpoints": {use.name: f"{use.host}:{use.port}" for use in uses},
             "profiles": {f"{org}/{user}": str(path) for org, user, path in profiles},
         }
         click.echo(json.dumps(document, indent=2))
         return
     table = Table("name", "endpoint", title=f"{topology.network}, channel {topology.channel.id}")
     for use in uses:
-        table.add_row(use.owner, f"{use.host}:{use.port}")
+        table.add_row(use.name, f"{use.host}:{use.port}")
     people = Table("user", "connection profile")
     for organization, user, path in profiles:
         people.add_row(f"{organization}/{user}", os.path.relpath(path))

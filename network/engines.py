@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from clearline.processes import Probe, ProcessSpec
-from network import home as homes
 from network.home import Home, write_text
 from network.identities import write_private
 from network.package import Package
+from network.topology import Engine as EngineName
 from network.topology import Orderer, Organization, Peer, Topology, chaincode_process
 
 _READY_SECONDS: Final = 30.0
@@ -29,8 +29,11 @@ class EngineError(Exception):
 class Engine(Protocol):
     """Turns a topology into settings on disk and processes to run."""
 
-    def check(self) -> None:
-        """Raise EngineError when this engine can't run on this machine. Writes nothing."""
+    def check(self) -> tuple[str, ...]:
+        """What an operator may want to know of this engine on this machine. Writes nothing.
+
+        Raises EngineError when it can't run here.
+        """
 
     def prepare(self, home: Home, topology: Topology, package: Package) -> None:
         """Write every node's and chaincode server's settings; the same input, the same files."""
@@ -40,12 +43,19 @@ class Engine(Protocol):
     ) -> tuple[ProcessSpec, ...]:
         """What to start. All at once: nodes find each other. Writes nothing."""
 
+    async def join_orderers(self, home: Home, topology: Topology) -> None:
+        """Make the running orderers serve the channel; harmless when they do.
+
+        Raises AdministrationError.
+        """
+
 
 class EmbeddedEngine:
     """Peers and an orderer in Python, a process each (network/embedded/)."""
 
-    def check(self) -> None:
+    def check(self) -> tuple[str, ...]:
         """Python is all it needs."""
+        return ()
 
     def prepare(self, home: Home, topology: Topology, package: Package) -> None:
         """Write node.json of each node, connection.json and server.json of each organisation."""
@@ -87,35 +97,17 @@ class EmbeddedEngine:
         ]
         return tuple(specs)
 
-
-class FabricEngine:
-    """Hyperledger Fabric's own peer and orderer: the seam for it, not built yet."""
-
-    def check(self) -> None:
-        """Raises EngineError `not_built`."""
-        raise _not_built()
-
-    def prepare(self, home: Home, topology: Topology, package: Package) -> None:
-        """Raises EngineError `not_built`."""
-        raise _not_built()
-
-    def processes(
-        self, home: Home, topology: Topology, package: Package
-    ) -> tuple[ProcessSpec, ...]:
-        """Raises EngineError `not_built`."""
-        raise _not_built()
+    async def join_orderers(self, home: Home, topology: Topology) -> None:
+        """Nothing to do: the orderer starts with the genesis block."""
 
 
-def engine(name: homes.Engine) -> Engine:
+def engine(name: EngineName) -> Engine:
     """The engine of that name."""
-    return FabricEngine() if name is homes.Engine.FABRIC else EmbeddedEngine()
+    if name is EngineName.EMBEDDED:
+        return EmbeddedEngine()
+    from network.fabric.engine import FabricEngine
 
-
-def _not_built() -> EngineError:
-    return EngineError(
-        "not_built",
-        "the fabric engine is not built yet in this version: use --engine embedded (the default)",
-    )
+    return FabricEngine()
 
 
 _ORDERER: Final = "network.embedded.orderer"

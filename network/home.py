@@ -11,13 +11,12 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 from network import topology as topologies
 from network import topology_document
-from network.topology import Topology, TopologyError
+from network.topology import Engine, Topology, TopologyError
 
 FORMAT: Final = 1
 # What the home layout knows, the rooms' folders among it: their data speak of this ledger.
@@ -25,13 +24,6 @@ _KNOWN: Final = (
     "crypto", "profiles", "channel", "chaincode", "nodes", "network.yaml", "acquirers", "bank",
     "merchant", "rooms", "logs", "run",
 )  # fmt: skip
-
-
-class Engine(StrEnum):
-    """Which programs run the nodes."""
-
-    EMBEDDED = "embedded"
-    FABRIC = "fabric"
 
 
 class HomeError(Exception):
@@ -185,7 +177,7 @@ def write_marker(home: Home, marker: Marker) -> None:
 def resolved_topology(home: Home, marker: Marker) -> Topology:
     """The topology that the home was made from. Raises HomeError when it was edited."""
     try:
-        topology = topologies.load(home.topology_file)
+        topology = topologies.load(home.topology_file, marker.engine)
     except TopologyError as error:
         raise HomeError(
             "unreadable_home", f"{home.topology_file} can't be read: {error}"

@@ -23,7 +23,12 @@ from fabric_protos.peer.lifecycle import lifecycle_pb2
 from clearline.fabric.errors import CommitError, EndorseError, FabricError
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.profile import Profile
-from network.administration import AdministrationError, PeerAdministration
+from network.administration import (
+    TIMEOUTS,
+    AdministrationError,
+    PeerAdministration,
+    until_committed,
+)
 from network.channelpolicies import signature_policy
 from network.home import Home
 from network.package import Package
@@ -215,11 +220,15 @@ async def prove(home: Home, topology: Topology) -> None:
     step = f"proof transaction {proof.function}"
     node = topology.organization(proof.organization).peers[0].name
     deadline = time.monotonic() + _PROOF_SECONDS
-    async with Gateway.connect(profile) as gateway:
+    async with Gateway.connect(profile, timeouts=TIMEOUTS) as gateway:
         contract = gateway.network(profile.channel).contract(profile.chaincode)
         while True:
             try:
-                await contract.submit(proof.function, proof.argument)
+                proposal = contract.new_proposal(proof.function, [proof.argument])
+                transaction = await proposal.endorse()
+                status = await until_committed(transaction, _PROOF_SECONDS)
+                if not status.successful:
+                    raise CommitError(transaction.transaction_id, status.code, status.block_number)
             except (EndorseError, CommitError) as error:
                 # Nothing was applied: a chaincode server that is starting, or peers not level.
                 if time.monotonic() > deadline:

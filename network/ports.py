@@ -104,6 +104,6 @@ def check(uses: Iterable[PortUse], advice: str) -> None:
         if not available(use.host, use.port):
             by = holder(use.port)
             text = f"by {by}" if by else "by a process of somebody else"
-            problems.append(f"port {use.port} of {use.owner} is taken {text}")
+            problems.append(f"port {use.port} of {use.name} is taken {text}")
     if problems:
         raise PortError("\n".join((*problems, advice)))

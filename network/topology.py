@@ -1,7 +1,8 @@
 """The network as `network.yaml` describes it: a typed model, read, written and resolved.
 
-`load` reads and validates. Mistakes are `TopologyError`, each with a stable code, the path of the
-value and the reason. topology_document.py writes it back, ports.py fills in ports that are 0.
+`load` reads and validates, and leaves out what the chosen engine doesn't run. Mistakes are
+`TopologyError`, each with a stable code, the path of the value and the reason.
+topology_document.py writes it back, ports.py fills in ports that are 0.
 """
 
 from __future__ import annotations
@@ -14,6 +15,16 @@ from typing import Final
 
 DEFAULT_TOPOLOGY: Final = Path(__file__).with_name("network.yaml")
 FORMAT: Final = 1
+
+
+class Engine(StrEnum):
+    """Which programs run the nodes."""
+
+    EMBEDDED = "embedded"
+    FABRIC = "fabric"
+
+
+ALL_ENGINES: Final = tuple(Engine)
 
 
 class UserKind(StrEnum):
@@ -107,11 +118,17 @@ class Peer:
 
 @dataclass(frozen=True)
 class Orderer:
-    """An ordering node."""
+    """An ordering node, and the engines that run it.
+
+    admin_port: where Fabric's orderer takes channel participation requests; None where the
+    engine has no such thing.
+    """
 
     name: str
     host: str
     port: int
+    admin_port: int | None = None
+    engines: tuple[Engine, ...] = ALL_ENGINES
 
     @property
     def endpoint(self) -> str:
@@ -214,12 +231,20 @@ class Topology:
 
 @dataclass(frozen=True)
 class PortUse:
-    """One port of a topology: its path in the file, who listens there, host and number."""
+    """One port of a topology: its path in the file, who listens there, host and number.
+
+    purpose: what else the owner listens for; empty for its service.
+    """
 
     path: str
     owner: str
     host: str
     port: int
+    purpose: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.owner} {self.purpose}".rstrip()
 
 
 def chaincode_process(organization: Organization) -> str:
@@ -227,10 +252,13 @@ def chaincode_process(organization: Organization) -> str:
     return f"chaincode.{organization.name.lower()}"
 
 
-def load(path: Path) -> Topology:
-    """Read and validate a topology file. Raises TopologyError with all mistakes found."""
+def load(path: Path, engine: Engine = Engine.EMBEDDED) -> Topology:
+    """Read and validate a topology file; what `engine` runs of it.
+
+    Raises TopologyError with all mistakes found.
+    """
     from network.topology_reader import read_topology
-    from network.topology_rules import check
+    from network.topology_rules import check, check_engine
 
     try:
         text = path.read_text(encoding="utf-8")
@@ -239,7 +267,28 @@ def load(path: Path) -> Topology:
         raise TopologyError((Problem("unreadable", "", reason),)) from error
     topology = read_topology(text)
     check(topology)
-    return topology
+    chosen = for_engine(topology, engine)
+    check_engine(chosen, engine)
+    return chosen
+
+
+def for_engine(topology: Topology, engine: Engine) -> Topology:
+    """The topology without the orderers of other engines; nothing in the result says so."""
+
+    def chosen(orderer: Orderer) -> Orderer:
+        port = (orderer.admin_port or 0) if engine is Engine.FABRIC else None
+        return replace(orderer, admin_port=port, engines=ALL_ENGINES)
+
+    organizations = tuple(
+        replace(
+            organization,
+            orderers=tuple(
+                chosen(orderer) for orderer in organization.orderers if engine in orderer.engines
+            ),
+        )
+        for organization in topology.organizations
+    )
+    return replace(topology, organizations=organizations)
 
 
 def ports(topology: Topology) -> tuple[PortUse, ...]:
@@ -253,8 +302,18 @@ def ports(topology: Topology) -> tuple[PortUse, ...]:
             server = chaincode_process(organization)
             uses.append(PortUse(f"{path}.chaincode_port", server, peer.host, peer.chaincode_port))
         for number, orderer in enumerate(organization.orderers):
-            path = f"{base}.orderers[{number}].port"
-            uses.append(PortUse(path, orderer.name, orderer.host, orderer.port))
+            path = f"{base}.orderers[{number}]"
+            uses.append(PortUse(f"{path}.port", orderer.name, orderer.host, orderer.port))
+            if orderer.admin_port is not None:
+                uses.append(
+                    PortUse(
+                        f"{path}.admin_port",
+                        orderer.name,
+                        orderer.host,
+                        orderer.admin_port,
+                        purpose="admin",
+                    )
+                )
         for number, service in enumerate(organization.services):
             path = f"{base}.services[{number}].port"
             owner = f"{service.name}-{organization.name.lower()}"
@@ -279,7 +338,13 @@ def map_ports(topology: Topology, choose: Callable[[str, int], int]) -> Topology
                 for peer in organization.peers
             ),
             orderers=tuple(
-                replace(orderer, port=choose(orderer.host, orderer.port))
+                replace(
+                    orderer,
+                    port=choose(orderer.host, orderer.port),
+                    admin_port=None
+                    if orderer.admin_port is None
+                    else choose(orderer.host, orderer.admin_port),
+                )
                 for orderer in organization.orderers
             ),
             services=tuple(

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from network.topology import FORMAT, Organization, Topology
+from network.topology import ALL_ENGINES, FORMAT, Organization, Topology
 
 
 def document(topology: Topology) -> dict[str, Any]:
@@ -67,6 +67,12 @@ def _organization(organization: Organization) -> dict[str, Any]:
         ],
         "orderers": [
             {"name": item.name, "host": item.host, "port": item.port}
+            | ({} if item.admin_port is None else {"admin_port": item.admin_port})
+            | (
+                {}
+                if item.engines == ALL_ENGINES
+                else {"engines": [engine.value for engine in item.engines]}
+            )
             for item in organization.orderers
         ],
         "users": [

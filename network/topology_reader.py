@@ -19,6 +19,7 @@ from network.topology import (
     Batch,
     Chaincode,
     Channel,
+    Engine,
     Orderer,
     Organization,
     Peer,
@@ -88,6 +89,9 @@ class _Section:
             self.note("missing", self.below(key), "is missing")
         return value
 
+    def has(self, key: str) -> bool:
+        return key in self._left
+
     def end(self) -> None:
         for key in self._left:
             self.note("unknown_key", self.below(str(key)), "is not a setting: misspelt?")
@@ -127,6 +131,18 @@ class _Section:
         if value is not _MISSING:
             self.note(code, self.below(key), f"{value!r} is none of {', '.join(known)}")
         return next(iter(kind))
+
+    def choices(self, key: str, kind: type[_Choice], code: str) -> tuple[_Choice, ...]:
+        """A list of at least one; all there are when the key is left out."""
+        value = self.take(key, None)
+        if value is None:
+            return tuple(kind)
+        known = [item.value for item in kind]
+        if not isinstance(value, list) or not value or any(item not in known for item in value):
+            reason = f"must be a list of at least one of {', '.join(known)}"
+            self.note(code, self.below(key), reason)
+            return tuple(kind)
+        return tuple(item for item in kind if item.value in value)
 
     def section(self, key: str, default: Any = _MISSING) -> _Section:
         return _Section(self.take(key, default), self.below(key), self.problems)
@@ -223,6 +239,8 @@ def _orderer(section: _Section) -> Orderer:
         name=section.text("name", _NODE, "bad_name"),
         host=section.text("host", _HOST, "bad_host", _LOOPBACK),
         port=section.port("port"),
+        admin_port=section.port("admin_port") if section.has("admin_port") else None,
+        engines=section.choices("engines", Engine, "unknown_engine"),
     )
 
 

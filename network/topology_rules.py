@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from network.topology import (
+    Engine,
     Problem,
     Topology,
     TopologyError,
@@ -28,6 +29,20 @@ def check(topology: Topology) -> None:
     )
     if problems:
         raise TopologyError(problems)
+
+
+def check_engine(topology: Topology, engine: Engine) -> None:
+    """Raise TopologyError when `engine` can't run what is left of the topology for it."""
+    names = [orderer.name for _, orderer in topology.orderers()]
+    if not names:
+        reason = f"no organisation has an orderer that the {engine.value} engine runs"
+        raise TopologyError((Problem("no_orderer", "organizations", reason),))
+    if engine is Engine.EMBEDDED and len(names) > 1:
+        reason = (
+            f"the embedded engine runs one orderer, not {len(names)} ({', '.join(names)}): "
+            "say `engines: [fabric]` at the others"
+        )
+        raise TopologyError((Problem("too_many_orderers", "organizations", reason),))
 
 
 def _repeated(items: Iterable[tuple[str, str]], what: str) -> Iterator[Problem]:

@@ -10,8 +10,8 @@ import yaml
 
 from network import topology_document
 from network.bringup import PortChoice, UpRequest, make_home
-from network.home import Engine, Home, HomeError, Marker, read_marker, remove, write_marker
-from network.topology import DEFAULT_TOPOLOGY
+from network.home import Home, HomeError, Marker, read_marker, remove, write_marker
+from network.topology import DEFAULT_TOPOLOGY, Engine
 
 
 def quiet(_: str) -> None:

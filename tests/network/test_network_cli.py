@@ -371,13 +371,6 @@ def test_mistakes_in_the_topology_are_all_listed(tmp_path: Path) -> None:
     assert not (tmp_path / "home" / "home.json").exists()
 
 
-def test_fabric_engine_is_not_built_yet(tmp_path: Path) -> None:
-    answer = clearline("up", "--home", tmp_path / "home", "--engine", "fabric")
-    assert answer.code == 1
-    assert "[not_built]" in answer.err
-    assert not (tmp_path / "home").exists()
-
-
 @pytest.mark.parametrize("command", ["down", "status", "endpoints"])
 def test_no_network_says_so(tmp_path: Path, command: str) -> None:
     answer = clearline(command, "--home", tmp_path / "nowhere")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from network import ports, topology_document
 from network import topology as topologies
-from network import topology_document
-from network.topology import DEFAULT_TOPOLOGY, Role, TopologyError, UserKind
+from network.topology import DEFAULT_TOPOLOGY, Engine, Role, TopologyError, UserKind
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -50,11 +50,36 @@ def test_what_ships_is_valid_and_complete() -> None:
     assert all(item.users[0].kind is UserKind.ADMIN for item in topology.organizations)
 
 
-def test_dump_and_load_are_inverse(tmp_path: Path) -> None:
-    topology = topologies.load(DEFAULT_TOPOLOGY)
+def test_fabric_gets_an_orderer_at_each_organisation() -> None:
+    topology = topologies.load(DEFAULT_TOPOLOGY, Engine.FABRIC)
+    assert [(member.name, orderer.name) for member, orderer in topology.orderers()] == [
+        ("BankOne", "orderer1"),
+        ("BankTwo", "orderer2"),
+        ("Supervisor", "orderer0"),
+    ]
+    uses = {use.name: use.port for use in topologies.ports(topology)}
+    assert uses["orderer1 admin"] == 7063
+    embedded = topologies.load(DEFAULT_TOPOLOGY)
+    assert not any(use.purpose for use in topologies.ports(embedded))
+    assert set(topologies.ports(embedded)) < set(topologies.ports(topology))
+
+
+def test_an_admin_port_that_is_not_named_is_chosen(tmp_path: Path, shipped: dict[str, Any]) -> None:
+    document = copy.deepcopy(shipped)
+    del bank(document)["orderers"][0]["admin_port"]
+    path = tmp_path / "network.yaml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    topology = topologies.load(path, Engine.FABRIC)
+    assert topology.organizations[0].orderers[0].admin_port == 0
+    assert (ports.resolve(topology).organizations[0].orderers[0].admin_port or 0) > 0
+
+
+@pytest.mark.parametrize("engine", Engine)
+def test_dump_and_load_are_inverse(tmp_path: Path, engine: Engine) -> None:
+    topology = topologies.load(DEFAULT_TOPOLOGY, engine)
     path = tmp_path / "again.yaml"
     path.write_text(topology_document.dump(topology), encoding="utf-8")
-    again = topologies.load(path)
+    again = topologies.load(path, engine)
     assert again == topology
     assert topology_document.digest(again) == topology_document.digest(topology)
 
@@ -141,8 +166,17 @@ MISTAKES: list[tuple[str, Edit, str, str]] = [
      _set("chaincode", "endorsement", value={"at_least": 1, "of": ["BankOne", "BankOne"]}),
      "duplicate_name", "chaincode.endorsement.of[1]"),
     ("no orderer", _drop("organizations", 2, "orderers"), "no_orderer", "organizations"),
-    ("organisation without node", _drop("organizations", 0, "peers"), "no_node",
-     "organizations[0]"),
+    ("organisation without node",
+     lambda d: [bank(d).pop(kind) for kind in ("peers", "orderers")],
+     "no_node", "organizations[0]"),
+    ("two orderers for the embedded engine", _drop("organizations", 0, "orderers", 0, "engines"),
+     "too_many_orderers", "organizations"),
+    ("unknown engine", _set("organizations", 0, "orderers", 0, "engines", value=["steam"]),
+     "unknown_engine", "organizations[0].orderers[0].engines"),
+    ("for no engine", _set("organizations", 0, "orderers", 0, "engines", value=[]),
+     "unknown_engine", "organizations[0].orderers[0].engines"),
+    ("admin port twice", _set("organizations", 2, "orderers", 0, "admin_port", value=7063),
+     "duplicate_port", "organizations[2].orderers[0].admin_port"),
     ("no organisation", _set("organizations", value=[]), "no_organization", "organizations"),
     ("two peers", lambda d: bank(d)["peers"].append(
         {"name": "peer1.bankone", "port": 7151, "chaincode_port": 7152}),
