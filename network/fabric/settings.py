@@ -135,7 +135,8 @@ def _peer(peer: PeerChoice, files: NodeFiles) -> dict[str, Any]:
             "timeout": "20s",
             "minInterval": _MIN_PING,
             "client": {"interval": "60s", "timeout": "20s"},
-            "deliveryClient": {"interval": "60s", "timeout": "20s"},
+            # An orderer that stands still without closing its connections is left this soon.
+            "deliveryClient": {"interval": "10s", "timeout": "5s"},
         },
         "gossip": _gossip(peer.endpoint),
         "deliveryclient": {

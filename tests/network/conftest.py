@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from network import genesis, identities, ports
 from network import topology as topologies
+from network.bringup import PortChoice, UpRequest, down, up
 from network.home import Home
-from network.topology import DEFAULT_TOPOLOGY, Topology
+from network.topology import DEFAULT_TOPOLOGY, Engine, Topology
 
 
 @dataclass(frozen=True)
@@ -29,3 +32,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     home.genesis_block.parent.mkdir()
     home.genesis_block.write_bytes(genesis.create(home, topology))
     return Made(home, topology)
+
+
+@dataclass(frozen=True)
+class FabricNetwork:
+    """A network of Fabric's own processes, and how long its first `up` took in seconds."""
+
+    home: Home
+    topology: Topology
+    cold_start: float
+
+
+@pytest.fixture(scope="session")
+def fabric_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FabricNetwork]:
+    """Needs FABRIC_BIN. The first test that asks for it waits for its start."""
+    home = Home(tmp_path_factory.mktemp("fabric") / "home")
+    began = time.monotonic()
+    request = UpRequest(home, None, Engine.FABRIC, PortChoice.FREE)
+    try:
+        result = up(request, lambda text: print(f"{time.monotonic() - began:.2f} {text}"))
+        yield FabricNetwork(home, result.topology, time.monotonic() - began)
+    finally:
+        down(home)
