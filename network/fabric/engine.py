@@ -61,7 +61,7 @@ class FabricEngine:
         for organization, peer in topology.peers():
             write_chaincode_settings(home, topology, organization, peer, package)
             builder = home.chaincode(organization.name) / "builder"
-            _write_builder(builder)
+            write_builder(builder)
             chosen = PeerChoice(
                 name=peer.name,
                 msp_id=organization.name,
@@ -132,7 +132,7 @@ def _process(home: Home, node: Peer | Orderer, program: Path, *words: str) -> Pr
     )
 
 
-def _write_builder(folder: Path) -> None:
+def write_builder(folder: Path) -> None:
     """The external builder's one file under its three names."""
     source = Path(external_builder.__file__).read_text(encoding="utf-8")
     text = _interpreter_line(sys.executable) + source
