@@ -177,7 +177,9 @@ class EndorsementCollector:
             if not options:
                 raise RpcError(
                     _Code.FAILED_PRECONDITION,
-                    "no combination of peers can be derived which satisfy the endorsement policy",
+                    # registry.go wraps what discovery/endorsement/endorsement.go says.
+                    "no combination of peers can be derived which satisfy the endorsement policy: "
+                    "no peer combination can satisfy the endorsement policy",
                 )
             options.sort(key=lambda option: own not in option)
             plan = _Plan(options, rest)

@@ -214,7 +214,7 @@ class Endorser:
         if proposal.chaincode != "_lifecycle":
             return 500, f"{proposal.chaincode} is not served by the embedded engine", b""
         orgs = tuple(org.msp.msp_id for org in channel.bundle.application_orgs.values())
-        call = Call(self._runtime.msp_id, simulator, orgs)
+        call = Call(self._runtime.msp_id, simulator, orgs, proposal.channel_id)
         return self._invoke_lifecycle(proposal, channel.bundle, call)
 
     def _invoke_lifecycle(self, proposal: Proposal, bundle: Bundle | None, call: Call) -> Answer:

@@ -55,12 +55,13 @@ class References(Protocol):
 
 @dataclass(frozen=True)
 class Call:
-    """What an invocation works on. `simulator` and `organisations` are unset without a channel;
-    `organisations` are the MSP ids of the channel's application organisations."""
+    """What an invocation works on. All but `msp_id` are unset without a channel; `organisations`
+    are the MSP ids of the channel's application organisations."""
 
     msp_id: str
     simulator: Simulator | None = None
     organisations: tuple[str, ...] = ()
+    channel_id: str = ""
 
     def public(self) -> PublicState:
         """The public keys. Raises LifecycleError without a channel."""
@@ -207,8 +208,11 @@ class Lifecycle:
                 sequence += 1
         approval = read_approval(f"{args.name}#{sequence}", own)
         if approval is None:
-            channel_text = f"(name: '{args.name}', sequence: '{sequence}')"
-            raise LifecycleError(f"could not fetch approved chaincode definition {channel_text}")
+            asked = f"(name: '{args.name}', sequence: '{sequence}')"
+            raise LifecycleError(
+                f"could not fetch approved chaincode definition {asked} "
+                f"on channel '{call.channel_id}'"
+            )
         result = pb.QueryApprovedChaincodeDefinitionResult()
         _fill(result, replace(approval, sequence=sequence))
         _fill_source(result, f"{args.name}#{sequence}", own)
