@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import grpc
 import grpc.aio
@@ -29,6 +29,8 @@ from clearline.fabric.transaction import Transaction
 
 _OK: Final = 200
 _START_SECONDS: Final = 20.0
+_AGREE_SECONDS: Final = 10.0
+_POLL_SECONDS: Final = 0.05
 _CALL_SECONDS: Final = 30.0
 # A node that is starting refuses connections first, and services next.
 _STARTING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED})
@@ -116,12 +118,7 @@ class PeerAdministration:
             self._channel_id, chaincode, args, self.signer.identity
         )
         signed = protoutil.sign_proposal(self.signer, proposal)
-        responses = await asyncio.gather(*(peer.process(step, signed) for peer in endorsers))
-        for peer, response in zip(endorsers, responses, strict=True):
-            status, message = response.response.status, response.response.message
-            if status != _OK:
-                raise AdministrationError(peer.node, step, message, status)
-        envelope = assemble(proposal, responses)
+        envelope = await endorse(step, proposal, signed, endorsers)
         return await self._order(step, transaction_id, envelope)
 
     async def _order(self, step: str, transaction_id: str, envelope: Any) -> CommitStatus:
@@ -136,6 +133,40 @@ class PeerAdministration:
             text = f"invalid in block {status.block_number}: {status.code_name}"
             raise AdministrationError(self.node, step, text)
         return status
+
+
+class Endorser(Protocol):
+    """A peer that is asked to endorse: its name for messages, and its answer."""
+
+    @property
+    def node(self) -> str: ...
+
+    async def process(self, step: str, signed_proposal: Any) -> Any: ...
+
+
+async def endorse(
+    step: str, proposal: bytes, signed_proposal: Any, endorsers: Sequence[Endorser]
+) -> Any:
+    """The unsigned common.Envelope that all these peers endorsed.
+
+    A peer that is a block behind answers something else: all are asked again then, for a while,
+    as nothing was sent yet. Raises AdministrationError.
+    """
+    deadline = time.monotonic() + _AGREE_SECONDS
+    while True:
+        responses = await asyncio.gather(
+            *(peer.process(step, signed_proposal) for peer in endorsers)
+        )
+        for peer, response in zip(endorsers, responses, strict=True):
+            status, message = response.response.status, response.response.message
+            if status != _OK:
+                raise AdministrationError(peer.node, step, message, status)
+        try:
+            return assemble(proposal, responses)
+        except ValueError as error:
+            if time.monotonic() > deadline:
+                raise AdministrationError(endorsers[0].node, step, str(error)) from error
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def until_committed(transaction: Transaction, seconds: float) -> CommitStatus:

@@ -136,7 +136,7 @@ def network() -> None:
     type=click.Choice([item.value for item in Engine]),
     default=Engine.EMBEDDED.value,
     show_default=True,
-    help="Which programs run the nodes.",
+    help="Which programs run the nodes; fabric: Hyperledger Fabric's own, found in FABRIC_BIN.",
 )
 def up(folder: Path, topology: Path | None, free_ports: bool, engine: str) -> None:
     """Start the network; the first time, make its certificates and channel too.
@@ -146,6 +146,7 @@ def up(folder: Path, topology: Path | None, free_ports: bool, engine: str) -> No
     \b
     Example: clearline network up
              clearline network up --home /tmp/trial --free-ports
+             FABRIC_BIN=~/fabric/bin clearline network up --engine fabric
     """
     from network.bringup import PortChoice, UpRequest
     from network.bringup import up as run

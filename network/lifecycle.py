@@ -126,7 +126,8 @@ async def _define(
         wanted = Definition(current.sequence + 1, wanted.version, wanted.validation_parameter)
     progress(f"approving the chaincode in every organisation (sequence {wanted.sequence})")
     await asyncio.gather(*(_approve(peer, topology, wanted, package) for peer in peers))
-    await _check_readiness(peers[0], topology, wanted)
+    # Every peer endorses the commit, so every one must have seen every approval.
+    await asyncio.gather(*(_check_readiness(peer, topology, wanted) for peer in peers))
     progress("committing the chaincode's definition")
     argument = lifecycle_pb2.CommitChaincodeDefinitionArgs(**_fields(chaincode.name, wanted))
     call = [b"CommitChaincodeDefinition", _bytes(argument)]
