@@ -31,8 +31,8 @@ def parse_date(text: str) -> date:
 
 def render(moment: datetime) -> str:
     """An aware datetime as RFC 3339 UTC, milliseconds, `Z`."""
-    utc = moment.astimezone(UTC)
-    return utc.strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc.microsecond // 1000:03d}Z"
+    utc = moment.astimezone(UTC).replace(tzinfo=None)
+    return utc.isoformat(timespec="milliseconds") + "Z"
 
 
 def now() -> str:
