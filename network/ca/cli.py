@@ -8,11 +8,8 @@ printed.
 from __future__ import annotations
 
 import json
-import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -26,15 +23,13 @@ from network.ca.enrolment import EnrollRequest, KeyChoice, Member, Outcome, Pres
 from network.ca.enrolment import enroll as run_enroll
 from network.ca.enrolment import reenroll as run_reenroll
 from network.ca.errors import Code, IdentityCommandError
+from network.ca.inputs import SECRET_VARIABLE, attributes_of, duration, read_secret
 from network.certificates import ROLE_ATTRIBUTE
 from network.home import Home, HomeError
 from network.topology import Role, TopologyError, UserKind
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_SECRET_VARIABLE: Final = "CLEARLINE_ENROLL_SECRET"  # noqa: S105 - its name, not a secret
-_DURATION: Final = re.compile(r"([1-9][0-9]{0,4})([dhm])")
-_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
 _TYPES: Final = ("client", "admin", "peer", "orderer")
 
 
@@ -83,7 +78,7 @@ def _secret_option(command: _Command) -> _Command:
         "--secret-file",
         type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
         help=f"File with the enrolment secret, - for standard input (or the environment: "
-        f"{_SECRET_VARIABLE}).",
+        f"{SECRET_VARIABLE}).",
     )(command)
 
 
@@ -168,7 +163,7 @@ def enroll(
             Present.REPLACE if replace else Present.KEEP,
         )
         kept = registry.secret_file(member, name, ca_name)
-        outcome = run_enroll(member, request, lambda: _secret(secret_file, kept, name))
+        outcome = run_enroll(member, request, lambda: read_secret(secret_file, kept, name))
     _tell(outcome, "enrolled", "enrolled already")
     if outcome.changed:
         kept.unlink(missing_ok=True)
@@ -205,7 +200,7 @@ def register(
 
     if role is not None and kind != UserKind.CLIENT:
         raise click.UsageError(f"a role is a client's: --role {role} needs --type client")
-    carried, held = _attributes(attributes)
+    carried, held = attributes_of(attributes)
     if role is not None:
         carried[ROLE_ATTRIBUTE] = role
     if max_enrollments == 0:
@@ -218,7 +213,7 @@ def register(
         if secret_file is None:
             secret = registry.make_secret(path)
         else:
-            secret = registry.Secret(_secret(secret_file, path, name), None, made=False)
+            secret = registry.Secret(read_secret(secret_file, path, name), None, made=False)
         new = registry.register(who, wanted, secret)
     click.echo(f"{organization}/{name} {'registered' if new else 'was registered so already'}")
     if secret.file is not None:
@@ -243,7 +238,7 @@ def reenroll(
     \b
     Example: clearline identity reenroll --org BankOne --before 30d
     """
-    limit = None if before is None else _duration(before)
+    limit = None if before is None else duration(before)
     choice = KeyChoice.SAME if same_key else KeyChoice.NEW
     failures = 0
     with _errors():
@@ -381,6 +376,7 @@ def list_(
     """
     from network.ca import registry
 
+    rows: Sequence[listing.Row]
     with _errors():
         member = _member(folder, organization)
         if at_ca:
@@ -401,50 +397,3 @@ def _tell(outcome: Outcome, done: str, unchanged: str) -> None:
         f"{where.organization}/{where.name}{what} {done if outcome.changed else unchanged}, "
         f"valid until {certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
     )
-
-
-def _secret(file: Path | None, kept: Path, name: str) -> str:
-    """From --secret-file, the environment, the file `register` made, or a prompt."""
-    import os
-
-    try:
-        if file is not None:
-            value = sys.stdin.readline() if str(file) == "-" else file.read_text(encoding="utf-8")
-        elif os.environ.get(_SECRET_VARIABLE):
-            value = os.environ[_SECRET_VARIABLE]
-        elif kept.is_file():
-            value = kept.read_text(encoding="utf-8")
-        elif sys.stdin.isatty():
-            value = click.prompt(f"Enrolment secret of {name}", hide_input=True, err=True)
-        else:
-            value = ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise IdentityCommandError(Code.NO_SECRET, f"the secret can't be read: {error}") from error
-    value = value.strip()
-    if not value:
-        raise IdentityCommandError(
-            Code.NO_SECRET,
-            f"no enrolment secret of {name}: give --secret-file, {_SECRET_VARIABLE}, or a terminal",
-        )
-    return value
-
-
-def _attributes(texts: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
-    carried: dict[str, str] = {}
-    held: dict[str, str] = {}
-    for text in texts:
-        name, mark, value = text.partition("=")
-        if not mark or not name:
-            raise click.UsageError(f"--attr {text}: NAME=VALUE or NAME=VALUE:ecert")
-        if value.endswith(":ecert"):
-            carried[name] = value.removesuffix(":ecert")
-        else:
-            held[name] = value
-    return carried, held
-
-
-def _duration(text: str) -> timedelta:
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise click.UsageError(f"--before {text}: a number with d, h or m, for example 30d")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -71,7 +71,7 @@ def new_organization(config: Any) -> None:
 
 
 def gone_organization(config: Any) -> None:
-    del config.channel_group.groups["Application"].groups["BankTwo"]
+    config.channel_group.groups["Application"].groups.pop("BankTwo", None)
 
 
 def new_policy(config: Any) -> None:
