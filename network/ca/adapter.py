@@ -160,7 +160,7 @@ def _result(answer: requests.Response, *, by_secret: bool) -> Any:
         if document["success"]:
             return document
         number, text = _refusal(document)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise IdentityCommandError(
             Code.CA_BAD_ANSWER,
             f"what answers at {answer.url.partition('/api/')[0]} is no Fabric CA "

@@ -273,7 +273,7 @@ def _typed(call: Callable[[], _Result]) -> _Result:
         return call()
     except IdentityCommandError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise IdentityCommandError(
             Code.CA_BAD_ANSWER, f"the CA's answer can't be understood ({type(error).__name__})"
         ) from error
