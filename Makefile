@@ -46,7 +46,7 @@ soak: setup ## ten minutes at 70% of the load: latencies over time, memory (MINU
 
 ca: ## build Fabric's CA server (needs Go and a C compiler): .clearline/bin/fabric-ca-server
 	@mkdir -p .clearline/bin
-	@cd tools/ca && go build -o ../../.clearline/bin/ tool
+	@cd tools/ca && go build -trimpath -buildvcs=false -o ../../.clearline/bin/ tool
 
 clean: ## remove the virtual environment and everything that runs left behind
 	@if [ -x $(BIN)/clearline ] && [ -d "$(HOME_DIR)" ]; then $(BIN)/clearline down --home "$(HOME_DIR)"; fi

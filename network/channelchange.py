@@ -28,8 +28,8 @@ from network.channelupdate import compute_update, signed_update
 from network.home import Home
 from network.topology import Topology
 
-# Another update may come between reading and sending: the orderer refuses the versions then.
-_ATTEMPTS: Final = 3
+# Another update may come between reading and ordering: this one is made anew then.
+_ATTEMPTS: Final = 5
 _STALE: Final = ("but it is currently at version", "but key is at version")
 _ORDERER_SECONDS: Final = 10.0
 _APPLIED_SECONDS: Final = 15.0
@@ -86,32 +86,29 @@ async def change(
     signing = [X509Signer.from_profile(profile) for profile in profiles]
     channel = topology.channel.id
     own = topology.organization(signers[0].organization).peers[0].name
+    sent = False
     async with PeerAdministration(own, profiles[0]) as peer:
-        for attempt in range(1, _ATTEMPTS + 1):
+        for _ in range(_ATTEMPTS):
             config = await channel_config(peer, channel)
             update = compute_update(channel, config, _edited(config, edit))
             if update is None:
-                return Change(int(config.sequence), False, ())
+                break
             envelope = signed_update(channel, update, signing)
             try:
                 await _send(home, topology, profiles[0], envelope)
+                sent = True
             except ChannelChangeError as error:
-                stale = any(text in str(error) for text in _STALE)
-                if not stale or attempt == _ATTEMPTS:
+                if not any(text in str(error) for text in _STALE):
                     raise
-                await _until(peer, channel, _newer(int(config.sequence) + 1))
-                continue
-            break
-        sequence = await _until(
-            peer, channel, lambda now: compute_update(channel, now, _edited(now, edit)) is None
-        )
-    if sequence is None:
-        raise ChannelChangeError(
-            Failure.UNKNOWN,
-            f"an orderer took the update but {own} has not shown it within "
-            f"{_APPLIED_SECONDS:.0f} s: run the command again, it does nothing when it is applied",
-        )
-    return Change(sequence, True, await _waiting(home, topology, sequence))
+            # Taken is not applied: Raft drops an update that another one was ordered before.
+            await _next(peer, channel, int(config.sequence))
+        else:
+            raise ChannelChangeError(
+                Failure.UNKNOWN,
+                f"{_ATTEMPTS} times another update came first: run the command again",
+            )
+    sequence = int(config.sequence)
+    return Change(sequence, sent, await _waiting(home, topology, sequence) if sent else ())
 
 
 async def channel_config(peer: PeerAdministration, channel: str) -> Any:
@@ -127,21 +124,24 @@ def _edited(config: Any, edit: Edit) -> Any:
     return changed
 
 
-async def _until(
-    peer: PeerAdministration, channel: str, reached: Callable[[Any], bool]
-) -> int | None:
-    """The sequence of the first configuration that is as wanted; None when time is up."""
+async def _next(peer: PeerAdministration, channel: str, sequence: int) -> None:
+    """Wait for a configuration after `sequence`. Raises ChannelChangeError when time is up."""
+    if not await _level(peer, channel, sequence + 1):
+        raise ChannelChangeError(
+            Failure.UNKNOWN,
+            f"an orderer took the update but {peer.node} has not shown it within "
+            f"{_APPLIED_SECONDS:.0f} s: run the command again, it does nothing when it is applied",
+        )
+
+
+async def _level(peer: PeerAdministration, channel: str, sequence: int) -> bool:
+    """Whether the peer comes to a configuration of at least this sequence in time."""
     deadline = time.monotonic() + _APPLIED_SECONDS
     while time.monotonic() < deadline:
-        config = await channel_config(peer, channel)
-        if reached(config):
-            return int(config.sequence)
+        if (await channel_config(peer, channel)).sequence >= sequence:
+            return True
         await asyncio.sleep(_POLL_SECONDS)
-    return None
-
-
-def _newer(sequence: int) -> Callable[[Any], bool]:
-    return lambda config: bool(config.sequence >= sequence)
+    return False
 
 
 async def _waiting(home: Home, topology: Topology, sequence: int) -> tuple[str, ...]:
@@ -150,10 +150,9 @@ async def _waiting(home: Home, topology: Topology, sequence: int) -> tuple[str, 
     async def level(peer: PeerAdministration) -> bool:
         try:
             async with asyncio.timeout(_APPLIED_SECONDS), peer:
-                found = await _until(peer, topology.channel.id, _newer(sequence))
+                return await _level(peer, topology.channel.id, sequence)
         except (AdministrationError, TimeoutError):
             return False
-        return found is not None
 
     peers = lifecycle.connect(home, topology)
     done = await asyncio.gather(*(level(peer) for peer in peers))

@@ -15,7 +15,6 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from clearline import logs
 from network import home as homes
 from network.ca import listing
 from network.ca.client import REASONS, CAAddress, Profile, Registration
@@ -121,7 +120,6 @@ def identity() -> None:
 
     Example: clearline identity list --org BankOne
     """
-    logs.configure("WARNING")
 
 
 @identity.command()

@@ -38,7 +38,7 @@ def build() -> Path:
     TOOL.parent.mkdir(parents=True, exist_ok=True)
     try:
         done = subprocess.run(
-            ["go", "build", "-o", f"{TOOL.parent}/", "tool"],
+            ["go", "build", "-trimpath", "-buildvcs=false", "-o", f"{TOOL.parent}/", "tool"],
             cwd=ROOT / "tools" / "ca", capture_output=True, text=True, check=False,
             timeout=BUILD_SECONDS,
         )  # fmt: skip

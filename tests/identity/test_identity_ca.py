@@ -12,10 +12,10 @@ import ca_server
 import pytest
 from ca_server import SECRET, TLS_CA
 from click.testing import CliRunner, Result
-from conftest import World, authority
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
+from identity_world import World, authority
 
 from chaincode.shim.identity import client_identity
 from clearline.fabric.identity import X509Signer

@@ -15,8 +15,8 @@ import ca_server
 import pytest
 from ca_server import SECRET, TLS_CA
 from click.testing import CliRunner
-from conftest import World, authority
 from fabric_protos.orderer import configuration_pb2
+from identity_world import World, authority
 
 from clearline.fabric.errors import EndorseError, FabricError
 from clearline.fabric.gateway import Gateway
