@@ -115,12 +115,15 @@ def document(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def print_table(rows: Sequence[Row], title: str) -> None:
-    """For people; serial numbers are for --json."""
+    """For people; --json has all."""
     if not rows:
         Console().print(f"{title}: no identities", markup=False)
         return
-    shown = [field.name for field in fields(rows[0]) if field.name != "serial"]
-    table = Table(*(name.replace("_", " ") for name in shown), title=title)
+    # The days that are left say it to people; both are in --json.
+    shown = [item.name for item in fields(rows[0]) if item.name not in {"serial", "expires"}]
+    table = Table(title=title)
+    for name in shown:
+        table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(str(getattr(row, name)) for name in shown))
     Console().print(table)

@@ -148,7 +148,9 @@ def read_list(pem: bytes, authorities: tuple[x509.Certificate, ...]) -> Revocati
         found = x509.load_pem_x509_crl(pem)
         found.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
     except (ValueError, x509.ExtensionNotFound) as error:
-        raise IdentityCommandError(Code.BAD_CRL, f"not a usable PEM CRL: {error}") from error
+        raise IdentityCommandError(
+            Code.BAD_CRL, "not a CRL in PEM with an AuthorityKeyIdentifier"
+        ) from error
     for authority in authorities:
         key = authority.public_key()
         if found.issuer == authority.subject and found.is_signature_valid(key):  # type: ignore[arg-type]
