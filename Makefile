@@ -9,7 +9,7 @@ ROUNDS ?= 3
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test check bench bench-ledger soak clean
+.PHONY: help setup run up down test check bench bench-ledger soak ca clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,10 @@ bench-ledger: setup ## the ledger alone: our shim beside Go's, both engines with
 
 soak: setup ## ten minutes at 70% of the load: latencies over time, memory (MINUTES=2)
 	@$(BIN)/python scripts/bench_soak.py --minutes $(MINUTES)
+
+ca: ## build Fabric's CA server (needs Go and a C compiler): .clearline/bin/fabric-ca-server
+	@mkdir -p .clearline/bin
+	@cd tools/ca && go build -trimpath -buildvcs=false -o ../../.clearline/bin/ tool
 
 clean: ## remove the virtual environment and everything that runs left behind
 	@if [ -x $(BIN)/clearline ] && [ -d "$(HOME_DIR)" ]; then $(BIN)/clearline down --home "$(HOME_DIR)"; fi
