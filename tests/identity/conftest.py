@@ -22,7 +22,7 @@ from network.home import Engine, Home
 @pytest.fixture(scope="session")
 def tool() -> Path:
     try:
-        return ca_server.build()
+        return ca_server.built()
     except ca_server.NoToolError as error:
         pytest.skip(str(error))
 
