@@ -173,7 +173,7 @@ class Event:
 
         Raises ValueError when it is none, or tells another status than its type says.
         """
-        if not isinstance(value, dict):
+        if type(value) is not dict:
             raise ValueError("not an event: not an object")
         try:
             _TIME.check(value["timestamp"], "/timestamp")

@@ -6,6 +6,7 @@ is nothing to another. Deriving them (HKDF, RFC 5869) leaves one file to keep an
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -81,9 +82,7 @@ def _create(path: Path) -> None:
             file.write(secrets.token_hex(32) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        try:
+        with contextlib.suppress(FileExistsError):  # another process was first
             path.hardlink_to(draft)
-        except FileExistsError:
-            pass  # another process was first
     finally:
         draft.unlink()
