@@ -43,11 +43,14 @@ _gateway = click.option(
 
 
 @click.group()
-def webhook() -> None:
+@home_option
+@click.pass_context
+def webhook(context: click.Context, home: Path) -> None:
     """Webhooks at the merchant's gateways.
 
     Example: clearline merchant webhook register till-1 https://shop.example.com/events
     """
+    context.obj = home
 
 
 def _check_id(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -222,7 +225,7 @@ def replay(home: Path, gateway: int, cursor: str | None, every: bool, as_json: b
         click.echo(orjson.dumps(dict(counts) | {"cursor": held.cursor}))
     else:
         click.echo(", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing new")
-    sys.exit(1 if counts[Kind.DISPUTED] or counts["refused"] else 0)
+    sys.exit(1 if counts[Kind.DISPUTED.value] or counts["refused"] else 0)
 
 
 def _replay(
@@ -245,7 +248,7 @@ def _replay(
                 counts["refused"] += 1
                 click.echo(f"{event_id}: refused: {error}", err=True)
         for taken in inbox.take(desk.book, desk.profile, deliveries):
-            counts[taken.kind] += 1
+            counts[taken.kind.value] += 1
             if taken.kind is Kind.DISPUTED:
                 click.echo(f"DISPUTED {taken.order_no}: {taken.detail}", err=True)
         if not page.events or page.next_cursor == cursor:

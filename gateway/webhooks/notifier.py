@@ -19,7 +19,7 @@ from clearline.logs import get_logger
 from gateway.webhooks.outbox import Attempted, Due, Outbox
 from gateway.webhooks.settings import WebhookSettings
 
-_LONGEST_LOOK: Final = 1.0  # seconds between looks: workers register without telling us
+_LONGEST_LOOK: Final = 0.5  # seconds between looks: workers register without telling us
 _UNDER_WAY: Final = 0.25
 _MOMENT: Final = 0.02
 _RETRY: Final = 1.0  # seconds before a file that can't be written is tried again

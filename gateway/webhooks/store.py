@@ -117,8 +117,8 @@ def writing(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def place(block: int, transaction: int, item: int) -> int:
-    """Where an event is on the ledger, as one number that grows with it."""
-    return block << 32 | transaction << 16 | item
+    """Where an event is on the ledger, as one number over 0 that grows with it."""
+    return (block << 32 | transaction << 16 | item) + 1
 
 
 def last_block(connection: sqlite3.Connection) -> int:
