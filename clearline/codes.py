@@ -83,6 +83,11 @@ class Code(StrEnum):
     OVERLOADED = "overloaded"
     LEDGER_UNAVAILABLE = "ledger_unavailable"
     BLOCK_NOT_REACHED = "block_not_reached"
+    WEBHOOK_UNKNOWN = "webhook_unknown"
+    WEBHOOK_TARGET_REFUSED = "webhook_target_refused"
+    WEBHOOK_STALE = "webhook_stale"
+    WEBHOOK_LIMIT = "webhook_limit"
+    WEBHOOKS_UNAVAILABLE = "webhooks_unavailable"
 
     @property
     def http_status(self) -> int:
@@ -167,6 +172,11 @@ _INFO: Final[dict[Code, tuple[int, str]]] = {
     Code.OVERLOADED: (503, "The gateway's queue is full; see Retry-After."),
     Code.LEDGER_UNAVAILABLE: (503, "The ledger can't be reached; see Retry-After."),
     Code.BLOCK_NOT_REACHED: (503, "This gateway has not seen the asked-for block yet."),
+    Code.WEBHOOK_UNKNOWN: (404, "This merchant has no such webhook at this gateway."),
+    Code.WEBHOOK_TARGET_REFUSED: (422, "This gateway sends no webhooks to that address."),
+    Code.WEBHOOK_STALE: (409, "A later registration was taken, or this one's time is not now."),
+    Code.WEBHOOK_LIMIT: (409, "The merchant has as many webhooks here as it may have."),
+    Code.WEBHOOKS_UNAVAILABLE: (503, "Webhooks can't be stored or read now; see Retry-After."),
 }
 
 

@@ -45,6 +45,7 @@ class Typ(StrEnum):
     INTENT = "clearline-intent+jws"
     REPORT = "clearline-report+jws"
     RECEIPT = "clearline-receipt+jws"
+    WEBHOOK = "clearline-webhook+jws"
     BEARER = "JWT"
 
 

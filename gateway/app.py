@@ -12,6 +12,7 @@ from gateway.limits import TokenBuckets
 from gateway.reader import Reader
 from gateway.settings import Settings
 from gateway.waiting import WaitingRoom
+from gateway.webhooks import views as webhooks
 
 
 def create_app(settings: Settings) -> Flask:
@@ -38,6 +39,7 @@ def create_app(settings: Settings) -> Flask:
             WaitingRoom(settings.threads, limits.final_waiters),
         ),
     )
-    for blueprint in (payments.blueprint, reads.blueprint, health.blueprint):
+    webhooks.install(app, settings)
+    for blueprint in (payments.blueprint, reads.blueprint, webhooks.blueprint, health.blueprint):
         app.register_blueprint(blueprint)
     return app

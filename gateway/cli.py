@@ -1,4 +1,4 @@
-"""`clearline gateway ...`: the two processes of a gateway."""
+"""`clearline gateway ...`: the processes of a gateway."""
 
 from __future__ import annotations
 
@@ -56,6 +56,18 @@ def committer(config: Path) -> None:
         OSError,
     ) as error:
         raise click.ClickException(str(error)) from None
+
+
+@gateway.command()
+@_CONFIG
+def notifier(config: Path) -> None:
+    """Run the process that sends webhooks. Payments don't need it.
+
+    Example: clearline gateway notifier --config settings.json
+    """
+    from gateway.webhooks import cli as webhooks
+
+    webhooks.notify(config)
 
 
 @gateway.command()

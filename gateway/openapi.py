@@ -16,6 +16,7 @@ from clearline.statuses import Reason, Status
 from gateway.problems import MEDIA_TYPE
 from gateway.reads import DEFAULT_PAGE, LARGEST_PAGE, STATUSES
 from gateway.settings import Settings
+from gateway.webhooks import openapi as webhooks
 
 # What the door, the contract and the gateway's own limits can answer to an intent.
 INTENT_CODES: Final = (
@@ -80,6 +81,7 @@ def document(settings: Settings) -> Json:
             "/v1/payments": {"post": _post(), "get": _list()},
             "/v1/payments/batch": {"post": _batch()},
             "/v1/payments/{order_no}": {"get": _get()},
+            **webhooks.paths(),
             "/healthz": {"get": _health("The process is alive.", {})},
             "/readyz": {
                 "get": _health(
@@ -104,6 +106,7 @@ def document(settings: Settings) -> Json:
 
 def _schemas(settings: Settings) -> Json:
     return {
+        **webhooks.schemas(),
         "PayIntent": intents.PAY.json_schema()
         | {"description": "the payload of an intent's JWS (typ clearline-intent+jws)"},
         "Receipt": RECEIPT.json_schema()

@@ -19,6 +19,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _RETRY: Final = frozenset(
     {Code.RATE_LIMITED, Code.OVERLOADED, Code.LEDGER_UNAVAILABLE, Code.BLOCK_NOT_REACHED}
+    | {Code.WEBHOOKS_UNAVAILABLE}
 )
 # What werkzeug refuses by itself, in our words. Any other of its 4xx is a malformed request.
 _CODES: Final[dict[int, Code]] = {

@@ -49,7 +49,7 @@ def get_payment(order_no: str) -> Response:
         ORDER_NO.check(order_no, "")
     except SchemaError as error:
         raise Refusal(Code.PARAMETER_INVALID, f"order_no: {error.reason}") from None
-    merchant_id = _authenticated()
+    merchant_id = authenticated()
     _reach(min_block)
     seen = _look(merchant_id, order_no, attempt)
     headers: dict[str, str] = {}
@@ -89,7 +89,7 @@ def list_payments() -> Response:
     if status is not None and status not in STATUSES:
         raise Refusal(Code.PARAMETER_INVALID, f"status: must be one of {', '.join(STATUSES)}")
     min_block = http.number(found, "min_block", 0)
-    merchant_id = _authenticated()
+    merchant_id = authenticated()
     _reach(min_block)
     with services().reader.snapshot() as snapshot:
         page = snapshot.page(
@@ -105,7 +105,7 @@ def list_payments() -> Response:
     return http.json_response(body, 200, {http.BLOCK: str(last_block)})
 
 
-def _authenticated() -> str:
+def authenticated() -> str:
     """The merchant whose bearer token this is. Raises Refusal."""
     scheme, _, compact = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not compact:

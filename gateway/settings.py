@@ -12,6 +12,8 @@ from typing import Final
 
 from clearline.canonical import Json
 from clearline.schema import IDENTIFIER, NETWORK, Integer, Members, SchemaError, Text
+from gateway.webhooks import settings as webhook_settings
+from gateway.webhooks.settings import WebhookSettings
 
 # struct sockaddr_un holds 108 bytes on Linux and 104 on macOS, the closing NUL included.
 _LONGEST_SOCKET_PATH: Final = 100
@@ -67,8 +69,9 @@ _SETTINGS: Final = Members(
         "workers": Integer(1, 64),
         "threads": Integer(1, 1024),
         "limits": _LIMITS,
+        "webhooks": webhook_settings.SHAPE,
     },
-    frozenset({"workers", "threads", "limits"}),
+    frozenset({"workers", "threads", "limits", "webhooks"}),
 )
 
 
@@ -91,6 +94,7 @@ class Settings:
     workers: int = 2
     threads: int = 32
     limits: Limits = field(default_factory=Limits)
+    webhooks: WebhookSettings = field(default_factory=WebhookSettings)
 
     @classmethod
     def load(cls, path: Path) -> Settings:
@@ -101,6 +105,9 @@ class Settings:
             raise SettingsError(f"can't read the gateway's settings {path}: {error}") from None
         try:
             _SETTINGS.check(document, "")
+            webhooks = webhook_settings.from_json(
+                document.get("webhooks", {}), path.resolve().parent
+            )
         except SchemaError as error:
             raise SettingsError(f"{path}: {error}") from None
         host, _, port = document["listen"].rpartition(":")
@@ -120,12 +127,23 @@ class Settings:
             workers=document.get("workers", 2),
             threads=document.get("threads", 32),
             limits=Limits(**document.get("limits", {})),
+            webhooks=webhooks,
         )
 
     @property
     def projection(self) -> Path:
         """The SQLite file the committer writes and the workers read."""
         return self.data_dir / "projection.db"
+
+    @property
+    def webhook_store(self) -> Path:
+        """The SQLite file of events, webhooks and deliveries."""
+        return self.data_dir / "webhooks.db"
+
+    @property
+    def webhook_secret(self) -> Path:
+        """The file webhook keys are derived from."""
+        return self.data_dir / "webhook.secret"
 
     @property
     def queue_store(self) -> Path:

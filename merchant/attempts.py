@@ -115,6 +115,15 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """What an event made of an attempt: nothing when `change` is None, and `verdict` says why."""
+
+    event_id: str
+    change: Change | None
+    verdict: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class KeptAnswer:
     """An answer that changed something, as it came."""
 

@@ -130,14 +130,14 @@ class HttpGateways:
         """POST /v1/payments with one signed intent: 201, 200 (duplicate) or 202."""
         headers = {"Content-Type": "application/jose"} | _prefer(wait)
         request = Request("POST", "/v1/payments", headers, compact.encode(), wait)
-        reply = self._call(gateway, request)
+        reply = self.call(gateway, request)
         return _payment(reply) if isinstance(reply, Response) else reply
 
     def post_batch(self, gateway: int, compacts: Sequence[str]) -> list[Reply]:
         """POST /v1/payments/batch; a reply an intent, in their order."""
         headers = {"Content-Type": "application/json"}
         body = orjson.dumps({"intents": list(compacts)})
-        reply = self._call(gateway, Request("POST", "/v1/payments/batch", headers, body))
+        reply = self.call(gateway, Request("POST", "/v1/payments/batch", headers, body))
         if not isinstance(reply, Response):
             return [reply] * len(compacts)
         return outcomes(reply, len(compacts))
@@ -145,18 +145,22 @@ class HttpGateways:
     def get(self, gateway: int, key: PaymentKey, wait: int) -> Reply:
         """GET /v1/payments/{order_no}?attempt=N."""
         path = f"/v1/payments/{key.order_no}?attempt={key.attempt}"
-        request = Request("GET", path, _prefer(wait), wait=wait)
+        reply = self.read(gateway, Request("GET", path, _prefer(wait), wait=wait))
+        return _payment(reply) if isinstance(reply, Response) else reply
+
+    def read(self, gateway: int, request: Request) -> Response | Unreachable | Broken:
+        """One exchange with a bearer token."""
         reply = self._authorized(gateway, request)
         if isinstance(reply, Response) and reply.status == _UNAUTHORIZED:
             # The token may have run out on the way, or the clock jumped: once more, with a new one.
             with self._lock:
                 self._tokens.pop(gateway, None)
             reply = self._authorized(gateway, request)
-        return _payment(reply) if isinstance(reply, Response) else reply
+        return reply
 
     def _authorized(self, gateway: int, request: Request) -> Response | Unreachable | Broken:
         token = {"Authorization": f"Bearer {self.token(gateway)}"}
-        return self._call(gateway, replace(request, headers=request.headers | token))
+        return self.call(gateway, replace(request, headers=request.headers | token))
 
     def token(self, gateway: int) -> str:
         """A bearer token for this gateway, made anew before the last one runs out."""
@@ -189,7 +193,8 @@ class HttpGateways:
                 self._sessions.append(session)
         return session
 
-    def _call(self, gateway: int, request: Request) -> Response | Unreachable | Broken:
+    def call(self, gateway: int, request: Request) -> Response | Unreachable | Broken:
+        """One exchange, whatever comes of it."""
         setting = self._profile.gateways[gateway]
         patience = ANSWER_TIMEOUT + request.wait
         end = time.monotonic() + CONNECT_TIMEOUT + patience

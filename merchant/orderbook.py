@@ -22,13 +22,14 @@ from merchant.attempts import (
     Entry,
     KeptAnswer,
     NewIntent,
+    News,
     OrderStatus,
     State,
 )
 from merchant.orders import Order
 from merchant.verify import Dispute
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _APPLICATION_ID: Final = 0x434C4D42
 _SCHEMA: Final = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -80,6 +81,19 @@ CREATE VIEW standing AS
     ON t.order_no = o.order_no
     AND t.attempt = (SELECT max(attempt) FROM attempts b WHERE b.order_no = o.order_no);
 """
+_EVENTS: Final = (
+    "CREATE TABLE events (event_id TEXT PRIMARY KEY, at TEXT NOT NULL, verdict TEXT NOT NULL)"
+)
+# How far a status that is not proven is on its way: news of an earlier one changes nothing.
+_WAY: Final = {
+    OrderStatus.REFUSED: 0,
+    OrderStatus.LAPSED: 0,
+    OrderStatus.SIGNED: 0,
+    OrderStatus.RECEIVED: 1,
+    OrderStatus.REQUESTED: 2,
+    OrderStatus.ACCEPTED: 3,
+    OrderStatus.UNKNOWN: 3,
+}
 
 
 class OrderBook:
@@ -104,13 +118,18 @@ class OrderBook:
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if version == 0 and tables == 0:
-                for statement in _SCHEMA.split(";\n"):
+                for statement in (*_SCHEMA.split(";\n"), _EVENTS):
                     self._db.execute(statement)
                 self._db.executemany("INSERT INTO about VALUES (?, ?)", about.items())
                 self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                 self._db.execute(f"PRAGMA user_version = {_VERSION}")
                 return
             (application,) = self._db.execute("PRAGMA application_id").fetchone()
+            if application == _APPLICATION_ID and version == 1:
+                # Format 1 had no webhooks.
+                self._db.execute(_EVENTS)
+                self._db.execute(f"PRAGMA user_version = {_VERSION}")
+                version = _VERSION
         if application != _APPLICATION_ID:
             raise BookError(f"{path} is not an order book")
         if version != _VERSION:
@@ -255,6 +274,48 @@ class OrderBook:
         now = times.now()
         with self._writing():
             return [self._record(change, now) for change in changes]
+
+    def taken(self, event_id: str) -> bool:
+        """Whether this event was taken before."""
+        row = self._db.execute("SELECT 1 FROM events WHERE event_id = ?", (event_id,)).fetchone()
+        return row is not None
+
+    def take(self, news: Sequence[News]) -> list[Change | None]:
+        """Write what events made of attempts, and that they were taken, in one transaction.
+
+        An event that was taken before changes nothing, nor does one that tells less than is
+        known. One that is disputed is written and not taken: sent again, it may be believed.
+        """
+        now = times.now()
+        with self._writing():
+            return [self._take(item, now) for item in news]
+
+    def _take(self, item: News, now: str) -> Change | None:
+        if self.taken(item.event_id):
+            return None
+        change = item.change
+        disputed = change is not None and change.status is OrderStatus.DISPUTED
+        written = None
+        if change is not None and self._is_news(change):
+            written = self._record(change, now)
+        if not disputed:
+            verdict = item.verdict if written is None else str(written.status)
+            self._db.execute("INSERT INTO events VALUES (?, ?, ?)", (item.event_id, now, verdict))
+        return written
+
+    def _is_news(self, change: Change) -> bool:
+        status, code, block = self._db.execute(
+            "SELECT status, code, block_number FROM attempts WHERE order_no = ? AND attempt = ?",
+            (change.order_no, change.attempt),
+        ).fetchone()
+        before = OrderStatus(status)
+        if change.status.final:
+            return True
+        if change.status is OrderStatus.DISPUTED:
+            return (before, code) != (change.status, change.code)
+        if before not in _WAY or _WAY[change.status] < _WAY[before]:
+            return False
+        return block is None or change.block_number is None or change.block_number > block
 
     def _record(self, change: Change, now: str) -> Change:
         key = (change.order_no, change.attempt)

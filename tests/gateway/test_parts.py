@@ -156,6 +156,8 @@ def test_description_names_every_code_an_intent_can_meet() -> None:
         "account_taken", "merchant_code_taken", "record_exists", "key_refused",
         "unauthenticated", "token_expired", "not_found", "method_not_allowed",
         "unsupported_media_type", "not_acceptable", "parameter_invalid", "block_not_reached",
+        "webhook_unknown", "webhook_target_refused", "webhook_stale", "webhook_limit",
+        "webhooks_unavailable",
     }  # fmt: skip
     assert {code.value for code in openapi.INTENT_CODES} == {c.value for c in Code} - others
 

@@ -1,0 +1,150 @@
+"""Events into the order book: whose they are, what they prove, what they change.
+
+A gateway's signature says only that this gateway sent it. An order becomes paid by the bank's
+signature inside, held against what was asked (merchant/verify.py), however the event came: sent to
+`listen`, or fetched by `webhook replay`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from clearline import canonical, webhooks
+from clearline.canonical import CanonicalError, Json
+from clearline.webhooks import Event
+from merchant.attempts import Change, News, OrderStatus
+from merchant.jobs import STATUS_OF, Mode, start
+from merchant.orderbook import OrderBook
+from merchant.profile import Profile
+from merchant.verify import DisputedError, Proven, verify
+
+NOT_HERE: Final = "not_here"
+
+
+class EventRefusedError(ValueError):
+    """Not an event of this merchant's in this network; the message says why."""
+
+
+class Kind(StrEnum):
+    """What became of an event. All but DISPUTED are stored, and never taken again."""
+
+    STORED = "stored"
+    KNOWN = "known"  # it, or what it tells, was known before
+    NOT_HERE = "not_here"  # about an order that this book does not hold
+    DISPUTED = "disputed"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An event as it came: from which gateway (a URL, or empty) and in which bytes."""
+
+    event_id: str
+    event: Event
+    body: str
+    gateway: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a delivery; `detail` is for people."""
+
+    kind: Kind
+    order_no: str
+    status: str
+    detail: str = ""
+
+
+def read(event_id: str, body: bytes | Json, profile: Profile, gateway: str = "") -> Delivery:
+    """The delivery a body describes. Raises EventRefusedError.
+
+    The id must be the one that network, transaction and payment give: so an event of another
+    network, or one under another's id, is none.
+    """
+    try:
+        document: Json = canonical.loads(body) if isinstance(body, bytes) else body
+        event = Event.from_json(document)
+    except (CanonicalError, ValueError) as error:
+        raise EventRefusedError(str(error)) from None
+    data = event.data
+    if data.merchant_id != profile.merchant_id:
+        raise EventRefusedError("the event is about another merchant")
+    if (
+        type(data.tx_id) is not str
+        or type(data.order_no) is not str
+        or type(data.attempt) is not int
+    ):
+        raise EventRefusedError("the event names no transaction or payment")
+    if event_id != webhooks.event_id(profile.network, data.tx_id, data.key):
+        raise EventRefusedError("the id is not this event's")
+    text = body.decode() if isinstance(body, bytes) else canonical.dumps(document).decode()
+    return Delivery(event_id, event, text, gateway)
+
+
+def take(book: OrderBook, profile: Profile, deliveries: Sequence[Delivery]) -> list[Taken]:
+    """Put events into the order book; what became of each, in order. On the disk when it returns.
+
+    Raises BookError or sqlite3.Error when the book can't be used; then nothing is taken.
+    """
+    known = [book.taken(delivery.event_id) for delivery in deliveries]
+    news = [_news(book, profile, delivery) for delivery in deliveries]
+    written = book.take(news)
+    return [
+        _taken(delivery, before, item, change)
+        for delivery, before, item, change in zip(deliveries, known, news, written, strict=True)
+    ]
+
+
+def _news(book: OrderBook, profile: Profile, delivery: Delivery) -> News:
+    answer = delivery.event.data
+    found = [a for a in book.attempts(answer.order_no) if a.attempt == answer.attempt]
+    if not found:
+        return News(delivery.event_id, None, NOT_HERE)
+    compacts = book.intents(answer.order_no, answer.attempt)
+    asked = start(found[0], compacts, profile.merchant_id, Mode.ASK).asked
+    key = (answer.order_no, answer.attempt)
+    try:
+        verdict = verify(answer, asked, profile.pins)
+    except DisputedError as error:
+        change = Change(
+            *key, OrderStatus.DISPUTED, delivery.gateway, error.code, error.detail,
+            body=delivery.body,
+        )  # fmt: skip
+        return News(delivery.event_id, change)
+    if isinstance(verdict, Proven):
+        change = Change(
+            *key,
+            STATUS_OF[verdict.status],
+            delivery.gateway,
+            verdict.report.reason.value,
+            result=verdict.compact,
+            tx_id=verdict.tx_id,
+            block_number=verdict.block_number,
+            body=delivery.body,
+        )
+    else:
+        # What is under way is proven by nobody; it is noted as the gateway's word.
+        change = Change(
+            *key,
+            STATUS_OF[verdict.status],
+            delivery.gateway,
+            block_number=answer.block_number,
+            body=delivery.body,
+        )
+    return News(delivery.event_id, change)
+
+
+def _taken(delivery: Delivery, known: bool, news: News, written: Change | None) -> Taken:
+    order_no = delivery.event.data.order_no
+    said = delivery.event.data.status
+    if known:
+        return Taken(Kind.KNOWN, order_no, said)
+    if news.change is None:
+        return Taken(Kind.NOT_HERE, order_no, said)
+    if news.change.status is OrderStatus.DISPUTED:
+        return Taken(Kind.DISPUTED, order_no, said, f"{news.change.code}: {news.change.detail}")
+    if written is None:
+        return Taken(Kind.KNOWN, order_no, said)
+    return Taken(Kind.STORED, order_no, str(written.status), written.code)
