@@ -70,7 +70,14 @@ def specification(house: House) -> GroupSpec:
             Probe("http", f"{gateway.url}/readyz", str(house.tls_ca(gateway.bank))),
             after=(committer.name,),
         )
-        specs += [committer, server]
+        notifier = _process(
+            house,
+            f"notifier-{gateway.bank.lower()}",
+            ["gateway", "notifier", "--config", str(settings)],
+            Probe("file", str(settings.parent / "data" / "notifier.ready")),
+            after=(committer.name,),
+        )
+        specs += [committer, server, notifier]
     settings = house.room_dir("connector-unionpay") / "settings.json"
     specs.append(
         _process(
@@ -181,6 +188,12 @@ def _gateway_settings(house: House, gateway: Gateway) -> dict[str, Any]:
         "data_dir": "data",
         "workers": 2,
         "threads": 32,
+        # A house on one machine: receivers are on loopback, and need no certificate there.
+        "webhooks": {
+            "allow_private": ["127.0.0.0/8"],
+            "schemes": ["https", "http"],
+            "ports": ["443", "1024-65535"],
+        },
     }
 
 

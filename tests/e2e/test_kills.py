@@ -23,6 +23,7 @@ KINDS = [
     ("network", "chaincode.bankone"),
     ("rooms", "committer-bankone"),
     ("rooms", "gateway-banktwo"),
+    ("rooms", "notifier-bankone"),
     ("rooms", "connector-unionpay"),
     ("rooms", "acquirer-unionpay"),
 ]
