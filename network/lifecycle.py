@@ -38,6 +38,9 @@ Progress = Callable[[str], None]
 
 _LIFECYCLE: Final = "_lifecycle"
 _NOT_FOUND: Final = 404
+# The approval that a peer shows when it lost its own copy of it (query_executor.go GetPrivateData).
+_COPY_LOST: Final = "private data matching public hash version is not available"
+_LOST: Final = ""
 _LEVEL_SECONDS: Final = 15.0
 _PROOF_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.02
@@ -111,17 +114,22 @@ async def _define(
     topology: Topology, package: Package, peers: Sequence[PeerAdministration], progress: Progress
 ) -> BringUp:
     channel, chaincode = topology.channel.id, topology.chaincode
-    current = await committed(peers[0], channel, chaincode.name)
+    # A peer that lost its data is still catching up: it may not have seen the definition yet.
+    found = await asyncio.gather(*(committed(peer, channel, chaincode.name) for peer in peers))
+    known = [definition for definition in found if definition is not None]
+    current = max(known, key=lambda definition: definition.sequence, default=None)
     wanted = Definition(1, chaincode.version, validation_parameter(chaincode))
     if current is not None:
+        newest = current
+        await asyncio.gather(*(_wait_defined(peer, topology, newest) for peer in peers))
         approvals = await asyncio.gather(
-            *(approved(peer, channel, chaincode.name, current.sequence) for peer in peers)
+            *(_runs(peer, topology, newest.sequence, package) for peer in peers)
         )
         same = (current.version, current.validation_parameter) == (
             wanted.version,
             wanted.validation_parameter,
         )
-        if same and all(approval == package.id for approval in approvals):
+        if same and all(approvals):
             return BringUp(current.sequence, changed=False)
         wanted = Definition(current.sequence + 1, wanted.version, wanted.validation_parameter)
     progress(f"approving the chaincode in every organisation (sequence {wanted.sequence})")
@@ -152,13 +160,19 @@ async def committed(peer: PeerAdministration, channel: str, name: str) -> Defini
 
 
 async def approved(peer: PeerAdministration, channel: str, name: str, sequence: int) -> str | None:
-    """The package id the peer's organisation approved for a sequence; None without approval."""
+    """The package id the peer's organisation approved for a sequence; None without approval.
+
+    "" when the approval stands but the peer lost its own copy of it: the channel only keeps the
+    copy's hash, which is enough to endorse, and an approval can't be given twice.
+    """
     argument = lifecycle_pb2.QueryApprovedChaincodeDefinitionArgs(name=name, sequence=sequence)
     try:
         answer = await peer.call(
             channel, _LIFECYCLE, [b"QueryApprovedChaincodeDefinition", _bytes(argument)]
         )
     except AdministrationError as error:
+        if _COPY_LOST in error.reason:
+            return _LOST
         if error.status == _NOT_FOUND or "could not fetch approved" in error.reason:
             return None
         raise
@@ -166,12 +180,28 @@ async def approved(peer: PeerAdministration, channel: str, name: str, sequence: 
     return str(result.source.local_package.package_id)
 
 
+async def _runs(
+    peer: PeerAdministration, topology: Topology, sequence: int, package: Package
+) -> bool:
+    """Whether the peer's organisation approved this package for a committed sequence."""
+    channel, name = topology.channel.id, topology.chaincode.name
+    approval = await approved(peer, channel, name, sequence)
+    if approval != _LOST:
+        return approval == package.id
+    # The peer still knows by the hashes which of its packages is the approved one.
+    argument = lifecycle_pb2.QueryInstalledChaincodeArgs(package_id=package.id)
+    answer = await peer.call("", _LIFECYCLE, [b"QueryInstalledChaincode", _bytes(argument)])
+    result = lifecycle_pb2.QueryInstalledChaincodeResult.FromString(answer)
+    return any(item.name == name for item in result.references[channel].chaincodes)
+
+
 async def _approve(
     peer: PeerAdministration, topology: Topology, wanted: Definition, package: Package
 ) -> None:
     name = topology.chaincode.name
     # An approval that is there already, from a run that was cut off, can't be given twice.
-    if await approved(peer, topology.channel.id, name, wanted.sequence) == package.id:
+    given = await approved(peer, topology.channel.id, name, wanted.sequence)
+    if given in {package.id, _LOST}:
         return
     argument = lifecycle_pb2.ApproveChaincodeDefinitionForMyOrgArgs(
         **_fields(name, wanted),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -103,6 +103,9 @@ Sources = Callable[[str], BlockSource | None]
 
 Access = Callable[[Bundle], str]
 """Names the policy that a reader must satisfy."""
+
+StreamServe = Callable[[AsyncIterator[bytes], Any], Awaitable[None]]
+"""The handler of a bidirectional method: (requests, context)."""
 
 Encoder = Callable[[bytes], bytes]
 """A serialised DeliverResponse for a serialised block."""
@@ -320,15 +323,17 @@ async def _no_private_data(requests: AsyncIterator[bytes], context: Any) -> None
     )
 
 
+def peer_streams(sources: Sources) -> dict[str, StreamServe]:
+    """The methods of a peer's protos.Deliver by name."""
+    return {
+        "Deliver": DeliverStreams(sources, block_event_access).serve,
+        "DeliverFiltered": DeliverStreams(sources, filtered_event_access, filtered_response).serve,
+        "DeliverWithPrivateData": _no_private_data,
+    }
+
+
 def peer_service(sources: Sources) -> Any:
     """The service protos.Deliver of a peer."""
-    full = DeliverStreams(sources, block_event_access)
-    filtered = DeliverStreams(sources, filtered_event_access, filtered_response)
-    return wire.service(
-        "protos.Deliver",
-        {
-            "Deliver": wire.bidi_stream(full.serve),
-            "DeliverFiltered": wire.bidi_stream(filtered.serve),
-            "DeliverWithPrivateData": wire.bidi_stream(_no_private_data),
-        },
-    )
+    streams = peer_streams(sources)
+    methods = {name: wire.bidi_stream(serve) for name, serve in streams.items()}
+    return wire.service("protos.Deliver", methods)

@@ -28,6 +28,7 @@ from network.embedded.peer.lifecycle_state import (
 )
 from network.embedded.peer.proposals import Proposal
 from network.embedded.peer.registry import Address, EndorserUnavailableError, Registry
+from network.embedded.peer.system_chaincodes import SYSTEM
 from network.embedded.policies import Policy, PolicyError
 
 _ENDORSE_SECONDS = 30.0
@@ -60,6 +61,27 @@ def response_status(response: Any, failure: Exception | None) -> FailedCall | No
         return FailedCall(_Code.ABORTED, answer.message, retry=True)
     text = f"chaincode response {answer.status}, {answer.message}"
     return FailedCall(_Code.UNKNOWN, text, retry=False)
+
+
+def nobody_to_ask(proposal: Proposal, organisations: Sequence[str]) -> RpcError:
+    """Endorse of a chaincode that no peer has: Fabric asks only those that have it
+    (registry.go hasChaincode, endorse.go planFromFirstEndorser)."""
+    if organisations:
+        named = ", ".join(organisations)
+        text = f"failed to find any endorsing peers for org(s): {named}"
+        return RpcError(_Code.UNAVAILABLE, text)
+    if proposal.has_transient:
+        text = (
+            "no endorsers found in the gateway's organization; retry specifying endorsing "
+            "organization(s) to protect transient data"
+        )
+    else:
+        text = (
+            "no combination of peers can be derived which satisfy the endorsement policy: No "
+            f"metadata was found for chaincode {proposal.chaincode} in channel "
+            f"{proposal.channel_id}"
+        )
+    return RpcError(_Code.FAILED_PRECONDITION, text)
 
 
 class _Plan:
@@ -107,6 +129,23 @@ class EndorsementCollector:
         self._local = local
         self._policies: dict[str, Policies] = {}
         self._layouts: dict[tuple[str, int, str], list[Layout]] = {}
+        self._defined: set[tuple[str, int, str]] = set()
+
+    def knows(self, channel: Channel, chaincode: str) -> bool:
+        """Whether a chaincode can be asked for: a system chaincode, or one that is defined."""
+        if chaincode in SYSTEM:
+            return True
+        key = (channel.channel_id, channel.generation, chaincode)
+        if key in self._defined:
+            return True
+        try:
+            with channel.ledger.snapshot() as snapshot:
+                found = read_definition(chaincode, CommittedState(snapshot.state)) is not None
+        except (LifecycleError, DecodeError):
+            return False
+        if found:
+            self._defined = {item for item in self._defined if item[1] == key[1]} | {key}
+        return found
 
     async def ask(
         self, bundle: Bundle, peer: Address, proposal: Proposal

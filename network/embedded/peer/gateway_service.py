@@ -7,7 +7,7 @@ chaincodeevents.go). Requests come in as raw bytes and signed proposals go on as
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +22,19 @@ from network.embedded.deliver import SourceClosed
 from network.embedded.peer.acl import AccessControl, AccessError
 from network.embedded.peer.broadcast_client import BroadcastError
 from network.embedded.peer.channel import Channel
-from network.embedded.peer.endorsements import EndorsementCollector, response_status
+from network.embedded.peer.endorsements import (
+    EndorsementCollector,
+    nobody_to_ask,
+    response_status,
+)
 from network.embedded.peer.events import block_events
 from network.embedded.peer.grpc_errors import RpcError, abort, error_detail
+from network.embedded.peer.limits import GATEWAY, Limit
 from network.embedded.peer.proposals import Proposal, ProposalError, unpack
-from network.embedded.peer.registry import Registry
+from network.embedded.peer.registry import Address, Registry
 from network.embedded.policies import SignedData
 
-_CONCURRENT = 500
-"""peer.limits.concurrency.gatewayService of Fabric's core.yaml."""
+_SERVICE = "gateway.Gateway"
 _Code = grpc.StatusCode
 
 
@@ -52,59 +56,28 @@ class GatewayService:
         self._access = parts.access
         self._registry = parts.registry
         self._collector = parts.collector
-        self._running = 0
+        self._limit = Limit(_SERVICE, GATEWAY)
 
     def service(self) -> Any:
         """The gRPC service."""
         return wire.service(
-            "gateway.Gateway",
+            _SERVICE,
             {
-                "Evaluate": wire.unary(self._guard(self._evaluate)),
-                "Endorse": wire.unary(self._guard(self._endorse)),
-                "Submit": wire.unary(self._guard(self._submit)),
-                "CommitStatus": wire.unary(self._guard(self._commit_status)),
-                "ChaincodeEvents": wire.server_stream(self._chaincode_events),
+                "Evaluate": self._limit.unary(_guarded(self._evaluate)),
+                "Endorse": self._limit.unary(_guarded(self._endorse)),
+                "Submit": self._limit.unary(_guarded(self._submit)),
+                "CommitStatus": self._limit.unary(_guarded(self._commit_status)),
+                "ChaincodeEvents": self._limit.server_stream(self._chaincode_events),
             },
         )
-
-    def _guard(
-        self, handler: Callable[[bytes], Awaitable[bytes]]
-    ) -> Callable[[bytes, Any], Awaitable[bytes]]:
-        async def guarded(raw: bytes, context: Any) -> bytes:
-            if self._running >= _CONCURRENT:
-                await abort(context, _too_many())
-            self._running += 1
-            try:
-                return await handler(raw)
-            except RpcError as error:
-                await abort(context, error)
-            except DecodeError as error:
-                await abort(context, RpcError(_Code.INVALID_ARGUMENT, str(error)))
-            finally:
-                self._running -= 1
-
-        return guarded
 
     async def _evaluate(self, raw: bytes) -> bytes:
         request = gateway_pb2.EvaluateRequest.FromString(raw)
         proposal = _unpack(request.proposed_transaction, "failed to unpack transaction proposal: ")
         channel = self._joined.get(proposal.channel_id)
         if channel is None:
-            raise RpcError(
-                _Code.UNAVAILABLE, f"failed to get config for channel [{proposal.channel_id}]"
-            )
-        wanted = set(request.target_organizations)
-        peers = [
-            peer
-            for peer in self._registry.peers(channel.bundle)
-            if not wanted or peer.msp_id in wanted
-        ]
-        if not peers:
-            raise RpcError(
-                _Code.FAILED_PRECONDITION,
-                f"no peers available to evaluate chaincode {proposal.chaincode} in channel "
-                f"{proposal.channel_id}",
-            )
+            raise RpcError(_Code.UNAVAILABLE, _no_config(proposal.channel_id))
+        peers = self._evaluators(channel, proposal, request.target_organizations)
         details = []
         code = _Code.UNAVAILABLE
         for peer in peers:
@@ -120,6 +93,29 @@ class GatewayService:
         text = "failed to evaluate transaction, see attached details for more info"
         raise RpcError(code, text, details)
 
+    def _evaluators(
+        self, channel: Channel, proposal: Proposal, wanted: Sequence[str]
+    ) -> list[Address]:
+        """Peers to ask, in order: transient data stays in the own organisation unless others are
+        named (evaluate.go). Raises RpcError."""
+        protected = proposal.has_transient and not wanted
+        targets = {self._registry.own.msp_id} if protected else set(wanted)
+        if self._collector.knows(channel, proposal.chaincode):
+            peers = self._registry.peers(channel.bundle)
+            peers = [peer for peer in peers if not targets or peer.msp_id in targets]
+            if peers:
+                return peers
+        reason = (
+            f"no peers available to evaluate chaincode {proposal.chaincode} in channel "
+            f"{proposal.channel_id}"
+        )
+        if protected:
+            reason = (
+                "no endorsers found in the gateway's organization; retry specifying target "
+                f"organization(s) to protect transient data: {reason}"
+            )
+        raise RpcError(_Code.FAILED_PRECONDITION, reason)
+
     async def _endorse(self, raw: bytes) -> bytes:
         request = gateway_pb2.EndorseRequest.FromString(raw)
         if not request.HasField("proposed_transaction"):
@@ -127,13 +123,9 @@ class GatewayService:
             raise RpcError(_Code.INVALID_ARGUMENT, text)
         proposal = _unpack(request.proposed_transaction, "")
         channel = self._joined.get(proposal.channel_id)
-        if channel is None:
-            raise RpcError(
-                _Code.FAILED_PRECONDITION,
-                "no combination of peers can be derived which satisfy the endorsement policy: "
-                f"channel {proposal.channel_id} is not known",
-            )
         organisations = tuple(request.endorsing_organizations)
+        if channel is None or not self._collector.knows(channel, proposal.chaincode):
+            raise nobody_to_ask(proposal, organisations)
         payload, endorsements = await self._collector.collect(channel, proposal, organisations)
         envelope = _prepare(proposal, payload, endorsements)
         response = gateway_pb2.EndorseResponse()
@@ -148,8 +140,7 @@ class GatewayService:
             raise RpcError(_Code.INVALID_ARGUMENT, "prepared transaction must be signed")
         channel = self._joined.get(request.channel_id)
         if channel is None:
-            text = f"failed to get config for channel [{request.channel_id}]"
-            raise RpcError(_Code.FAILED_PRECONDITION, text)
+            raise RpcError(_Code.FAILED_PRECONDITION, _no_config(request.channel_id))
         orderers = self._registry.orderers(channel.bundle)
         if not orderers:
             raise RpcError(_Code.UNAVAILABLE, "no orderer nodes available")
@@ -203,9 +194,6 @@ class GatewayService:
         return channel
 
     async def _chaincode_events(self, raw: bytes, context: Any) -> AsyncIterator[bytes]:
-        if self._running >= _CONCURRENT:
-            await abort(context, _too_many())
-        self._running += 1
         try:
             signed = gateway_pb2.SignedChaincodeEventsRequest.FromString(raw)
             if not signed.request:
@@ -221,8 +209,18 @@ class GatewayService:
             await abort(context, RpcError(_Code.INVALID_ARGUMENT, text))
         except SourceClosed:
             await abort(context, RpcError(_Code.UNAVAILABLE, "the peer is stopping"))
-        finally:
-            self._running -= 1
+
+
+def _guarded(handler: Callable[[bytes], Awaitable[bytes]]) -> wire.UnaryHandler:
+    async def guarded(raw: bytes, context: Any) -> bytes:
+        try:
+            return await handler(raw)
+        except RpcError as error:
+            await abort(context, error)
+        except DecodeError as error:
+            await abort(context, RpcError(_Code.INVALID_ARGUMENT, str(error)))
+
+    return guarded
 
 
 async def _events(channel: Channel, request: Any) -> AsyncIterator[bytes]:
@@ -258,9 +256,12 @@ def _start_block(channel: Channel, request: Any) -> int:
     raise RpcError(_Code.INVALID_ARGUMENT, f"invalid start position type: {kind}")
 
 
-def _too_many() -> RpcError:
-    text = f"too many requests for /gateway.Gateway, exceeding concurrency limit ({_CONCURRENT})"
-    return RpcError(_Code.RESOURCE_EXHAUSTED, text)
+def _no_config(channel_id: str) -> str:
+    """What Fabric says of a channel that the peer hasn't joined (registry.go config)."""
+    return (
+        f"failed to get config for channel [{channel_id}]: "
+        f"could not get last config for channel {channel_id}"
+    )
 
 
 def _unpack(signed: Any, prefix: str) -> Proposal:

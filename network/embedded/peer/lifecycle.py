@@ -219,10 +219,17 @@ class Lifecycle:
         return result
 
     def _query_all_approved(self, call: Call, args: Any) -> Any:
-        # Fabric reads a private range here; ranges over private data are left out.
-        raise LifecycleError(
-            "QueryApprovedChaincodeDefinitions is not implemented: ask for each chaincode by name"
-        )
+        own = call.own()
+        result = pb.QueryApprovedChaincodeDefinitionsResult()
+        for private_name in own.names(metadata_key(NAMESPACES, "")):
+            name, _, sequence = private_name.rpartition("#")
+            approval = read_approval(private_name, own)
+            if approval is None:
+                continue
+            entry = result.approved_chaincode_definitions.add(name=name)
+            _fill(entry, replace(approval, sequence=int(sequence)))
+            _fill_source(entry, private_name, own)
+        return result
 
     # Commit
 

@@ -81,6 +81,11 @@ class PrivateState:
         """Write a key; an empty value deletes it."""
         self.simulator.set_private(NAMESPACE, self.collection, key, value)
 
+    def names(self, prefix: str) -> list[str]:
+        """What follows an ASCII prefix in the keys that have it, in order."""
+        keys = self.simulator.private_keys(NAMESPACE, self.collection, prefix)
+        return [key[len(prefix) :] for key in keys]
+
 
 @dataclass(frozen=True)
 class HashedState:

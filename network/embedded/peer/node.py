@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from clearline.fabric.identity import X509Signer
 from clearline.logs import get_logger
 from network.embedded import wire
-from network.embedded.deliver import peer_service
+from network.embedded.deliver import Sources, peer_streams
 from network.embedded.peer import gateway_service, local_msp
 from network.embedded.peer.acl import AccessControl
 from network.embedded.peer.block_puller import tls_certificate_hash
@@ -21,11 +21,13 @@ from network.embedded.peer.config import PeerConfig
 from network.embedded.peer.endorsements import EndorsementCollector
 from network.embedded.peer.endorser import Endorser, Parts, RefusedProposalError
 from network.embedded.peer.lifecycle import Lifecycle
+from network.embedded.peer.limits import DELIVER, ENDORSER, Limit
 from network.embedded.peer.packages import PackageStore
 from network.embedded.peer.registry import Address, Registry, dialler
 from network.embedded.peer.system_chaincodes import ConfigurationChaincode, QueryChaincode
 
 _log = get_logger(__name__)
+_ENDORSER, _DELIVER = "protos.Endorser", "protos.Deliver"
 _SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
 
 
@@ -76,9 +78,11 @@ class PeerNode:
             gateway_service.Parts(self.channels.joined, access, self._registry, collector)
         )
         services = (
-            wire.service("protos.Endorser", {"ProcessProposal": wire.unary(self._process)}),
+            wire.service(
+                _ENDORSER, {"ProcessProposal": Limit(_ENDORSER, ENDORSER).unary(self._process)}
+            ),
             gateway.service(),
-            peer_service(self.channels.find),
+            wire.service(_DELIVER, _deliver_methods(self.channels.find)),
             wire.service("grpc.health.v1.Health", {"Check": wire.unary(_health)}),
             *_left_out(),
         )
@@ -133,6 +137,11 @@ class PeerNode:
         """Also called from gRPC's threads: reads whole values only."""
         channels = tuple(self.channels.joined.values())
         return self._configured_roots + b"".join(item.bundle.tls_roots() for item in channels)
+
+
+def _deliver_methods(sources: Sources) -> dict[str, Any]:
+    limit = Limit(_DELIVER, DELIVER)
+    return {name: limit.bidi_stream(serve) for name, serve in peer_streams(sources).items()}
 
 
 async def _health(raw: bytes, context: Any) -> bytes:

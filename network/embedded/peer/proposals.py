@@ -55,6 +55,8 @@ class Proposal:
     proposal_hash: bytes
     header: bytes
     payload: bytes
+    has_transient: bool = False
+    """Whether the client sent transient data, which only chosen organisations may see."""
 
     @property
     def creator(self) -> bytes:
@@ -100,6 +102,7 @@ def unpack(signed: Any) -> Proposal:
         proposal_hash=digest,
         header=proposal.header,
         payload=bare,
+        has_transient=bool(payload.TransientMap),
     )
 
 

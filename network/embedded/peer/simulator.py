@@ -180,6 +180,13 @@ class Simulator:
         self.rwset.hashed_read(namespace, collection, key, private_version)
         return (private.value or b"") if private is not None else b""
 
+    def private_keys(self, namespace: str, collection: str, prefix: str) -> list[str]:
+        """Keys of the own copies that start with an ASCII prefix, in order. Fabric's private
+        ranges leave nothing in the read set (query_executor.go)."""
+        space = private_namespace(namespace, collection)
+        items = self._state.scan(space, prefix.encode(), prefix.encode() + b"\x7f")
+        return [key.decode() for key, _ in items]
+
     def get_private_hash(self, namespace: str, collection: str, key: str) -> bytes:
         """The hash of a private value, empty when there is none."""
         item = self._state.get(hashed_namespace(namespace, collection), _key_hash(key))
