@@ -30,7 +30,8 @@ from network.embedded.peer.registry import Address, Dial
 _log = get_logger(__name__)
 _DELIVER = "/orderer.AtomicBroadcast/Deliver"
 _EOF: Any = getattr(grpc.aio, "EOF")  # noqa: B009 - missing in the stubs
-_FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
+# An orderer is back within a second of its crash: who waits longer than that makes others wait.
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 0.4
 _BLOCK_TAG = 0x12
 _LAST = 2**64 - 1
 

@@ -1,0 +1,47 @@
+"""How much is killed: `pytest tests/crashes --kills 500 --crash-seed 7`, or CRASH_KILLS,
+CRASH_SEED."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from crash_network import start
+from crash_run import Run, crash, report
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=int(os.environ.get("CRASH_KILLS", "50")))
+    parser.addoption("--crash-seed", type=int, default=int(os.environ.get("CRASH_SEED", "1")))
+
+
+@pytest.fixture(scope="session")
+def kills(request: pytest.FixtureRequest) -> int:
+    """How many processes are killed at least."""
+    return int(request.config.getoption("--kills", 50))
+
+
+@pytest.fixture(scope="session")
+def crash_seed(request: pytest.FixtureRequest) -> int:
+    """What decides who is killed when, and what is sent."""
+    return int(request.config.getoption("--crash-seed", 1))
+
+
+@pytest.fixture(scope="session")
+def crashed(tmp_path_factory: pytest.TempPathFactory, kills: int, crash_seed: int) -> Iterator[Run]:
+    """A network after its crashes, all processes ended. Only to be read."""
+    folder = tmp_path_factory.mktemp("crashes")
+    network = start(folder / "home")
+    run = Run(network, kills)
+    try:
+        crash(run, folder, crash_seed)
+    finally:
+        network.stop()
+        print(report(run))
+    yield run
