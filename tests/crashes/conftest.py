@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from crash_network import start
+from crash_network import Network, start
 from crash_run import Run, crash, report
 
 
@@ -34,14 +34,24 @@ def crash_seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="session")
-def crashed(tmp_path_factory: pytest.TempPathFactory, kills: int, crash_seed: int) -> Iterator[Run]:
-    """A network after its crashes, all processes ended. Only to be read."""
-    folder = tmp_path_factory.mktemp("crashes")
-    network = start(folder / "home")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """A running network; the test files' numbers say in which order it is used."""
+    started = start(tmp_path_factory.mktemp("crashes") / "home")
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="session")
+def crashed(
+    network: Network, tmp_path_factory: pytest.TempPathFactory, kills: int, crash_seed: int
+) -> Run:
+    """What a crash run left: all processes ended, ledgers only to be read."""
     run = Run(network, kills)
     try:
-        crash(run, folder, crash_seed)
+        crash(run, tmp_path_factory.mktemp("queues"), crash_seed)
     finally:
         network.stop()
         print(report(run))
-    yield run
+    return run

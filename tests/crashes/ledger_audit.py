@@ -143,9 +143,9 @@ def check_ledger(name: str, ledger: Ledger, found: Replay) -> list[str]:
     stored = stored_state(ledger)
     for place in sorted({*stored, *found.state}):
         if stored.get(place) != found.state.get(place):
+            held, made = (str(space.get(place))[:200] for space in (stored, found.state))
             findings.append(
-                f"{name}: state {place} is {stored.get(place)}, the blocks make it "
-                f"{found.state.get(place)}"
+                f"{name}: state {str(place)[:200]} is {held}, the blocks make it {made}"
             )
     with ledger.snapshot() as snapshot:
         for tx_id, location in found.transactions.items():

@@ -208,11 +208,43 @@ async def garbage(stub: Stub) -> bytes:
     return await silent(stub)
 
 
+async def raw(stub: Stub, kind: str, payload_hex: str) -> bytes:
+    """Any message of the protocol with any payload; the peer's answer."""
+    waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    stub.stream.waiting[stub.message.txid] = waiting
+    message = shim.ChaincodeMessage(
+        payload=bytes.fromhex(payload_hex),
+        txid=stub.message.txid,
+        channel_id=stub.message.channel_id,
+    )
+    # A number that the enumeration doesn't know goes out as well: field 1, a varint.
+    await stub.stream.send_bytes(message.SerializeToString() + b"\x08" + bytes([int(kind)]))
+    answer = await waiting
+    if answer.type == Type.ERROR:
+        raise PeerSaid(answer.payload.decode())
+    return answer.payload
+
+
+async def flood(stub: Stub, count: str, size: str) -> bytes:
+    """Requests without end whose answers nobody reads."""
+    stub.stream.deaf = True
+    request = shim.PutState(key="k", value=bytes(int(size))).SerializeToString()
+    message = shim.ChaincodeMessage(
+        type=Type.PUT_STATE if int(size) else Type.GET_STATE,
+        payload=request,
+        txid=stub.message.txid,
+        channel_id=stub.message.channel_id,
+    ).SerializeToString()
+    for _ in range(int(count)):
+        await stub.stream.send_bytes(message)
+    return b"flooded"
+
+
 FUNCTIONS: dict[str, Callable[..., Awaitable[bytes]]] = {
     item.__name__: item
     for item in (
         put, get, delete, add, batch, many, span, page, page_then_put, history, lock, locked,
-        status, rich, other, silent, drop, twice, strange, garbage,
+        status, rich, other, silent, drop, twice, strange, garbage, raw, flood,
     )
 }  # fmt: skip
 
@@ -225,14 +257,18 @@ class Stream:
         self._lock = asyncio.Lock()
         self.waiting: dict[str, asyncio.Future[Any]] = {}
         self.stop = asyncio.Event()
+        self.deaf = False
 
     async def send(self, message: Any) -> None:
         async with self._lock:
             await self._context.write(message.SerializeToString())
 
-    async def garbage(self) -> None:
+    async def send_bytes(self, raw: bytes) -> None:
         async with self._lock:
-            await self._context.write(b"\xff\xff\xff")
+            await self._context.write(raw)
+
+    async def garbage(self) -> None:
+        await self.send_bytes(b"\xff\xff\xff")
 
     async def run(self, stub: Stub) -> None:
         args = chaincode_pb2.ChaincodeInput.FromString(stub.message.payload).args
@@ -245,7 +281,7 @@ class Stream:
             response = proposal_response_pb2.Response(status=200, payload=payload)
         except Answer as answer:
             response = answer.response
-        except (PeerSaid, KeyError) as error:
+        except (PeerSaid, LookupError, TypeError, ValueError) as error:
             response = proposal_response_pb2.Response(status=500, message=str(error))
         done.payload = response.SerializeToString()
         if stub.event is not None:
@@ -294,6 +330,8 @@ class KvChaincode:
 
     async def _read(self, requests: AsyncIterator[bytes], stream: Stream) -> None:
         async for raw in requests:
+            if stream.deaf:
+                await asyncio.get_running_loop().create_future()
             message = shim.ChaincodeMessage.FromString(raw)
             if message.type == Type.READY:
                 self.ready.append(message)

@@ -13,12 +13,14 @@ from clearline.fabric.identity import X509Signer
 from clearline.logs import get_logger
 from network.embedded import wire
 from network.embedded.deliver import DeliverStreams, orderer_access
+from network.embedded.limits import ORDERER, Limit
 from network.embedded.orderer.broadcast import BroadcastStreams
 from network.embedded.orderer.chain import Chain, bootstrap
 from network.embedded.orderer.config import OrdererConfig
 from network.embedded.orderer.ledger import Ledger, LedgerError
 
 _log = get_logger(__name__)
+_SERVICE = "orderer.AtomicBroadcast"
 
 
 class OrdererNode:
@@ -47,16 +49,17 @@ class OrdererNode:
         except BaseException:
             self._ledger.close()
             raise
+        limit = Limit(_SERVICE, ORDERER)
         self._server = wire.Server(
             config.listen,
             tls,
             self._client_roots,
             (
                 wire.service(
-                    "orderer.AtomicBroadcast",
+                    _SERVICE,
                     {
-                        "Broadcast": wire.bidi_stream(BroadcastStreams(self._find).serve),
-                        "Deliver": wire.bidi_stream(
+                        "Broadcast": limit.bidi_stream(BroadcastStreams(self._find).serve),
+                        "Deliver": limit.bidi_stream(
                             DeliverStreams(self._find, orderer_access).serve
                         ),
                     },

@@ -29,6 +29,8 @@ _log = get_logger(__name__)
 _EOF: Any = getattr(grpc.aio, "EOF")  # noqa: B009 - missing in the stubs
 _CONNECT = "/protos.Chaincode/Connect"
 _DIAL_SECONDS = 3.0
+_MOST_UNREAD_BYTES = 4 * 1024 * 1024
+"""Of answers that wait for a chaincode to read them; its requests are left unread above that."""
 _READY = shim.ChaincodeMessage(
     type=Type.READY,
     payload=chaincode_pb2.ChaincodeAdditionalParams(
@@ -71,6 +73,8 @@ class _Stream:
         self._package_id = package_id
         self._contexts: dict[tuple[str, str], TxContext] = {}
         self._outgoing: asyncio.Queue[bytes] = asyncio.Queue()
+        self._unread_bytes = 0
+        self._room = asyncio.Event()
         self._reader = asyncio.create_task(self._read())
         self._writer = asyncio.create_task(self._write())
         self.alive = True
@@ -90,7 +94,7 @@ class _Stream:
                 channel_id=invocation.channel_id,
                 proposal=invocation.signed_proposal,
             )
-            self._outgoing.put_nowait(message.SerializeToString())
+            self._send(message)
             async with asyncio.timeout(timeout_seconds):
                 return await done
         except TimeoutError as error:
@@ -104,6 +108,9 @@ class _Stream:
         try:
             while (raw := await self._call.read()) is not _EOF:
                 self._take(shim.ChaincodeMessage.FromString(raw))
+                while self._unread_bytes > _MOST_UNREAD_BYTES:
+                    self._room.clear()
+                    await self._room.wait()
         except (grpc.aio.AioRpcError, DecodeError, ChaincodeError) as error:
             reason = str(error) if isinstance(error, ChaincodeError) else type(error).__name__
         except Exception as error:
@@ -136,13 +143,23 @@ class _Stream:
             answer.type = Type.ERROR
             text = f"{_name(message.type)} failed: transaction ID: {message.txid}: {error}"
             answer.payload = text.encode()
-        self._outgoing.put_nowait(answer.SerializeToString())
+        self._send(answer)
+
+    def _send(self, message: Any) -> None:
+        data: bytes = message.SerializeToString()
+        self._unread_bytes += len(data)
+        self._outgoing.put_nowait(data)
 
     async def _write(self) -> None:
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             while True:
-                await self._call.write(await self._outgoing.get())
+                data = await self._outgoing.get()
+                await self._call.write(data)
+                self._unread_bytes -= len(data)
+                self._room.set()
         self._call.cancel()
+        # A reader that waits for room would not see the end of the stream.
+        self._reader.cancel()
 
     def _end(self, reason: str) -> None:
         if not self.alive:

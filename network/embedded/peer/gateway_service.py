@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 
 from network.embedded import wire
 from network.embedded.deliver import SourceClosed
+from network.embedded.limits import GATEWAY, Limit
 from network.embedded.peer.acl import AccessControl, AccessError
 from network.embedded.peer.broadcast_client import BroadcastError
 from network.embedded.peer.channel import Channel
@@ -29,7 +30,6 @@ from network.embedded.peer.endorsements import (
 )
 from network.embedded.peer.events import block_events
 from network.embedded.peer.grpc_errors import RpcError, abort, error_detail
-from network.embedded.peer.limits import GATEWAY, Limit
 from network.embedded.peer.proposals import Proposal, ProposalError, unpack
 from network.embedded.peer.registry import Address, Registry
 from network.embedded.policies import SignedData

@@ -12,6 +12,7 @@ from clearline.fabric.identity import X509Signer
 from clearline.logs import get_logger
 from network.embedded import wire
 from network.embedded.deliver import Sources, peer_streams
+from network.embedded.limits import DELIVER, ENDORSER, Limit
 from network.embedded.peer import gateway_service, local_msp
 from network.embedded.peer.acl import AccessControl
 from network.embedded.peer.block_puller import tls_certificate_hash
@@ -21,7 +22,6 @@ from network.embedded.peer.config import PeerConfig
 from network.embedded.peer.endorsements import EndorsementCollector
 from network.embedded.peer.endorser import Endorser, Parts, RefusedProposalError
 from network.embedded.peer.lifecycle import Lifecycle
-from network.embedded.peer.limits import DELIVER, ENDORSER, Limit
 from network.embedded.peer.packages import PackageStore
 from network.embedded.peer.registry import Address, Registry, dialler
 from network.embedded.peer.system_chaincodes import ConfigurationChaincode, QueryChaincode

@@ -15,6 +15,8 @@ from network.embedded import wire
 
 ENDORSER, DELIVER, GATEWAY = 2500, 2500, 500
 """Fabric's defaults."""
+ORDERER = 2500
+"""Fabric's orderer has no such limit: a stream costs it less than it costs us."""
 
 
 class Limit:

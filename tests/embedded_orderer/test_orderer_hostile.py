@@ -1,0 +1,89 @@
+"""Input that nobody honest sends to an orderer: each gets a status, and ordering goes on."""
+
+import asyncio
+import logging
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from fabric_protos.common import common_pb2
+from fabric_protos.orderer import ab_pb2
+from orderer_world import STATUS, World, normal, seek
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "embedded_peer"))
+
+from protobuf_mischief import mutated
+
+from clearline.fabric import protoutil
+
+_METHODS = ("/orderer.AtomicBroadcast/Broadcast", "/orderer.AtomicBroadcast/Deliver")
+
+
+def _resigned(world: World, chance: random.Random) -> bytes:
+    """An envelope whose signature holds over a damaged payload."""
+    payload = common_pb2.Payload.FromString(normal(world.signer(), b"data").payload)
+    layer = chance.randrange(3)
+    if layer == 0:
+        payload.header.channel_header = mutated(payload.header.channel_header, chance)
+    elif layer == 1:
+        payload.header.signature_header = mutated(payload.header.signature_header, chance)
+    raw = payload.SerializeToString()
+    if layer == 2:
+        raw = mutated(raw, chance)
+    return bytes(protoutil.sign_payload(world.signer(), raw).SerializeToString())
+
+
+def _config_update(world: World, chance: random.Random) -> bytes:
+    """A CONFIG_UPDATE whose content is damaged and whose signature holds."""
+    envelope = protoutil.create_signed_envelope(
+        common_pb2.HeaderType.CONFIG_UPDATE,
+        "payments",
+        world.signer(),
+        chance.randbytes(chance.randrange(200)),
+    )
+    return bytes(envelope.SerializeToString())
+
+
+async def _poke(channel: Any, method: str, raw: bytes) -> tuple[Any, bytes, str]:
+    """(gRPC status, first answer, details)."""
+    call = channel.stream_stream(method)(iter([raw]), timeout=0.5)
+    first = b""
+    try:
+        async for answer in call:
+            first = first or answer
+            break
+        call.cancel()
+    except grpc.aio.AioRpcError as error:
+        return error.code(), first, error.details() or ""
+    return grpc.StatusCode.OK, first, ""
+
+
+def test_damaged_messages_get_a_status_and_ordering_goes_on(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with world.orderer(tmp_path) as (_, client):
+            chance = random.Random("orderer")
+            good = normal(world.signer(), b"good").SerializeToString()
+            wanted = seek(world.signer(), "oldest", "oldest")
+            for _ in range(100):
+                requests = [
+                    (_METHODS[0], mutated(good, chance)),
+                    (_METHODS[1], mutated(wanted, chance)),
+                    (_METHODS[0], _resigned(world, chance)),
+                    (_METHODS[0], _config_update(world, chance)),
+                ]
+                for method, raw in requests:
+                    _, answer, details = await _poke(client.channel, method, raw)
+                    assert "Unexpected <class" not in details, (method, raw.hex(), details)
+                    if method == _METHODS[0] and answer:
+                        ab_pb2.BroadcastResponse.FromString(answer)
+            answers = await client.broadcast([good])
+            assert [item.status for item in answers] == [STATUS.SUCCESS]
+
+    caplog.set_level(logging.ERROR)
+    asyncio.run(scenario())
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
