@@ -226,7 +226,12 @@ def bootstrap(ledger: Ledger, genesis: bytes) -> None:
     """
     if ledger.height == 0:
         check_genesis(genesis)
-        Bundle.from_config_block(genesis)
+        bundle = Bundle.from_config_block(genesis)
+        if bundle.orderer.consensus_type == "BFT":
+            raise LedgerError(
+                "BFT is left out: one embedded orderer can't sign for a quorum. "
+                "Use etcdraft in the genesis block, or the fabric engine"
+            )
         ledger.append([genesis])
     elif ledger.block(0) != genesis:
         raise LedgerError(

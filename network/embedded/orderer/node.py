@@ -11,7 +11,7 @@ import asyncio
 
 from clearline.fabric.identity import X509Signer
 from clearline.logs import get_logger
-from network.embedded import wire
+from network.embedded import left_out, wire
 from network.embedded.deliver import DeliverStreams, orderer_access
 from network.embedded.limits import ORDERER, Limit
 from network.embedded.orderer.broadcast import BroadcastStreams
@@ -64,6 +64,7 @@ class OrdererNode:
                         ),
                     },
                 ),
+                *left_out.orderer_services(),
             ),
         )
         self.port = 0

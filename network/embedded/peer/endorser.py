@@ -212,7 +212,8 @@ class Endorser:
         self, proposal: Proposal, channel: Channel, simulator: Simulator
     ) -> Answer:
         if proposal.chaincode != "_lifecycle":
-            return 500, f"{proposal.chaincode} is not served by the embedded engine", b""
+            text = "the lifecycle of Fabric 1.x is left out: use _lifecycle"
+            return 500, f"{proposal.chaincode} is not served: {text}", b""
         orgs = tuple(org.msp.msp_id for org in channel.bundle.application_orgs.values())
         call = Call(self._runtime.msp_id, simulator, orgs, proposal.channel_id)
         return self._invoke_lifecycle(proposal, channel.bundle, call)

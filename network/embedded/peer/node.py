@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from clearline.fabric.identity import X509Signer
 from clearline.logs import get_logger
-from network.embedded import wire
+from network.embedded import left_out, wire
 from network.embedded.deliver import Sources, peer_streams
 from network.embedded.limits import DELIVER, ENDORSER, Limit
 from network.embedded.peer import gateway_service, local_msp
@@ -84,7 +84,7 @@ class PeerNode:
             gateway.service(),
             wire.service(_DELIVER, _deliver_methods(self.channels.find)),
             wire.service("grpc.health.v1.Health", {"Check": wire.unary(_health)}),
-            *_left_out(),
+            *left_out.peer_services(),
         )
         self._server = wire.Server(config.listen, tls, self._client_roots, services)
         self.port = 0
@@ -146,27 +146,3 @@ def _deliver_methods(sources: Sources) -> dict[str, Any]:
 
 async def _health(raw: bytes, context: Any) -> bytes:
     return _SERVING
-
-
-def _left_out() -> tuple[Any, ...]:
-    """Services of a real peer that the embedded engine does not have."""
-    reasons = {
-        ("discovery.Discovery", "Discover"): "service discovery is left out: the gateway service "
-        "knows the other peers by the channel's anchor peers",
-        ("protos.Snapshot", "Generate"): "ledger snapshots are left out",
-        ("protos.Snapshot", "Cancel"): "ledger snapshots are left out",
-        ("protos.Snapshot", "QueryPendings"): "ledger snapshots are left out",
-    }
-
-    def refusing(reason: str) -> Any:
-        async def refuse(raw: bytes, context: Any) -> bytes:
-            text = f"{reason}; use the fabric engine"
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
-            raise AssertionError("abort raises")
-
-        return wire.unary(refuse)
-
-    services: dict[str, dict[str, Any]] = {}
-    for (service, method), reason in reasons.items():
-        services.setdefault(service, {})[method] = refusing(reason)
-    return tuple(wire.service(name, methods) for name, methods in services.items())
