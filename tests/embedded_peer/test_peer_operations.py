@@ -26,6 +26,7 @@ from peer_world import (
 
 from clearline.fabric.errors import EndorseError, EvaluateError
 from clearline.fabric.proposal import ProposalOptions
+from network import lifecycle
 
 
 def test_a_chaincode_that_hangs_dies_or_restarts_costs_nobody_else(tmp_path: Path) -> None:
@@ -67,6 +68,26 @@ def test_a_chaincode_that_breaks_the_protocol_loses_its_stream_only(tmp_path: Pa
             assert "registered as 'somebody:else'" in str(error)
             world.chaincode.package_id = right
             assert await contract.submit("put", "a", "1") == b"done"
+
+    run(tmp_path, scenario)
+
+
+def test_transient_data_of_a_query_stays_in_the_own_organisation(tmp_path: Path) -> None:
+    """internal/pkg/gateway/evaluate.go: other organisations are asked only when they are named."""
+
+    async def scenario(world: World) -> None:
+        async with world.gateway("BankOne") as contract:
+            for options, asked in (
+                (ProposalOptions(), list(ORGANIZATIONS)),
+                (ProposalOptions(transient={"secret": b"1"}), ["BankOne"]),
+                (
+                    ProposalOptions(transient={"secret": b"1"}, organizations=("BankTwo",)),
+                    ["BankTwo"],
+                ),
+            ):
+                lost = contract.new_proposal("drop", [], options).evaluate()
+                error = await failure(lost, EvaluateError)
+                assert sorted(detail.msp_id for detail in error.details) == asked
 
     run(tmp_path, scenario)
 
@@ -141,6 +162,11 @@ def test_a_peer_that_lost_its_data_joins_again_catches_up_and_endorses(tmp_path:
         # Its own copy of the approval is gone, as on a real peer; its public hash is enough.
         _, _, signed = proposal(world.signer("BankOne"), "put", ["a", "1"])
         assert (await endorse(world, "Supervisor", signed)).HasField("endorsement")
+        # And `up` sees that nothing is to be approved or committed again.
+        height = world.ledger("BankOne").height
+        again = await lifecycle.bring_up(world.home, world.layout, world.package, lambda _: None)
+        assert (again.sequence, again.changed) == (1, False)
+        assert world.ledger("BankOne").height == height
 
     run(tmp_path, scenario)
 
@@ -210,6 +236,12 @@ def test_the_lifecycle_answers_what_was_done(tmp_path: Path) -> None:
         name = "QueryApprovedChaincodeDefinition"
         approved = result(name, await ask(admin, CHANNEL, name, name="clearline"))
         assert approved.source.local_package.package_id == world.package.id
+        name = "QueryApprovedChaincodeDefinitions"
+        every = result(name, await ask(admin, CHANNEL, name)).approved_chaincode_definitions
+        assert [(item.name, item.sequence, item.version) for item in every] == [
+            ("clearline", 1, "0.1")
+        ]
+        assert every[0].source.local_package.package_id == world.package.id
         name = "CheckCommitReadiness"
         ready = result(
             name, await ask(client, CHANNEL, name, name="clearline", version="2", sequence=2)
