@@ -7,11 +7,16 @@ core/ledger/kvledger/txmgmt/txmgr/update_batch_bytes.go.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 from network.embedded.peer.mvcc import Updates
 from network.embedded.peer.statedb import Version, VersionedValue, encode_varint
 
+_LENGTHS = tuple(encode_varint(size) for size in range(4096))
+"""Most lengths that occur: a block of grouped payments has thousands of entries."""
 
+
+@lru_cache(maxsize=1024)
 def version_bytes(version: Version) -> bytes:
     """Block and transaction as order-preserving varints: a length byte, then big-endian bytes."""
     return b"".join(_ordered(number) for number in version)
@@ -22,23 +27,26 @@ def _ordered(number: int) -> bytes:
     return bytes((size,)) + number.to_bytes(size, "big")
 
 
-def _field(number: int, data: bytes) -> bytes:
-    return bytes((number << 3 | 2,)) + encode_varint(len(data)) + data if data else b""
+def _length(data: bytes) -> bytes:
+    size = len(data)
+    return _LENGTHS[size] if size < len(_LENGTHS) else encode_varint(size)
 
 
-def _entry(namespace: str, collection: str, key: bytes, item: VersionedValue) -> bytes:
-    deleted = b"\x20\x01" if item.value is None else b""
+def _entry(namespace: bytes, collection: bytes, key: bytes, item: VersionedValue) -> bytes:
+    """One KVWriteProto inside the list: fields 1 to 6, empty ones left out."""
+    value = item.value
+    version = version_bytes(item.version)
     body = b"".join(
         (
-            _field(1, namespace.encode()),
-            _field(2, collection.encode()),
-            _field(3, key),
-            deleted,
-            _field(5, item.value or b""),
-            _field(6, version_bytes(item.version)),
+            b"\x0a" + _length(namespace) + namespace if namespace else b"",
+            b"\x12" + _length(collection) + collection if collection else b"",
+            b"\x1a" + _length(key) + key if key else b"",
+            b"\x20\x01" if value is None else b"",
+            b"\x2a" + _length(value) + value if value else b"",
+            b"\x32" + _length(version) + version,
         )
     )
-    return b"\x0a" + encode_varint(len(body)) + body
+    return b"\x0a" + _length(body) + body
 
 
 def update_bytes(updates: Updates) -> bytes:
@@ -50,17 +58,17 @@ def update_bytes(updates: Updates) -> bytes:
     for namespace in sorted({*updates.public, *updates.hashed}):
         if not namespace:
             continue  # the channel configuration's own namespace
-        name = namespace
+        name = namespace.encode()
         public = updates.public.get(namespace, {})
         for key in sorted(public):
-            parts.append(_entry(name, "", key, public[key]))
-            name = ""
+            parts.append(_entry(name, b"", key, public[key]))
+            name = b""
         collections = updates.hashed.get(namespace, {})
         for collection in sorted(collections):
-            label = collection
+            label = collection.encode()
             for key in sorted(collections[collection]):
                 parts.append(_entry(name, label, key, collections[collection][key]))
-                name = label = ""
+                name = label = b""
     return b"".join(parts)
 
 
