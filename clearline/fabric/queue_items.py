@@ -58,7 +58,9 @@ class QueueLimits:
     linger_ms: float = 5.0
     busy_linger_ms: float = 25.0
     max_pending: int = 10_000
-    commit_status_s: float = 5.0
+    # Longer than a block takes, and short of the 5 s in which an orderer's death is to be over:
+    # envelopes that died with it wait this long before the same bytes go again.
+    commit_status_s: float = 2.0
     resubmit_s: float = 60.0
     retain_s: float = 3_600.0
 

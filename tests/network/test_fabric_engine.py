@@ -260,6 +260,20 @@ def test_the_builder_releases_what_lies_beside_it(prepared: Prepared, tmp_path: 
     assert stat.S_IMODE(released.stat().st_mode) & 0o077 == 0
 
 
+def test_the_builder_prefers_the_packages_own_connection(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    builder = prepared.home.chaincode("BankOne") / "builder"
+    source, built, output = (tmp_path / name for name in ("source", "built", "output"))
+    for folder in (source, built, output):
+        folder.mkdir()
+    (source / "connection.json").write_text('{"address": "its own"}')
+    assert run_builder(builder, "build", source, tmp_path, built) == 0
+    assert run_builder(builder, "release", built, output) == 0
+    released = output / "chaincode" / "server" / "connection.json"
+    assert released.read_text() == '{"address": "its own"}'
+
+
 def test_an_interpreter_in_an_awkward_folder(prepared: Prepared, tmp_path: Path) -> None:
     folder = tmp_path / ("a long name with spaces " * 8)
     folder.mkdir()
@@ -270,7 +284,8 @@ def test_an_interpreter_in_an_awkward_folder(prepared: Prepared, tmp_path: Path)
     script.parent.mkdir(parents=True)
     script.write_text(_interpreter_line(str(interpreter)) + source.partition("\n")[2])
     script.chmod(0o755)
-    assert run_builder(script.parent.parent, "build", tmp_path) == 0
+    steps = (tmp_path / "source", tmp_path / "metadata", tmp_path / "output")
+    assert run_builder(script.parent.parent, "build", *steps) == 0
 
 
 class Participation(BaseHTTPRequestHandler):
