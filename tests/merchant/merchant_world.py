@@ -363,6 +363,8 @@ class World:
             [
                 sys.executable,
                 "-c",
+                # A shell starts what it puts in the background with SIGINT ignored, and all below.
+                "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
                 "from clearline.cli import main; main()",
                 "merchant",
                 command,
