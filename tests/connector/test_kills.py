@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from benches import unionpay
 from fake_ledger import FakeLedger
-from helpers_connector import World, agree, unionpay, until
+from helpers_connector import World, agree, until
 
 CHILD = Path(__file__).with_name("connector_child.py")
 SOMETIMES = ["tok_approve", "tok_approve.2", "tok_slow", "tok_do_not_honor", "tok_approve.3",
@@ -20,7 +21,12 @@ async def child(world: World, point: str) -> asyncio.subprocess.Process:
     """A connector over this world's files that dies at `point`."""
     paths = os.pathsep.join([str(CHILD.parent), str(CHILD.parent.parent / "support")])
     return await asyncio.create_subprocess_exec(
-        sys.executable, str(CHILD), str(world.folder), point, env={"PYTHONPATH": paths}
+        sys.executable,
+        str(CHILD),
+        str(world.folder),
+        point,
+        world.bench.acquirer_id,
+        env={"PYTHONPATH": paths},
     )
 
 

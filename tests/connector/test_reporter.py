@@ -19,7 +19,7 @@ from connector import outbox
 from connector.adapter import (
     Answer,
     Capability,
-    LateAnswer,
+    Heard,
     NoAnswerError,
     Order,
     Verdict,
@@ -42,9 +42,10 @@ class ScriptedAdapter:
     payments: list[Answer | Exception] = field(default_factory=lambda: [APPROVED])
     inquiries: list[Answer | Exception] = field(default_factory=list)
     reversals: list[Answer | Exception] = field(default_factory=list)
+    closes: list[Answer | Exception] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
-    async def start(self, on_late: LateAnswer) -> None:
+    async def start(self, heard: Heard) -> None:
         self.asked.append("start")
 
     async def stop(self) -> None:
@@ -61,6 +62,9 @@ class ScriptedAdapter:
 
     async def inquire(self, order: Order, trace: str) -> Answer:
         return self._say("inquire", self.inquiries)
+
+    async def close(self, order: Order, trace: str) -> Answer:
+        return self._say("close", self.closes)
 
     async def reverse(self, order: Order, trace: str, tries: int) -> Answer:
         return self._say(f"reverse {tries}", self.reversals)

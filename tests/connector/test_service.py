@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from benches import unionpay
 from fake_ledger import FakeLedger, Stored
 from helpers_connector import (
     PATIENT,
@@ -17,7 +18,6 @@ from helpers_connector import (
     connected,
     key_record,
     record_of,
-    unionpay,
     until,
 )
 
