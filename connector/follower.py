@@ -23,7 +23,7 @@ from clearline.reports import acquirer_reference
 from clearline.statuses import Reason, Status
 from connector import memory, outbox
 from connector.adapter import Order
-from connector.database import Database, DatabaseError
+from connector.database import Database
 from connector.entries import Ending, Entry, Said, SeenPayment, Telling
 from connector.lease import Candidate, Claims
 from connector.ledger import BlockSource
@@ -107,6 +107,10 @@ class Follower:
     async def follow(self, blocks: BlockSource, tip: int) -> AsyncIterator[Taken]:
         """Take blocks for ever; yields what each one left to do, and first what was stored."""
         position = await self._database.run(stored_position)
+        if await self._database.run(partial(outbox.get_meta, name=memory.STOOD_BY)):
+            # Others have acted on what lies here as pending: only a takeover makes it ours.
+            self._candidate = replace(self._candidate, stands_by=True)
+            self._look_at_lease()
         await self._database.run(partial(_stand, epoch=self.epoch))
         await self._reached(-1 if position is None else position.block, tip)
         yield Taken()
@@ -275,8 +279,6 @@ def _stand(db: sqlite3.Connection, epoch: int | None) -> bool:
     if epoch is None:
         outbox.put_meta(db, memory.STOOD_BY, "1")
         return False
-    if epoch == 0 and outbox.get_meta(db, memory.STOOD_BY):
-        raise DatabaseError("this outbox has stood by: take over, or go on standing by")
     if str(epoch) == stored:
         return False
     doubtful = memory.take_over(db, epoch)

@@ -31,7 +31,9 @@ async def take_over(contract: Contract, acquirer_id: str, holder: str, claims: C
 
     Raises TakeoverError, FabricError: the same command may be given again.
     """
-    answer = await contract.evaluate("GetRecords", canonical.dumps([[Kind.LEASE, acquirer_id]]))
+    answer = await contract.evaluate(
+        "GetRecords", canonical.dumps([[Kind.LEASE.value, acquirer_id]])
+    )
     (found,) = json.loads(answer)
     before = from_json(Lease, found) if found is not None else None
     epoch = (before.epoch if before is not None else 0) + 1

@@ -120,6 +120,8 @@ class Client:
         self._host, self._port = parts.hostname or "", parts.port or 443
         self._timeout = timeout_seconds
         self._kept: list[_Kept] = []
+        self._closed = False
+        self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(connections, "qr-wallet")
         self._context = ssl.create_default_context(cafile=str(partner.tls_ca))
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -135,8 +137,11 @@ class Client:
     async def close(self) -> None:
         """Close; a thread that waits for an answer ends with it, or with its time-out."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        while self._kept:
-            self._kept.pop().connection.close()
+        with self._lock:
+            self._closed = True
+            kept, self._kept = self._kept, []
+        for one in kept:
+            one.connection.close()
 
     def _ask(self, method: str, path: str, body: bytes) -> Native:
         headers = signed(self._partner, f"{method} {path}", body)
@@ -159,16 +164,12 @@ class Client:
             connection.close()
             _log.error("not the acquirer's answer", extra={"path": path, "reason": str(error)})
             raise NoAnswerError(Reason.OTHER) from None
-        self._kept.append(_Kept(connection, time.monotonic()))
+        self._keep(connection)
         return Native(answer.status, raw)
 
     def _connection(self) -> http.client.HTTPSConnection:
         """One that is connected; from here on nobody can prove that nothing was sent."""
-        while self._kept:
-            try:
-                kept = self._kept.pop()
-            except IndexError:
-                break
+        while (kept := self._take_kept()) is not None:
             if time.monotonic() - kept.since < _KEPT_SECONDS and _alive(kept.connection.sock):
                 return kept.connection
             kept.connection.close()
@@ -181,6 +182,17 @@ class Client:
             connection.close()
             raise NotSentError(f"can't connect: {error!r}") from None
         return connection
+
+    def _take_kept(self) -> _Kept | None:
+        with self._lock:
+            return self._kept.pop() if self._kept else None
+
+    def _keep(self, connection: http.client.HTTPSConnection) -> None:
+        with self._lock:
+            if not self._closed:
+                self._kept.append(_Kept(connection, time.monotonic()))
+                return
+        connection.close()
 
 
 def _alive(sock: socket.socket | None) -> bool:

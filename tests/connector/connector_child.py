@@ -105,11 +105,13 @@ class DyingLedger:
             yield Ledger(ledger.blocks, self, ledger.tip)
 
 
-async def main(folder: Path, point: str, bench: str) -> None:
+async def main(folder: Path, point: str, bench: str, name: str = "") -> None:
     world = World.make(folder, BENCHES[bench])
     ledger = world.ledger()
     dying = DyingLedger(ledger, point)
     parts = world.parts(ledger, DyingAdapter(world.bench.adapter(folder), point))
+    if name:
+        parts = world.named(parts, name)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await Connector(replace(parts, open_ledger=dying.opened)).run(stop)

@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -177,6 +177,23 @@ class FakeLedger:
             self._db.execute("ROLLBACK")
             raise
         return decision.outcomes
+
+    async def evaluate(self, name: str, *args: bytes | str) -> bytes:
+        """connector.takeover.Contract: a record by kind and id."""
+        assert name == "GetRecords"
+        return json.dumps([self.record(*key) for key in json.loads(args[0])]).encode()
+
+    async def submit_call(self, name: str, *args: bytes | str) -> bytes:
+        """connector.takeover.Contract: a transaction of a connector."""
+        outcomes = self.call(name, json.loads(args[0]), Role.CONNECTOR)
+        return json.dumps([outcome.to_json() for outcome in outcomes]).encode()
+
+    def forge_close(self, key: PaymentKey) -> None:
+        """What two lying banks could put there: a close that is signed by nobody."""
+        payment = self.payment(key)
+        tx_id = f"tx-{self.tip() + 1}-0"
+        forged = replace(payment, close=payment.intent, close_tx=tx_id, txs=[*payment.txs, tx_id])
+        self.append(Stored(0, ((payment_key(key), records.dump(forged)),)))
 
     def _state(self, key: str) -> bytes | None:
         row = self._db.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()

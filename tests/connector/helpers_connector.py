@@ -21,6 +21,7 @@ from clearline.jws import KeySigner
 from clearline.records import Acquirer, KeyRecord, Merchant, MerchantCode, Payment
 from clearline.reports import acquirer_reference
 from connector.adapter import Adapter
+from connector.lease import Candidate
 from connector.service import Connector, Parts
 from connector.unionpay_iso8583.adapter import Timing, UnionPayAdapter, load_partner
 from connector.verification import Place
@@ -29,7 +30,6 @@ from connector.watcher import Pace
 PLACE = Place(INTENT.network, "unionpay")
 CODE = INTENT.acquirers[0].merchant_code
 PATIENT = Timing()
-SOON = Timing(answer_seconds=1.0, reversal_seconds=1.0, echo_seconds=5, connections=2)
 
 
 def key_record(signer: KeySigner, status: str = "active") -> KeyRecord:
@@ -155,9 +155,23 @@ class World:
         )
         return replace(parts, **changes)
 
-    def adapter(self, timing: Timing = SOON) -> UnionPayAdapter:
-        """To the acquirer that runs in this folder."""
-        return UnionPayAdapter(load_partner(self.folder / "unionpay" / "partner.json"), timing)
+    def named(self, parts: Parts, name: str, stands_by: str = "") -> Parts:
+        """One of several connectors of the acquirer, with an outbox and files of its own."""
+        home = self.folder / name
+        return replace(
+            parts,
+            outbox=home / "outbox.db",
+            candidate=Candidate(name, stands_by=bool(stands_by)),
+            ready_file=self.folder / f"ready-{name}",
+            standby_file=self.folder / f"standby-{name}",
+        )
+
+    def adapter(self, timing: Timing | None = None) -> Adapter:
+        """To the acquirer that runs in this folder; `timing` of unionpay only."""
+        if timing is None:
+            return self.bench.adapter(self.folder)
+        partner = load_partner(self.folder / "unionpay" / "partner.json")
+        return UnionPayAdapter(partner, timing)
 
     def book(self) -> dict[str, BookEntry]:
         """The acquirer's book by reference."""
