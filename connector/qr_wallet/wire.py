@@ -298,10 +298,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length") or ""
-        if self.path != NOTICE_PATH or not length.isdigit() or int(length) > _LARGEST:
-            self._end(404 if self.path != NOTICE_PATH else 413)
+        if not length.isdigit() or int(length) > _LARGEST:
+            self._end(413)
             return
         body = self.rfile.read(int(length))
+        if self.path != NOTICE_PATH:
+            self._end(404)
+            return
         received = {name.title(): text for name, text in self.headers.items()}
         try:
             verify(self.server.key, "notice", f"POST {NOTICE_PATH}", body, received)

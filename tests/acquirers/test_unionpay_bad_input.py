@@ -11,12 +11,12 @@ from click.testing import CliRunner
 from helpers_acquirer import PURCHASE, REVERSAL, Bank, altered, running, with_bank
 
 from acquirers import settings
+from acquirers.authority import FolderTakenError
 from acquirers.cli import acquirer
 from acquirers.settings import SettingsError
 from acquirers.unionpay_iso8583 import codec
 from acquirers.unionpay_iso8583.book import read_entries
 from acquirers.unionpay_iso8583.codec import CodecError, Message
-from acquirers.authority import FolderTakenError
 from acquirers.unionpay_iso8583.create import create
 
 REFUSED = {
