@@ -119,14 +119,21 @@ async def closed_before_it_was_sent(world: World, ledger: FakeLedger) -> None:
     assert len(world.bench.book(world.folder)) == 1
 
 
-async def closed_in_the_block_of_its_request(world: World, ledger: FakeLedger) -> None:
-    """Request and close are there before the connector looks: nothing is sent."""
+async def closed_before_the_connector_looks(world: World, ledger: FakeLedger) -> None:
+    """Request and close are there before the connector looks: nothing is sent, and the acquirer
+    need not be there."""
+    async with world.bench.serve(world.folder):
+        pass
     (key,) = world.request(ledger, world.intent(1))
     world.close(ledger, key)
-    async with world.bench.serve(world.folder), connected(world.parts(ledger, world.adapter())):
+    (later,) = world.request(ledger, world.intent(2))
+    async with connected(world.parts(ledger, world.adapter())):
         await ledger.until_final([key])
+        assert world.bench.book(world.folder) == {}
+        async with world.bench.serve(world.folder):
+            await ledger.until_final([later])
     assert ledger.payment(key).reason == "closed_by_merchant"
-    assert world.bench.book(world.folder) == {}
+    assert len(world.bench.book(world.folder)) == 1
 
 
 async def closed_while_it_is_paid(world: World, ledger: FakeLedger) -> None:
@@ -198,7 +205,7 @@ SHARED: tuple[Scenario, ...] = (
     answer_lost,
     away,
     closed_before_it_was_sent,
-    closed_in_the_block_of_its_request,
+    closed_before_the_connector_looks,
     closed_while_it_is_paid,
     stopped_in_the_middle,
     memory_lost,

@@ -75,6 +75,17 @@ def test_a_step_is_in_the_table_or_refused(
     assert entry.phase is (after if after in FOLLOWERS[before] else before)
 
 
+def test_what_is_to_be_closed_is_not_sent(db: sqlite3.Connection) -> None:
+    outbox.insert(db, ENTRY)
+    asked = outbox.ask_close(db, KEY, Reason.CLOSED_BY_MERCHANT)
+    assert asked is not None
+    assert outbox.begin_sending(db, KEY, "1:2", "now").phase is Phase.PENDING
+    assert outbox.ask_close(db, KEY, Reason.EXPIRED) == asked  # the first reason stands
+    outbox.answered(db, KEY, PAID)
+    assert outbox.ask_close(db, KEY, Reason.EXPIRED) is None
+    assert outbox.ask_close(db, "payment/M/O/0002", Reason.EXPIRED) is None
+
+
 def test_what_is_not_there_can_not_step(db: sqlite3.Connection) -> None:
     for step in STEPS.values():
         with pytest.raises(IllegalStepError):
@@ -166,6 +177,28 @@ def test_a_report_s_number_follows_what_is_on_the_ledger(db: sqlite3.Connection)
     assert reporting.build(replace(entry, ledger_sequence=4), Telling.RESULT, PLACE) == replace(
         report, sequence=5
     )
+
+
+def test_a_result_follows_its_response_and_a_late_success_its_reversal() -> None:
+    both = {Telling.RESPONSE: WAITS, Telling.RESULT: PAID}
+    waits = replace(ENTRY, phase=Phase.ACCEPTED, said={Telling.RESPONSE: WAITS})
+    assert reporting.due(waits) is Telling.RESPONSE
+    assert reporting.due(replace(waits, ledger_status="accepted")) is None
+    paid = replace(ENTRY, phase=Phase.ANSWERED, said=both)
+    assert reporting.due(paid) is Telling.RESPONSE
+    response = StoredReport(1, 1, Telling.RESPONSE, Status.ACCEPTED, "a.b.c", COMMITTED)
+    assert reporting.due(replace(paid, reports=(response,))) is Telling.RESULT
+    assert reporting.due(replace(paid, ledger_status="accepted")) is Telling.RESULT
+    refused = replace(response, state=REJECTED)
+    assert reporting.due(replace(paid, reports=(refused,))) is Telling.RESULT
+    late = replace(ENTRY, phase=Phase.LATE, said=both | {Telling.LATE: PAID})
+    assert reporting.due(late) is Telling.LATE
+    assert reporting.due(replace(late, excepted=1)) is None
+    undone = replace(late, phase=Phase.UNDONE, said=late.said | {Telling.REVERSAL: UNDONE})
+    assert reporting.due(undone) is Telling.LATE
+    told = StoredReport(2, 2, Telling.LATE, Status.SUCCEEDED, "a.b.c", COMMITTED)
+    assert reporting.due(replace(undone, reports=(told,))) is Telling.REVERSAL
+    assert reporting.due(replace(undone, excepted=1)) is Telling.REVERSAL
 
 
 def test_doubt_is_said_once_and_not_when_the_end_is_known(db: sqlite3.Connection) -> None:

@@ -80,7 +80,11 @@ def test_every_token_ends_as_its_table_says(world: World) -> None:
             await ledger.until_final(keys)
         for key, (token, told, reason, net) in zip(keys, ENDINGS, strict=True):
             booked = entry(world, key)
-            assert (statuses(ledger, key), ledger.payment(key).reason) == (told, reason), token
+            said = statuses(ledger, key)
+            # Paid before the inquiry came, it was never seen waiting.
+            quick = token == "tok_create_unanswered" and said == ["unknown", "succeeded"]
+            assert said == told or quick, token
+            assert ledger.payment(key).reason == reason, token
             assert booked.charges - booked.reversals == net, token
             assert booked.creates_seen == 1
 
