@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-ORDERS ?= examples/orders.csv
+ORDERS ?= examples/orders.csv examples/wallet-orders.csv
 HOME_DIR ?= .clearline/dev
 ENGINE ?= embedded
 ROUNDS ?= 3
@@ -17,8 +17,8 @@ help: ## show these targets
 setup: ## make .venv and install the pinned, hashed requirements into it
 	@$(PYTHON) scripts/setup.py $(VENV)
 
-run: setup ## the whole way once: start, pay an order file, verify the ledger, stop (ORDERS=file.csv)
-	@$(BIN)/clearline run --engine $(ENGINE) --orders "$(ORDERS)"
+run: setup ## the whole way once: start, pay an order file, verify the ledger, stop (ORDERS="file.csv ...")
+	@$(BIN)/clearline run --engine $(ENGINE) $(foreach file,$(ORDERS),--orders "$(file)")
 
 up: setup ## start everything, leave it running, and print what to try next
 	@$(BIN)/clearline up --engine $(ENGINE) --home "$(HOME_DIR)"

@@ -7,7 +7,7 @@ import json
 import signal
 import sqlite3
 import ssl
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -15,13 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from acquirers import settings as acquirer_settings
-from acquirers.settings import AcquirerSettings, SettingsError
-from acquirers.unionpay_iso8583 import create as unionpay_create
-from acquirers.unionpay_iso8583.book import Entry, read_entries
-from acquirers.unionpay_iso8583.server import AcquirerServer
+from acquirers.authority import FolderTakenError
+from acquirers.kinds import KINDS, Kind, Line, Settings
+from acquirers.settings import SettingsError
 from clearline import logs
 
-_KIND = click.argument("kind", type=click.Choice(["unionpay_iso8583"]))
+_KIND = click.argument("kind", type=click.Choice(list(KINDS)))
 _CONFIG = click.option(
     "--config", required=True, type=click.Path(path_type=Path), help="The settings file."
 )
@@ -38,17 +37,17 @@ def acquirer() -> None:
 @acquirer.command()
 @_KIND
 @click.option("--dir", "folder", required=True, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--listen", default="127.0.0.1:8583", show_default=True, help="Host and port.")
+@click.option("--listen", help="Host and port; else 127.0.0.1 and the kind's usual port.")
 @click.option("--network", default="clearline-dev", show_default=True)
-def init(kind: str, folder: Path, listen: str, network: str) -> None:
-    """Make a new acquirer: TLS certificate, MAC key, settings.json, partner.json.
+def init(kind: str, folder: Path, listen: str | None, network: str) -> None:
+    """Make a new acquirer: TLS certificate, keys, settings.json, partner.json.
 
     Example: clearline acquirer init unionpay_iso8583 --dir unionpay --listen 127.0.0.1:8583
     """
     try:
-        host, port = acquirer_settings.listen_address(listen)
-        path = unionpay_create.create(folder, host, port, network)
-    except (SettingsError, unionpay_create.FolderTakenError, OSError) as error:
+        host, port = acquirer_settings.listen_address(listen or KINDS[kind].listen)
+        path = KINDS[kind].create(folder, host, port, network)
+    except (SettingsError, FolderTakenError, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{kind}: made {path}\nNext: clearline acquirer serve {kind} --config {path}")
 
@@ -61,10 +60,10 @@ def serve(kind: str, config: Path) -> None:
 
     Example: clearline acquirer serve unionpay_iso8583 --config unionpay/settings.json
     """
-    settings = _load(config)
+    settings = _load(kind, config)
     logs.configure()
     try:
-        asyncio.run(_serve(settings))
+        asyncio.run(_serve(KINDS[kind], settings))
     except (OSError, ssl.SSLError, sqlite3.Error) as error:
         raise click.ClickException(
             f"{kind} can't run on {settings.host}:{settings.port}: {error}"
@@ -80,55 +79,52 @@ def book(kind: str, config: Path, as_json: bool) -> None:
 
     Example: clearline acquirer book unionpay_iso8583 --config unionpay/settings.json --json
     """
-    settings = _load(config)
+    settings = _load(kind, config)
     try:
-        entries = read_entries(settings.book)
+        lines = KINDS[kind].read(settings.book)
     except sqlite3.Error as error:
         raise click.ClickException(
             f"{settings.book} can't be read ({error}); has the acquirer run yet?"
         ) from None
     if as_json:
-        click.echo(json.dumps(_as_json(entries), indent=1))
+        click.echo(json.dumps(_as_json(lines), indent=1))
     else:
-        Console().print(_table(kind, entries))
+        Console().print(_table(kind, lines))
 
 
-async def _serve(settings: AcquirerSettings) -> None:
-    server = AcquirerServer(settings)
-    await server.start()
+async def _serve(kind: Kind, settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
-    await server.stop()
+    await kind.serve(settings, stop)
 
 
-def _load(config: Path) -> AcquirerSettings:
+def _load(kind: str, config: Path) -> Settings:
     try:
-        return acquirer_settings.load(config)
+        return KINDS[kind].load(config)
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
 
 
-def _as_json(entries: list[Entry]) -> dict[str, object]:
+def _as_json(lines: Sequence[Line]) -> dict[str, object]:
     return {
-        "references": [asdict(entry) | {"net": entry.net} for entry in entries],
+        "references": [line.more | {"code": line.code, "net": line.net} for line in lines],
         "totals": {
-            "references": len(entries),
-            "charges": sum(entry.charges for entry in entries),
-            "reversals": sum(entry.reversals for entry in entries),
-            "net_charges": sum(entry.charges - entry.reversals for entry in entries),
+            "references": len(lines),
+            "charges": sum(line.charges for line in lines),
+            "reversals": sum(line.reversals for line in lines),
+            "net_charges": sum(line.charges - line.reversals for line in lines),
         },
     }
 
 
-def _table(kind: str, entries: list[Entry]) -> Table:
+def _table(kind: str, lines: Sequence[Line]) -> Table:
     table = Table(title=f"The book of {kind}")
     for name in ("reference", "merchant", "amount", "cur", "code", "charges", "reversals", "net"):
         table.add_column(name)
-    for entry in entries:
+    for line in lines:
         table.add_row(
-            entry.reference, entry.merchant_code, str(entry.amount), entry.currency,
-            entry.code or "-", str(entry.charges), str(entry.reversals), str(entry.net),
+            line.reference, line.merchant_code, str(line.amount), line.currency,
+            line.code or "-", str(line.charges), str(line.reversals), str(line.net),
         )  # fmt: skip
     return table

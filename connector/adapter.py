@@ -7,8 +7,8 @@ left) or NoAnswerError (it may have been charged).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -29,13 +29,15 @@ class Verdict(StrEnum):
     APPROVED = "approved"
     DECLINED = "declined"
     REVERSED = "reversed"  # nothing is charged, and nothing can be charged any more
+    ACCEPTED = "accepted"  # it waits for the payer
+    CLOSED = "closed"  # the payer did not pay, and can't any more
     UNSURE = "unsure"  # it answered, but what happened to the money can't be told
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is asked for. `amount` in minor units of `currency` (ISO 4217); `reference` is the
-    full reference, 40 hex digits, the acquirer's duplicate check."""
+    full reference, 40 hex digits, the acquirer's duplicate check; `expires_at` RFC 3339."""
 
     reference: str
     amount: int
@@ -45,6 +47,7 @@ class Order:
     mcc: str
     terminal: str
     product: str
+    expires_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,16 @@ class Answer:
     clearing_date: str | None = None
 
 
+def held_against(order: Order, answer: Answer) -> Answer:
+    """The answer; paid, or to be paid, but not exactly what was asked, is UNSURE."""
+    if answer.verdict not in (Verdict.APPROVED, Verdict.ACCEPTED):
+        return answer
+    asked = (order.amount, order.currency, order.merchant_code, order.payer_token)
+    if (answer.amount, answer.currency, answer.merchant_code, answer.payer_token) == asked:
+        return answer
+    return replace(answer, verdict=Verdict.UNSURE, reason=Reason.INVALID_AMOUNT)
+
+
 class NotSentError(Exception):
     """Proved: nothing left this machine; the same order may be sent."""
 
@@ -77,7 +90,17 @@ class NoAnswerError(Exception):
         self.reason = reason
 
 
-LateAnswer = Callable[[str, Answer], None]
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Who is told what the acquirer says unasked: the reference and the answer.
+
+    `late` gets answers nobody waits for any more: evidence, no more. `notice` gets what the
+    acquirer states by itself about a payment that waited for its payer; its outcome says whether
+    that is on stable storage (acknowledge it) or should be said again later.
+    """
+
+    late: Callable[[str, Answer], None]
+    notice: Callable[[str, Answer], Awaitable[bool]]
 
 
 class Adapter(Protocol):
@@ -87,9 +110,8 @@ class Adapter(Protocol):
     def capabilities(self) -> frozenset[Capability]:
         """What the acquirer can do beside `pay`."""
 
-    async def start(self, on_late: LateAnswer) -> None:
-        """Begin to connect and sign on, again and again. `on_late` gets answers nobody waits for
-        any more: the reference and the answer."""
+    async def start(self, heard: Heard) -> None:
+        """Begin to connect and sign on, again and again, and to listen. May follow a `stop`."""
 
     async def stop(self) -> None:
         """Sign off and close."""
@@ -101,7 +123,8 @@ class Adapter(Protocol):
         """A name for one sending, stored before it and given again with a reversal."""
 
     async def pay(self, order: Order, trace: str) -> Answer:
-        """Ask for the payment. Raises NotSentError, NoAnswerError."""
+        """Ask for the payment; an asynchronous acquirer answers ACCEPTED. Raises NotSentError,
+        NoAnswerError."""
 
     async def reverse(self, order: Order, trace: str, tries: int) -> Answer:
         """Ask to undo it; `tries` reversals were sent before. `trace` is empty when the sending is
@@ -109,3 +132,7 @@ class Adapter(Protocol):
 
     async def inquire(self, order: Order, trace: str) -> Answer:
         """Ask what became of it. Raises NotSentError, NoAnswerError."""
+
+    async def close(self, order: Order, trace: str) -> Answer:
+        """Ask that no payer can pay it any more: CLOSED, or what it had become before. Raises
+        NotSentError, NoAnswerError."""

@@ -15,20 +15,26 @@ from rich.table import Table
 
 from clearline import logs
 from clearline.fabric.blocks import BlockError
+from clearline.fabric.errors import FabricError
+from clearline.fabric.gateway import Gateway
 from clearline.fabric.identity import IdentityError
 from clearline.fabric.profile import Profile, ProfileError
 from clearline.fabric.store import StoreError
 from clearline.jws import JwsError, KeySigner
-from connector import outbox, settings
+from clearline.records import Lease
+from connector import adapters, memory, outbox, settings, takeover
 from connector.database import DatabaseError
 from connector.entries import Entry
 from connector.fabric import opener
+from connector.lease import Candidate, Claims
 from connector.service import Connector, Parts
 from connector.settings import ConnectorSettings, SettingsError
 from connector.states import Phase
-from connector.unionpay_iso8583.adapter import Timing, UnionPayAdapter, load_partner
+from connector.takeover import TakeoverError
 from connector.verification import Place
+from connector.watcher import Pace
 
+_STANDBY = "standby"
 _CONFIG = click.option(
     "--config", required=True, type=click.Path(path_type=Path), help="The settings file."
 )
@@ -44,20 +50,50 @@ def connector() -> None:
 
 @connector.command()
 @_CONFIG
-def serve(config: Path) -> None:
+@click.option("--standby", "role", flag_value=_STANDBY, help="Only follow, until it takes over.")
+def serve(config: Path, role: str | None) -> None:
     """Run the connector until SIGTERM.
+
+    With --standby it follows the ledger and does nothing else until `take-over` gave it the lease.
 
     Example: clearline connector serve --config connector.json
     """
     logs.configure()
     try:
-        parts = _parts(settings.load(config))
+        loaded = settings.load(config)
+        parts = _parts(loaded, Candidate(loaded.name, stands_by=role == _STANDBY))
         asyncio.run(_serve(parts))
     except (
         SettingsError, ProfileError, IdentityError, JwsError, DatabaseError, StoreError,
         BlockError, OSError,
     ) as error:  # fmt: skip
         raise click.ClickException(str(error)) from None
+
+
+@connector.command("take-over")
+@_CONFIG
+def take_over(config: Path) -> None:
+    """Take the acquirer's lease: from now on this connector forwards and reports, no other.
+
+    Whatever the one before may have sent is asked about or reversed first, never sent.
+
+    Example: clearline connector take-over --config standby.json
+    """
+    try:
+        loaded = settings.load(config)
+        lease = asyncio.run(_take_over(loaded))
+    except (
+        SettingsError,
+        ProfileError,
+        IdentityError,
+        TakeoverError,
+        ValueError,
+        OSError,
+    ) as error:
+        raise click.ClickException(str(error)) from None
+    except FabricError as error:
+        raise click.ClickException(f"{error}\nGive the same command again.") from None
+    click.echo(f"{lease.holder} holds epoch {lease.epoch} of {lease.acquirer_id}")
 
 
 @connector.command()
@@ -73,6 +109,8 @@ def status(config: Path, as_json: bool) -> None:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
             counts = outbox.counts(db)
             block = outbox.get_meta(db, "block")
+            stands_by = bool(outbox.get_meta(db, memory.STOOD_BY))
+            epoch = int(outbox.get_meta(db, memory.EPOCH) or 0)
             stuck = outbox.in_phases(db, Phase.STUCK)
             notes = {entry.key: outbox.get_note(db, entry.key) for entry in stuck}
     except SettingsError as error:
@@ -82,7 +120,12 @@ def status(config: Path, as_json: bool) -> None:
             f"the outbox can't be read ({error}); has the connector run yet?"
         ) from None
     if as_json:
-        shown = {"block": int(block) if block else None, "payments": counts, "stuck": notes}
+        shown = {
+            "block": int(block) if block else None,
+            "epoch": None if stands_by else epoch,
+            "payments": counts,
+            "stuck": notes,
+        }
         click.echo(json.dumps(shown, indent=1))
     else:
         Console().print(_table(counts, block, stuck, notes))
@@ -95,25 +138,31 @@ async def _serve(parts: Parts) -> None:
     await Connector(parts).run(stop)
 
 
-def _parts(config: ConnectorSettings) -> Parts:
+async def _take_over(config: ConnectorSettings) -> Lease:
     profile = Profile.load(config.profile)
     config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    timing = Timing(
-        answer_seconds=config.answer_timeout_seconds,
-        reversal_seconds=config.reversal_timeout_seconds,
-        echo_seconds=config.echo_seconds,
-        connections=config.connections,
-    )
+    claims = Claims(config.claim)
+    async with Gateway.connect(profile) as gateway:
+        contract = gateway.network(profile.channel).contract(profile.chaincode)
+        return await takeover.take_over(contract, config.acquirer_id, config.name, claims)
+
+
+def _parts(config: ConnectorSettings, candidate: Candidate) -> Parts:
+    profile = Profile.load(config.profile)
+    config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Parts(
         place=Place(config.network, config.acquirer_id),
         chaincode=profile.chaincode,
         outbox=config.outbox,
-        adapter=UnionPayAdapter(load_partner(config.partner), timing),
+        adapter=adapters.build(config),
         signer=KeySigner.load(config.signer_key),
         open_ledger=opener(profile, config.data_dir / "queue.db"),
+        candidate=candidate,
         in_flight=config.in_flight,
         stop_seconds=config.stop_seconds,
+        pace=Pace(first=config.inquiry_seconds),
         ready_file=config.data_dir / "ready",
+        standby_file=config.data_dir / "standby",
     )
 
 

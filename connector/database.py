@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 _T = TypeVar("_T")
 _GROUP: Final = 256
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 class DatabaseError(Exception):

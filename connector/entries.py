@@ -1,9 +1,10 @@
-"""A payment in the outbox, its end and its reports: the shapes that the connector works with."""
+"""A payment in the outbox, what was said of it, its reports: what the connector works with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 from clearline.intents import PaymentKey
@@ -16,9 +17,24 @@ COMMITTED: Final = "committed"
 REJECTED: Final = "rejected"
 
 
+class Telling(StrEnum):
+    """What a report tells; each has the kind of report it is signed as."""
+
+    UNKNOWN = "unknown"
+    RESPONSE = "response"
+    RESULT = "result"
+    LATE = "late"  # a success after the end
+    REVERSAL = "reversal"  # that success, given back
+
+    @property
+    def kind(self) -> ReportKind:
+        """The kind of its report."""
+        return ReportKind.RESULT if self is Telling.LATE else ReportKind(self.value)
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a payment ended for the acquirer, as the result will say; times RFC 3339."""
+    """What a payment became at the acquirer, as a report will say; times RFC 3339."""
 
     status: Status
     reason: Reason
@@ -33,12 +49,21 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What the acquirer said: what it means, and its message with the salt of its digest."""
+
+    ending: Ending
+    native: bytes | None = None
+    salt: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredReport:
     """A report as it was signed; it is never signed again with the same number, only sent."""
 
     report_id: int
     sequence: int
-    kind: ReportKind
+    telling: Telling
     status: Status
     compact: str
     state: str
@@ -47,7 +72,8 @@ class StoredReport:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A payment in the outbox. `tries` counts reversals begun; `doubt` is why it is doubtful;
-    `ledger_*` is what blocks have shown of it."""
+    `closing` why it is to be closed (empty: it is not); `ledger_*` is what blocks have shown of
+    it, `excepted` that a success after its end is open there."""
 
     key: str
     payment: PaymentKey
@@ -58,13 +84,19 @@ class Entry:
     trace: str = ""
     forwarded_at: str | None = None
     doubt: str = ""
+    closing: str = ""
     tries: int = 0
-    ending: Ending | None = None
-    native: bytes | None = None
-    salt: bytes | None = None
     ledger_status: str = ""
     ledger_sequence: int = 0
+    excepted: int = 0
+    said: Mapping[Telling, Said] = field(default_factory=dict)
     reports: tuple[StoredReport, ...] = ()
+
+    @property
+    def ending(self) -> Ending | None:
+        """How it ended at the acquirer, None while it has not."""
+        said = self.said.get(Telling.RESULT)
+        return said.ending if said is not None else None
 
     @property
     def next_sequence(self) -> int:
@@ -77,36 +109,66 @@ class Entry:
         """The first signed report that is not known to be committed."""
         return next((item for item in self.reports if item.state == SIGNED), None)
 
-    def reported(self, kind: ReportKind) -> bool:
-        """Whether a report of this kind was signed, and not rejected."""
-        return any(item.kind is kind and item.state != REJECTED for item in self.reports)
+    @property
+    def last_status(self) -> str:
+        """What the ledger says, or will when the signed reports are there."""
+        own = [item for item in self.reports if item.state != REJECTED]
+        if own and own[-1].sequence >= self.ledger_sequence:
+            return own[-1].status
+        return self.ledger_status
+
+    def told(self, telling: Telling) -> bool:
+        """Whether a report telling this was signed, and not rejected."""
+        return any(item.telling is telling and item.state != REJECTED for item in self.reports)
+
+    def just_refused(self, telling: Telling) -> bool:
+        """Whether the newest report told this and was rejected: not to be said again."""
+        last = self.reports[-1] if self.reports else None
+        return last is not None and last.telling is telling and last.state == REJECTED
 
 
 @dataclass(frozen=True, slots=True)
 class SeenPayment:
-    """What a block shows of a payment that has reports, from this outbox or an earlier one.
+    """What a block shows of a payment that has reports, from this outbox or another one.
     `forgotten` makes the entry for it when there is none."""
 
     key: str
     status: Status
     sequence: int
+    excepted: bool
     forgotten: Callable[[], Entry]
 
 
-def ending_of(answer: Answer, now: str) -> Ending | None:
-    """The end that an answer means, None when it leaves the money in doubt."""
+def ending_of(answer: Answer, now: str, closing: str = "") -> Ending | None:
+    """The end that an answer means, None when there is none yet or the money is in doubt.
+
+    `closing`: why it was asked to be closed. Closed because it expired is `expired`.
+    """
+    reason = answer.reason
     status = {
         Verdict.APPROVED: Status.SUCCEEDED,
         Verdict.DECLINED: Status.DECLINED,
         Verdict.REVERSED: Status.CLOSED,
     }.get(answer.verdict)
+    if answer.verdict is Verdict.CLOSED:
+        reason = Reason(closing) if closing else answer.reason
+        status = Status.EXPIRED if reason is Reason.EXPIRED else Status.CLOSED
     if status is None:
         return None
+    return _told(answer, status, reason, now)
+
+
+def response_of(answer: Answer, now: str) -> Ending:
+    """What an ACCEPTED answer says; it ends nothing."""
+    return _told(answer, Status.ACCEPTED, Reason.ACCEPTED, now)
+
+
+def _told(answer: Answer, status: Status, reason: Reason, now: str) -> Ending:
     return Ending(
         status=status,
-        reason=answer.reason,
+        reason=reason,
         answered_at=now,
-        ended_at=now,
+        ended_at=now if status.final else None,
         merchant_name=answer.merchant_name,
         merchant_code=answer.merchant_code,
         mcc=answer.mcc,

@@ -21,17 +21,18 @@ from clearline.logs import get_logger
 from clearline.records import Kind, Payment
 from clearline.reports import acquirer_reference
 from clearline.statuses import Reason, Status
-from connector import outbox
+from connector import memory, outbox
 from connector.adapter import Order
 from connector.database import Database
-from connector.entries import Ending, Entry, SeenPayment
+from connector.entries import Ending, Entry, Said, SeenPayment, Telling
+from connector.lease import Candidate, Claims
 from connector.ledger import BlockSource
 from connector.projection import Projection
 from connector.states import Phase
-from connector.verification import ACTIVE, Place, verify
+from connector.verification import ACTIVE, Place, verify, verify_close
 
 _log = get_logger("connector.follower")
-_BLOCK, _HASH, _AMNESIA = "block", "header_hash", "amnesia"
+_BLOCK, _HASH = "block", "header_hash"
 
 
 @dataclass(slots=True)
@@ -41,6 +42,15 @@ class Effects:
     records: list[tuple[str, bytes]] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     seen: list[SeenPayment] = field(default_factory=list)
+    closes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a block left to do: payments that are new to the outbox, and those to be closed."""
+
+    added: list[Entry] = field(default_factory=list)
+    closing: list[Entry] = field(default_factory=list)
 
 
 class StoredPosition:
@@ -68,33 +78,50 @@ class Follower:
     """Takes blocks; `tip` is the newest block at the start, `caught_up` is set once it is done.
 
     `gate` is set while the ledger lists our signing key for our acquirer: what can't be reported
-    must not be forwarded.
+    must not be forwarded. `epoch` is the one to act under, None for none.
     """
 
     def __init__(
-        self, database: Database, projection: Projection, place: Place, chaincode: str, key_id: str
+        self,
+        database: Database,
+        projection: Projection,
+        place: Place,
+        chaincode: str,
+        key_id: str,
+        candidate: Candidate,
+        claims: Claims,
     ) -> None:
         self._database = database
         self._projection = projection
         self._place = place
         self._chaincode = chaincode
         self._key_id = key_id
+        self._candidate = candidate
+        self._claims = claims
+        self.epoch: int | None = None
         self.gate = asyncio.Event()
         self.caught_up = asyncio.Event()
         self._look_at_key()
+        self._look_at_lease()
 
-    async def follow(self, blocks: BlockSource, tip: int) -> AsyncIterator[list[Entry]]:
-        """Take blocks for ever; yields the payments that each one added."""
+    async def follow(self, blocks: BlockSource, tip: int) -> AsyncIterator[Taken]:
+        """Take blocks for ever; yields what each one left to do, and first what was stored."""
         position = await self._database.run(stored_position)
+        if await self._database.run(partial(outbox.get_meta, name=memory.STOOD_BY)):
+            # Others have acted on what lies here as pending: only a takeover makes it ours.
+            self._candidate = replace(self._candidate, stands_by=True)
+            self._look_at_lease()
+        await self._database.run(partial(_stand, epoch=self.epoch))
         await self._reached(-1 if position is None else position.block, tip)
+        yield Taken()
         async for block in blocks:
-            added = await self.take(block)
+            taken = await self.take(block)
             await blocks.done(block)
-            yield added
             await self._reached(block.number, tip)
+            yield taken
 
-    async def take(self, block: Block) -> list[Entry]:
-        """Store what a block means; answers the payments that are new to the outbox."""
+    async def take(self, block: Block) -> Taken:
+        """Store what a block means."""
         effects = Effects()
         for transaction in block.transactions:
             if not transaction.is_valid:
@@ -103,8 +130,10 @@ class Follower:
                 if write.namespace == self._chaincode:
                     self._consider(write, effects)
         self._look_at_key()
+        self._look_at_lease()
         position = Position(block.number, block.header_hash.hex())
-        return await self._database.run(partial(_store, effects=effects, position=position))
+        store = partial(_store, effects=effects, position=position, epoch=self.epoch)
+        return await self._database.run(store)
 
     def _consider(self, write: Write, effects: Effects) -> None:
         if self._projection.apply(write):
@@ -122,10 +151,23 @@ class Follower:
             return
         if payment.reports:
             unknown_here = partial(self._forgotten, write.key, payment)
-            seen = SeenPayment(write.key, status, payment.sequence, unknown_here)
+            seen = SeenPayment(write.key, status, payment.sequence, payment.excepted, unknown_here)
             effects.seen.append(seen)
         elif status is Status.REQUESTED:
             effects.entries.append(self._requested(write.key, payment))
+        if payment.close and payment.close_tx in payment.txs[-1:]:
+            self._consider_close(write.key, payment, effects)
+
+    def _consider_close(self, key: str, payment: Payment, effects: Effects) -> None:
+        try:
+            verify_close(payment, self._place, self._projection)
+        except Refusal as refusal:
+            _log.error(
+                "a close that is not the merchant's",
+                extra={"payment": str(payment.key), "code": refusal.code, "why": refusal.detail},
+            )
+        else:
+            effects.closes.append(key)
 
     def _requested(self, key: str, payment: Payment) -> Entry:
         """A request: pending, or with its end already when it is not to be forwarded."""
@@ -143,15 +185,19 @@ class Follower:
                 ended_at=times.now(),
             )
             entry = self._entry(key, payment, None, Phase.ANSWERED)
-            return replace(entry, ending=ending)
+            return replace(entry, said={Telling.RESULT: Said(ending)})
         return self._entry(key, payment, verified.intent, Phase.PENDING)
 
     def _forgotten(self, key: str, payment: Payment) -> Entry:
-        """A payment that an earlier self reported on: it may have been charged."""
+        """A payment that another self reported on: while it is open it may have been charged."""
         try:
             intent = intents.parse(payment.intent).intent
         except Refusal:
             intent = None
+        if payment.excepted:
+            return self._entry(key, payment, intent, Phase.LATE)
+        if payment.final:
+            return self._entry(key, payment, intent, Phase.REPORTED)
         entry = self._entry(key, payment, intent, Phase.DOUBTFUL)
         return replace(entry, doubt=Reason.CONNECTION_LOST)
 
@@ -168,6 +214,7 @@ class Follower:
             mcc=intent.mcc if intent is not None else "",
             terminal=intent.terminal if intent is not None else "",
             product=intent.product if intent is not None else "",
+            expires_at=payment.expires_at,
         )
         return Entry(
             key=key,
@@ -178,6 +225,7 @@ class Follower:
             order=order,
             ledger_status=payment.status,
             ledger_sequence=payment.sequence,
+            excepted=int(payment.excepted),
         )
 
     def _look_at_key(self) -> None:
@@ -190,10 +238,18 @@ class Follower:
             _log.error("our signing key is not active on the ledger: forwarding stops")
         self.gate.clear()
 
+    def _look_at_lease(self) -> None:
+        lease = self._projection.lease(self._place.acquirer_id)
+        epoch = self._candidate.epoch(lease, self._claims.read())
+        if epoch != self.epoch and lease is not None:
+            _log.warning("the lease", extra={"epoch": lease.epoch, "holder": lease.holder,
+                                             "ours": epoch is not None})  # fmt: skip
+        self.epoch = epoch
+
     async def _reached(self, number: int, tip: int) -> None:
         if self.caught_up.is_set() or number < tip:
             return
-        doubted = await self._database.run(_leave_amnesia)
+        doubted = await self._database.run(memory.leave_amnesia)
         if doubted:
             _log.error("the outbox has lost its memory: nothing pending is proved unsent",
                        extra={"payments": doubted})  # fmt: skip
@@ -201,18 +257,30 @@ class Follower:
         _log.info("caught up", extra={"block": number})
 
 
-def _store(db: sqlite3.Connection, effects: Effects, position: Position) -> list[Entry]:
+def _store(
+    db: sqlite3.Connection, effects: Effects, position: Position, epoch: int | None
+) -> Taken:
     outbox.put_records(db, effects.records)
     added = [entry for entry in effects.entries if outbox.insert(db, entry)]
-    if [item for item in effects.seen if outbox.see(db, item)]:
-        outbox.put_meta(db, _AMNESIA, "1")
+    if [item for item in effects.seen if memory.see(db, item)]:
+        memory.remember_amnesia(db)
+    asked = [outbox.ask_close(db, key, Reason.CLOSED_BY_MERCHANT) for key in effects.closes]
+    if _stand(db, epoch):
+        # What the predecessor may have seen too is in doubt, this block's requests included.
+        added = []
     outbox.put_meta(db, _BLOCK, str(position.block))
     outbox.put_meta(db, _HASH, position.header_hash)
-    return added
+    return Taken(added, [entry for entry in asked if entry is not None])
 
 
-def _leave_amnesia(db: sqlite3.Connection) -> int:
-    if outbox.get_meta(db, _AMNESIA) != "1":
-        return 0
-    outbox.put_meta(db, _AMNESIA, "0")
-    return outbox.doubt_pending(db)
+def _stand(db: sqlite3.Connection, epoch: int | None) -> bool:
+    """Note under which epoch this connector acts; whether it has just taken over."""
+    stored = outbox.get_meta(db, memory.EPOCH) or "0"
+    if epoch is None:
+        outbox.put_meta(db, memory.STOOD_BY, "1")
+        return False
+    if str(epoch) == stored:
+        return False
+    doubtful = memory.take_over(db, epoch)
+    _log.warning("took over", extra={"epoch": epoch, "in_doubt": doubtful})
+    return True

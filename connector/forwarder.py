@@ -2,13 +2,13 @@
 
 The order of events is the whole point: an attempt is on stable storage before its first byte
 leaves; what came back is stored before anything else is done with it; what can't be proved unsent
-is inquired (where the acquirer has that) or reversed, again and again until it is answered.
+is inquired (where the acquirer has that) or reversed, again and again until it is answered. What
+the acquirer accepts is the watcher's from then on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from functools import partial
 from typing import Final
 
@@ -26,15 +26,15 @@ from connector.adapter import (
 )
 from connector.database import Database
 from connector.entries import Ending, Entry, ending_of
-from connector.reporter import Reporter
+from connector.settler import Settler
 from connector.states import IllegalStepError, Phase
 from connector.tasks import Tasks
+from connector.watcher import Watcher
 
 _log = get_logger("connector.forwarder")
 _SHORTEST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
 _CLEARING_AT_ONCE: Final = 32
-_SALT_BYTES: Final = 16
 
 
 class Forwarder:
@@ -44,13 +44,15 @@ class Forwarder:
         self,
         database: Database,
         adapter: Adapter,
-        reporter: Reporter,
+        settler: Settler,
+        watcher: Watcher,
         tasks: Tasks,
         gate: asyncio.Event,
     ) -> None:
         self._database = database
         self._adapter = adapter
-        self._reporter = reporter
+        self._settler = settler
+        self._watcher = watcher
         self._tasks = tasks
         self._gate = gate
         self._pending: asyncio.Queue[Entry] = asyncio.Queue()
@@ -84,6 +86,14 @@ class Forwarder:
             self._known.add(entry.key)
             self._pending.put_nowait(entry)
 
+    async def close_unsent(self, entry: Entry) -> None:
+        """The merchant closes it: nothing was sent yet, so that is its end."""
+        ending = Ending(Status.CLOSED, Reason(entry.closing), ended_at=times.now())
+        try:
+            await self._settler.end(entry, ending, None)
+        except IllegalStepError:
+            _log.info("a close came too late", extra={"payment": str(entry.payment)})
+
     def close(self) -> None:
         """Take no more; `active` says how many are under way."""
         self._open = False
@@ -94,7 +104,7 @@ class Forwarder:
             try:
                 await self._forward(entry)
             except IllegalStepError as error:
-                _log.error("not pending any more", extra={"reason": str(error)})
+                _log.info("not pending any more", extra={"reason": str(error)})
             self._known.discard(entry.key)
 
     async def _forward(self, entry: Entry) -> None:
@@ -118,7 +128,7 @@ class Forwarder:
             left = expires - times.parse(times.now()).timestamp()
             if left <= 0:
                 ending = Ending(Status.EXPIRED, Reason.EXPIRED, ended_at=times.now())
-                await self._end(entry, ending, None)
+                await self._settler.end(entry, ending, None)
                 return False
             try:
                 async with asyncio.timeout(min(left, 60.0)):
@@ -134,6 +144,9 @@ class Forwarder:
         entry = await self._database.run(
             partial(outbox.begin_sending, key=entry.key, trace=trace, now=times.now())
         )
+        if entry.phase is Phase.PENDING:
+            await self.close_unsent(entry)
+            return True
         try:
             answer = await self._adapter.pay(entry.order, trace)
         except NotSentError as error:
@@ -143,55 +156,55 @@ class Forwarder:
         except NoAnswerError as error:
             await self._doubt(entry, error.reason)
             return True
-        ending = ending_of(answer, times.now())
-        if ending is None:
-            await self._doubt(entry, answer.reason)
-        else:
-            await self._end(entry, ending, answer)
+        await self._take(entry, answer)
         return True
 
+    async def _take(self, entry: Entry, answer: Answer) -> None:
+        """What a payment's answer means."""
+        ending = ending_of(answer, times.now())
+        if answer.verdict is Verdict.ACCEPTED:
+            self._watcher.watch(await self._settler.accept(entry, answer))
+        elif ending is None:
+            await self._doubt(entry, answer.reason)
+        else:
+            await self._settler.end(entry, ending, answer)
+
     async def _doubt(self, entry: Entry, reason: Reason) -> None:
-        _log.warning("in doubt", extra={"payment": str(entry.payment), "reason": reason})
-        entry = await self._database.run(partial(outbox.doubt, key=entry.key, reason=reason))
+        entry = await self._settler.doubt(entry, reason)
         self._tasks.spawn(self._clear_up(entry))
 
-    async def _end(self, entry: Entry, ending: Ending, answer: Answer | None) -> None:
-        native = answer.native if answer is not None else None
-        salt = secrets.token_bytes(_SALT_BYTES) if native else None
-        await self._database.run(
-            partial(outbox.answered, key=entry.key, ending=ending, native=native, salt=salt)
-        )
-        self._reporter.wake(entry.key)
-
     async def _clear_up(self, entry: Entry) -> None:
-        """Until it is known how a doubtful payment ended."""
-        self._reporter.wake(entry.key)
+        """Until it is known how a doubtful payment ended, or that it waits for its payer."""
+        self._settler.wake(entry)
         pause = _SHORTEST_PAUSE
         while self._open:
             async with self._clearing:
                 await self._adapter.ready()
-                entry = await self._database.run(partial(outbox.begin_try, key=entry.key))
                 try:
-                    answer = await self._ask(entry)
-                    ending = ending_of(answer, times.now())
+                    if await self._clear_once(entry):
+                        return
                 except (NotSentError, NoAnswerError) as error:
                     _log.info("still in doubt", extra={"payment": str(entry.payment),
                                                        "reason": str(error)})  # fmt: skip
-                else:
-                    if ending is not None:
-                        await self._end(entry, ending, answer)
-                        return
-                    _log.error("not settled", extra={"payment": str(entry.payment)})
+                except IllegalStepError as error:
+                    _log.warning("not in doubt any more", extra={"reason": str(error)})
+                    return
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _ask(self, entry: Entry) -> Answer:
-        """Ask what became of it where that can be asked, else undo it."""
-        capabilities = self._adapter.capabilities
-        if Capability.INQUIRY in capabilities:
-            answer = await self._adapter.inquire(entry.order, entry.trace)
-            if answer.verdict is not Verdict.UNSURE:
-                return answer
-        if Capability.REVERSAL in capabilities:
-            return await self._adapter.reverse(entry.order, entry.trace, entry.tries - 1)
-        return Answer(Verdict.UNSURE, Reason.OTHER, b"")
+    async def _clear_once(self, entry: Entry) -> bool:
+        """Ask what became of it where that can be asked, else undo it; whether it is settled."""
+        answer = None
+        if self._settler.can(Capability.INQUIRY):
+            answer = await self._settler.inquire(entry)
+            if answer.verdict is Verdict.ACCEPTED:
+                self._watcher.watch(await self._settler.accept(entry, answer))
+                return True
+        if answer is None or answer.verdict is Verdict.UNSURE:
+            answer = await self._settler.undo(entry, Phase.DOUBTFUL)
+        ending = ending_of(answer, times.now(), entry.closing)
+        if ending is None:
+            _log.error("not settled", extra={"payment": str(entry.payment)})
+            return False
+        await self._settler.end(entry, ending, answer)
+        return True

@@ -13,9 +13,18 @@ from dataclasses import asdict
 from typing import Final
 
 from clearline.intents import PaymentKey
-from clearline.statuses import FINAL, Reason, ReportKind, Status
+from clearline.statuses import Reason, Status
 from connector.adapter import Answer, Order
-from connector.entries import COMMITTED, REJECTED, SIGNED, Ending, Entry, SeenPayment, StoredReport
+from connector.entries import (
+    COMMITTED,
+    REJECTED,
+    SIGNED,
+    Ending,
+    Entry,
+    Said,
+    StoredReport,
+    Telling,
+)
 from connector.states import IllegalStepError, Phase, sources
 
 SCHEMA: Final = """
@@ -26,19 +35,23 @@ CREATE TABLE IF NOT EXISTS entry (
     attempt INTEGER NOT NULL, phase TEXT NOT NULL, reference TEXT NOT NULL UNIQUE,
     intent_digest TEXT NOT NULL, expires_at TEXT NOT NULL, request TEXT NOT NULL,
     trace TEXT NOT NULL DEFAULT '', forwarded_at TEXT, doubt TEXT NOT NULL DEFAULT '',
-    tries INTEGER NOT NULL DEFAULT 0, ending TEXT, native BLOB, salt BLOB,
+    closing TEXT NOT NULL DEFAULT '', tries INTEGER NOT NULL DEFAULT 0,
     ledger_status TEXT NOT NULL DEFAULT '', ledger_sequence INTEGER NOT NULL DEFAULT 0,
+    excepted INTEGER NOT NULL DEFAULT 0,
     late TEXT NOT NULL DEFAULT '', note TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS entry_open ON entry (phase) WHERE phase <> 'reported';
+CREATE TABLE IF NOT EXISTS said (
+    key TEXT NOT NULL, telling TEXT NOT NULL, ending TEXT NOT NULL, native BLOB, salt BLOB,
+    PRIMARY KEY (key, telling)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS report (
     id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, sequence INTEGER NOT NULL,
-    kind TEXT NOT NULL, status TEXT NOT NULL, compact TEXT NOT NULL, state TEXT NOT NULL,
+    telling TEXT NOT NULL, status TEXT NOT NULL, compact TEXT NOT NULL, state TEXT NOT NULL,
     code TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS report_key ON report (key);
 """
 _COLUMNS: Final = (
     "key, merchant_id, order_no, attempt, phase, intent_digest, expires_at, request,"
-    " trace, forwarded_at, doubt, tries, ending, native, salt, ledger_status, ledger_sequence"
+    " trace, forwarded_at, doubt, closing, tries, ledger_status, ledger_sequence, excepted"
 )
 
 
@@ -69,44 +82,21 @@ def records(db: sqlite3.Connection) -> list[tuple[str, bytes]]:
 
 def insert(db: sqlite3.Connection, entry: Entry) -> bool:
     """Store a payment as new; False (and nothing) when it is there already."""
-    ending = json.dumps(asdict(entry.ending)) if entry.ending is not None else None
     cursor = db.execute(
         "INSERT OR IGNORE INTO entry (key, merchant_id, order_no, attempt, phase, reference,"
-        " intent_digest, expires_at, request, doubt, ending, ledger_status, ledger_sequence)"
+        " intent_digest, expires_at, request, doubt, ledger_status, ledger_sequence, excepted)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             entry.key, *entry.payment, entry.phase, entry.order.reference, entry.intent_digest,
-            entry.expires_at, json.dumps(asdict(entry.order)), entry.doubt, ending,
-            entry.ledger_status, entry.ledger_sequence,
+            entry.expires_at, json.dumps(asdict(entry.order)), entry.doubt,
+            entry.ledger_status, entry.ledger_sequence, entry.excepted,
         ),
     )  # fmt: skip
-    return cursor.rowcount == 1
-
-
-def see(db: sqlite3.Connection, seen: SeenPayment) -> bool:
-    """Note what the ledger says of a payment with reports.
-
-    True when no report of this outbox explains it: an earlier self, whose outbox was lost, did it.
-    A payment that is only pending here then goes on from what the ledger says.
-    """
-    key = seen.key
-    entry = find(db, key)
-    if entry is None:
-        if not seen.status.final:
-            insert(db, seen.forgotten())
-        return True
-    db.execute(
-        "UPDATE entry SET ledger_status = ?, ledger_sequence = ? WHERE key = ?",
-        (seen.status, seen.sequence, key),
-    )
-    if entry.phase is Phase.PENDING:
-        if seen.status.final:
-            _step(db, key, Phase.REPORTED)
-            note(db, key, "ended on the ledger before this outbox knew it")
-        else:
-            doubt(db, key, Reason.CONNECTION_LOST)
-        return True
-    return not any(item.sequence == seen.sequence for item in entry.reports)
+    if cursor.rowcount != 1:
+        return False
+    for telling, said in entry.said.items():
+        _say(db, entry.key, telling, said)
+    return True
 
 
 def find(db: sqlite3.Connection, key: str) -> Entry | None:
@@ -126,42 +116,76 @@ def in_phases(db: sqlite3.Connection, *phases: Phase) -> list[Entry]:
 
 
 def begin_sending(db: sqlite3.Connection, key: str, trace: str, now: str) -> Entry:
-    """pending -> sending: durable before a byte leaves."""
-    _step(db, key, Phase.SENDING)
+    """pending -> sending: durable before a byte leaves. One that is to be closed stays pending."""
+    before = _must(db, key)
+    if before.phase is Phase.PENDING and before.closing:
+        return before
+    step(db, key, Phase.SENDING)
     db.execute("UPDATE entry SET trace = ?, forwarded_at = ? WHERE key = ?", (trace, now, key))
     return _must(db, key)
 
 
 def unsent(db: sqlite3.Connection, key: str) -> Entry:
     """sending -> pending: proved that no byte left."""
-    _step(db, key, Phase.PENDING)
+    step(db, key, Phase.PENDING)
     db.execute("UPDATE entry SET trace = '', forwarded_at = NULL WHERE key = ?", (key,))
     return _must(db, key)
 
 
 def doubt(db: sqlite3.Connection, key: str, reason: Reason) -> Entry:
     """pending or sending -> doubtful: it may have been charged."""
-    _step(db, key, Phase.DOUBTFUL)
+    step(db, key, Phase.DOUBTFUL)
     db.execute("UPDATE entry SET doubt = ? WHERE key = ?", (reason, key))
     return _must(db, key)
 
 
-def begin_try(db: sqlite3.Connection, key: str) -> Entry:
-    """Another reversal is about to be sent."""
-    db.execute("UPDATE entry SET tries = tries + 1 WHERE key = ?", (key,))
-    return _must(db, key)
-
-
-def answered(
-    db: sqlite3.Connection, key: str, ending: Ending, native: bytes | None, salt: bytes | None
-) -> Entry:
-    """-> answered: what came back, stored before anything else is done with it."""
-    _step(db, key, Phase.ANSWERED)
-    db.execute(
-        "UPDATE entry SET ending = ?, native = ?, salt = ? WHERE key = ?",
-        (json.dumps(asdict(ending)), native, salt, key),
+def begin_try(db: sqlite3.Connection, key: str, phase: Phase) -> Entry:
+    """Another reversal of a payment in this phase is about to be sent."""
+    cursor = db.execute(
+        "UPDATE entry SET tries = tries + 1 WHERE key = ? AND phase = ?", (key, phase)
     )
+    if cursor.rowcount != 1:
+        raise IllegalStepError(f"{key} is not {phase} any more")
     return _must(db, key)
+
+
+def accepted(db: sqlite3.Connection, key: str, said: Said) -> Entry:
+    """sending or doubtful -> accepted: it waits for the payer. The first response stands."""
+    step(db, key, Phase.ACCEPTED)
+    if Telling.RESPONSE not in _must(db, key).said:
+        _say(db, key, Telling.RESPONSE, said)
+    return _must(db, key)
+
+
+def answered(db: sqlite3.Connection, key: str, said: Said) -> Entry:
+    """-> answered: what came back, stored before anything else is done with it."""
+    step(db, key, Phase.ANSWERED)
+    _say(db, key, Telling.RESULT, said)
+    return _must(db, key)
+
+
+def late_success(db: sqlite3.Connection, key: str, said: Said) -> Entry:
+    """reported -> late: paid after an end without success."""
+    if Telling.LATE in _must(db, key).said:
+        raise IllegalStepError(f"{key} had a late success before")
+    step(db, key, Phase.LATE)
+    _say(db, key, Telling.LATE, said)
+    return _must(db, key)
+
+
+def undone(db: sqlite3.Connection, key: str, said: Said) -> Entry:
+    """late -> undone: given back."""
+    step(db, key, Phase.UNDONE)
+    _say(db, key, Telling.REVERSAL, said)
+    return _must(db, key)
+
+
+def ask_close(db: sqlite3.Connection, key: str, reason: Reason) -> Entry | None:
+    """It is to be closed, for the first reason given; None when it has ended or is not there."""
+    db.execute("UPDATE entry SET closing = ? WHERE key = ? AND closing = ''", (reason, key))
+    entry = find(db, key)
+    ended = (Phase.ANSWERED, Phase.REPORTED, Phase.LATE, Phase.UNDONE, Phase.STUCK)
+    return entry if entry is not None and entry.phase not in ended else None
 
 
 def late_answer(db: sqlite3.Connection, reference: str, answer: Answer) -> Entry | None:
@@ -178,18 +202,19 @@ def add_report(
 ) -> Entry:
     """Store a signed report; `report.report_id` is given by the table."""
     db.execute(
-        "INSERT INTO report (key, sequence, kind, status, compact, state)"
+        "INSERT INTO report (key, sequence, telling, status, compact, state)"
         " VALUES (?, ?, ?, ?, ?, ?)",
-        (key, report.sequence, report.kind, report.status, report.compact, state),
+        (key, report.sequence, report.telling, report.status, report.compact, state),
     )
     return _must(db, key)
 
 
 def committed(db: sqlite3.Connection, key: str, report: StoredReport) -> Entry:
-    """A report is on the ledger; with a result the payment is done."""
+    """A report is on the ledger; with a result, or the reversal of a late one, that is done."""
     db.execute("UPDATE report SET state = ? WHERE id = ?", (COMMITTED, report.report_id))
-    if report.status in FINAL:
-        _step(db, key, Phase.REPORTED)
+    ends = {Phase.ANSWERED: Telling.RESULT, Phase.UNDONE: Telling.REVERSAL}
+    if ends.get(_must(db, key).phase) is report.telling:
+        step(db, key, Phase.REPORTED)
     return _must(db, key)
 
 
@@ -203,7 +228,7 @@ def rejected(db: sqlite3.Connection, key: str, report: StoredReport, code: str) 
 
 def settle(db: sqlite3.Connection, key: str, phase: Phase, text: str) -> Entry:
     """answered -> reported without a report of ours, or -> stuck, with the reason."""
-    _step(db, key, phase)
+    step(db, key, phase)
     note(db, key, text)
     return _must(db, key)
 
@@ -219,34 +244,21 @@ def get_note(db: sqlite3.Connection, key: str) -> str:
     return str(row[0]) if row else ""
 
 
-def recover(db: sqlite3.Connection) -> int:
-    """After a start: what was being sent can't be proved unsent; what was stuck is tried again.
-
-    Answers how many payments became doubtful.
-    """
-    keys = [row[0] for row in db.execute("SELECT key FROM entry WHERE phase = 'sending'")]
-    for key in keys:
-        doubt(db, key, Reason.CONNECTION_LOST)
-    for row in db.execute("SELECT key FROM entry WHERE phase = 'stuck'").fetchall():
-        _step(db, row[0], Phase.ANSWERED)
-    return len(keys)
-
-
-def doubt_pending(db: sqlite3.Connection) -> int:
-    """This outbox has forgotten things: nothing pending is proved unsent any more."""
-    keys = [row[0] for row in db.execute("SELECT key FROM entry WHERE phase = 'pending'")]
-    for key in keys:
-        doubt(db, key, Reason.CONNECTION_LOST)
-    return len(keys)
-
-
 def counts(db: sqlite3.Connection) -> dict[str, int]:
     """Payments by phase."""
     found = dict(db.execute("SELECT phase, count(*) FROM entry GROUP BY phase").fetchall())
     return {phase.value: int(found.get(phase.value, 0)) for phase in Phase}
 
 
-def _step(db: sqlite3.Connection, key: str, after: Phase) -> None:
+def resumed(entry: Entry) -> Phase:
+    """Where a payment that is stuck goes on."""
+    if Telling.REVERSAL in entry.said:
+        return Phase.UNDONE
+    return Phase.LATE if Telling.LATE in entry.said else Phase.ANSWERED
+
+
+def step(db: sqlite3.Connection, key: str, after: Phase) -> None:
+    """To another phase. Raises IllegalStepError."""
     before = sources(after)
     marks = ", ".join("?" for _ in before)
     cursor = db.execute(
@@ -281,12 +293,12 @@ def _read(db: sqlite3.Connection, where: str, values: Sequence[str]) -> list[Ent
             trace=row[8],
             forwarded_at=row[9],
             doubt=row[10],
-            tries=row[11],
-            ending=_ending(row[12]),
-            native=row[13],
-            salt=row[14],
-            ledger_status=row[15],
-            ledger_sequence=row[16],
+            closing=row[11],
+            tries=row[12],
+            ledger_status=row[13],
+            ledger_sequence=row[14],
+            excepted=row[15],
+            said=_said(db, row[0]),
             reports=_reports(db, row[0]),
         )
         for row in rows
@@ -295,17 +307,28 @@ def _read(db: sqlite3.Connection, where: str, values: Sequence[str]) -> list[Ent
 
 def _reports(db: sqlite3.Connection, key: str) -> tuple[StoredReport, ...]:
     rows = db.execute(
-        "SELECT id, sequence, kind, status, compact, state FROM report WHERE key = ? ORDER BY id",
+        "SELECT id, sequence, telling, status, compact, state FROM report"
+        " WHERE key = ? ORDER BY id",
         (key,),
     )
     return tuple(
-        StoredReport(row[0], row[1], ReportKind(row[2]), Status(row[3]), row[4], row[5])
+        StoredReport(row[0], row[1], Telling(row[2]), Status(row[3]), row[4], row[5])
         for row in rows
     )
 
 
-def _ending(text: str | None) -> Ending | None:
-    if text is None:
-        return None
+def _say(db: sqlite3.Connection, key: str, telling: Telling, said: Said) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO said VALUES (?, ?, ?, ?, ?)",
+        (key, telling, json.dumps(asdict(said.ending)), said.native, said.salt),
+    )
+
+
+def _said(db: sqlite3.Connection, key: str) -> dict[Telling, Said]:
+    rows = db.execute("SELECT telling, ending, native, salt FROM said WHERE key = ?", (key,))
+    return {Telling(row[0]): Said(_ending(row[1]), row[2], row[3]) for row in rows}
+
+
+def _ending(text: str) -> Ending:
     fields = json.loads(text)
     return Ending(Status(fields.pop("status")), Reason(fields.pop("reason")), **fields)

@@ -1,4 +1,4 @@
-"""Merchants, codes and acquirers as this connector has followed them from blocks itself."""
+"""Merchants, codes, acquirers and leases as this connector has followed them from blocks itself."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from typing import Final, TypeVar
 from clearline import records
 from clearline.fabric.blocks import Write
 from clearline.logs import get_logger
-from clearline.records import Acquirer, Kind, Merchant, MerchantCode
+from clearline.records import Acquirer, Kind, Lease, Merchant, MerchantCode
 
 _log = get_logger("connector.projection")
-_READERS: Final[dict[str, Callable[[bytes], Acquirer | Merchant | MerchantCode]]] = {
+_Followed = Acquirer | Merchant | MerchantCode | Lease
+_READERS: Final[dict[str, Callable[[bytes], _Followed]]] = {
     Kind.ACQUIRER: partial(records.load, Acquirer),
     Kind.MERCHANT: partial(records.load, Merchant),
     Kind.MERCHANT_CODE: partial(records.load, MerchantCode),
+    Kind.LEASE: partial(records.load, Lease),
 }
-_Kind = TypeVar("_Kind", Acquirer, Merchant, MerchantCode)
+_Kind = TypeVar("_Kind", Acquirer, Merchant, MerchantCode, Lease)
 
 
 class Projection:
     """The newest VALID record of each followed key."""
 
     def __init__(self) -> None:
-        self._records: dict[str, Acquirer | Merchant | MerchantCode] = {}
+        self._records: dict[str, _Followed] = {}
 
     def load(self, items: Iterable[tuple[str, bytes]]) -> None:
         """Take up what was stored. Raises ValueError for what is no record."""
@@ -61,6 +63,10 @@ class Projection:
     def merchant_code(self, acquirer_id: str, code: str) -> MerchantCode | None:
         """Whose code it is."""
         return self._get(records.merchant_code_key(acquirer_id, code), MerchantCode)
+
+    def lease(self, acquirer_id: str) -> Lease | None:
+        """Which connector of the acquirer acts."""
+        return self._get(records.record_key(Kind.LEASE, acquirer_id), Lease)
 
     def _get(self, key: str, kind: type[_Kind]) -> _Kind | None:
         record = self._records.get(key)

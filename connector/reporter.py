@@ -16,10 +16,10 @@ from clearline.codes import Code, Outcome
 from clearline.fabric.queue_items import RESULTS, ItemRefused, QueueClosed, QueueFull, QueueItem
 from clearline.jws import Signer
 from clearline.logs import get_logger
-from clearline.statuses import ReportKind
 from connector import outbox, reporting
 from connector.database import Database
-from connector.entries import REJECTED, SIGNED, Entry, StoredReport
+from connector.entries import REJECTED, SIGNED, Entry, StoredReport, Telling
+from connector.lease import LeaseLostError
 from connector.ledger import ReportQueue
 from connector.states import Phase
 from connector.tasks import Tasks
@@ -32,18 +32,27 @@ _RENUMBERED: Final = 4  # results signed with another number before people must 
 _PAUSE_S: Final = 0.25
 _NUMBER_WRONG: Final = frozenset({Code.SEQUENCE_GAP, Code.EQUIVOCATION})
 _FINAL_WORD: Final = frozenset({Code.ALREADY_FINAL, Code.TRANSITION_FORBIDDEN})
+_ON_THE_WAY: Final = frozenset({Telling.UNKNOWN, Telling.RESPONSE})
 
 
 class Reporter:
-    """`wake` it about a payment whenever something about it was stored."""
+    """`wake` it about a payment whenever something about it was stored. It reports under one
+    epoch; when the ledger refuses that, its task fails with LeaseLostError."""
 
     def __init__(
-        self, database: Database, queue: ReportQueue, signer: Signer, place: Place, tasks: Tasks
+        self,
+        database: Database,
+        queue: ReportQueue,
+        signer: Signer,
+        place: Place,
+        epoch: int,
+        tasks: Tasks,
     ) -> None:
         self._database = database
         self._queue = queue
         self._signer = signer
         self._place = place
+        self._epoch = epoch
         self._tasks = tasks
         self._active: set[str] = set()
         self._again: set[str] = set()
@@ -82,20 +91,21 @@ class Reporter:
         unsent = entry.unsent_report
         if unsent is not None:
             return await self._submit(entry, unsent)
-        kind = reporting.due(entry)
-        if kind is None:
+        telling = reporting.due(entry)
+        if telling is None:
             return None
-        report = reporting.build(entry, kind, self._place)
+        report = reporting.build(entry, telling, self._place)
         compact = reports.sign(report, self._signer)
-        stored = StoredReport(0, report.sequence, kind, report.status, compact, SIGNED)
+        stored = StoredReport(0, report.sequence, telling, report.status, compact, SIGNED)
         return await self._database.run(partial(outbox.add_report, key=entry.key, report=stored))
 
     async def _submit(self, entry: Entry, report: StoredReport) -> Entry:
         """Until the ledger has it, refuses it for good, or people must look."""
+        payload = json.dumps({"report": report.compact, "epoch": self._epoch})
         item = QueueItem(
-            item_id="report-" + hashlib.sha256(report.compact.encode()).hexdigest()[:40],
+            item_id="report-" + hashlib.sha256(payload.encode()).hexdigest()[:40],
             function="SubmitReports",
-            payload=json.dumps(report.compact),
+            payload=payload,
             keys=(entry.key,),
             priority=RESULTS,
         )
@@ -110,13 +120,15 @@ class Reporter:
                 return await self._database.run(
                     partial(outbox.committed, key=entry.key, report=report)
                 )
+            elif outcome.code is Code.LEASE_LOST:
+                raise LeaseLostError(outcome.detail)
             elif outcome.code in _NUMBER_WRONG or outcome.code in _FINAL_WORD:
                 return await self._refused(entry, report, outcome)
             else:
                 refused = f"{outcome.code}: {outcome.detail}"
             _log.warning("a report was refused", extra=_fields(entry, report, refused))
         entry = await self._reject(entry, report, refused)
-        if report.kind is ReportKind.UNKNOWN:
+        if report.telling in _ON_THE_WAY:
             return entry
         return await self._stick(entry, report, refused)
 
@@ -137,15 +149,17 @@ class Reporter:
         refused = f"{outcome.code}: {outcome.detail}"
         _log.warning("a report was refused", extra=_fields(entry, report, refused))
         entry = await self._reject(entry, report, outcome.code)
-        if report.kind is ReportKind.UNKNOWN:
-            return entry  # a result follows; nobody needs the suspension any more
-        if outcome.code is Code.ALREADY_FINAL and outcome.status == report.status:
+        if report.telling in _ON_THE_WAY:
+            return entry  # a result follows; nobody needs this any more
+        own_end = report.telling is Telling.RESULT and outcome.status == report.status
+        resolved = report.telling is Telling.REVERSAL
+        if outcome.code is Code.ALREADY_FINAL and (own_end or resolved):
             text = f"the ledger says {outcome.status} by another report"
             return await self._database.run(
                 partial(outbox.settle, key=entry.key, phase=Phase.REPORTED, text=text)
             )
         renumbered = sum(
-            item.kind is report.kind and item.state == REJECTED for item in entry.reports
+            item.telling is report.telling and item.state == REJECTED for item in entry.reports
         )
         if outcome.code in _NUMBER_WRONG and renumbered < _RENUMBERED:
             # Blocks will tell the right number, if they have not yet.
@@ -168,6 +182,6 @@ class Reporter:
 
 def _fields(entry: Entry, report: StoredReport, reason: str) -> dict[str, object]:
     return {
-        "payment": str(entry.payment), "sequence": report.sequence, "kind": report.kind,
+        "payment": str(entry.payment), "sequence": report.sequence, "telling": report.telling,
         "status": report.status, "reason": reason,
     }  # fmt: skip

@@ -5,37 +5,51 @@ from __future__ import annotations
 import hashlib
 
 from clearline.reports import Report
-from clearline.statuses import Reason, ReportKind, Status
-from connector.entries import Ending, Entry
+from clearline.statuses import Reason, Status
+from connector.entries import Ending, Entry, Said, Telling
 from connector.states import Phase
 from connector.verification import Place
 
 
-def due(entry: Entry) -> ReportKind | None:
-    """Which report is to be signed next, None for none.
+def due(entry: Entry) -> Telling | None:
+    """What is to be told next, None for nothing.
 
-    `unknown` is said once, while the payment is in doubt; the result when its end is stored.
+    While a payment is in doubt that is told once; while it waits for its payer, that; a result
+    follows the response where there was one; a success after the end is told before its reversal.
     """
-    said_unknown = any(item.kind is ReportKind.UNKNOWN for item in entry.reports)
-    if entry.phase is Phase.DOUBTFUL and not said_unknown:
-        return ReportKind.UNKNOWN if entry.ledger_status != Status.UNKNOWN else None
-    if entry.phase is Phase.ANSWERED and not entry.reported(ReportKind.RESULT):
-        return ReportKind.RESULT
-    return None
+    if entry.phase in (Phase.LATE, Phase.UNDONE):
+        if not entry.told(Telling.LATE) and not entry.excepted:
+            return Telling.LATE
+        undone = entry.phase is Phase.UNDONE and not entry.told(Telling.REVERSAL)
+        return Telling.REVERSAL if undone else None
+    telling: Telling | None = None
+    if entry.phase is Phase.DOUBTFUL and entry.last_status != Status.UNKNOWN:
+        telling = Telling.UNKNOWN
+    elif entry.phase is Phase.ACCEPTED and entry.last_status != Status.ACCEPTED:
+        telling = Telling.RESPONSE
+    elif entry.phase is Phase.ANSWERED and not entry.told(Telling.RESULT):
+        telling = Telling.RESULT
+        if Telling.RESPONSE in entry.said and not _responded(entry):
+            telling = Telling.RESPONSE
+    if telling in (Telling.UNKNOWN, Telling.RESPONSE) and entry.just_refused(telling):
+        # The ledger does not take it; nobody needs it once the result follows.
+        return Telling.RESULT if entry.phase is Phase.ANSWERED else None
+    return telling
 
 
-def build(entry: Entry, kind: ReportKind, place: Place) -> Report:
-    """The report of this kind about this entry; the same entry gives the same report.
+def build(entry: Entry, telling: Telling, place: Place) -> Report:
+    """The report that tells this about this entry; the same entry gives the same report.
 
-    Raises ValueError for a result of a payment that has no end yet.
+    Raises ValueError for what the acquirer has not said yet.
     """
-    ending = entry.ending
-    if kind is ReportKind.UNKNOWN:
-        ending = Ending(Status.UNKNOWN, Reason(entry.doubt or Reason.OTHER))
-    if ending is None:
-        raise ValueError(f"{entry.key} has no end to report")
+    said = entry.said.get(telling)
+    if telling is Telling.UNKNOWN:
+        said = Said(Ending(Status.UNKNOWN, Reason(entry.doubt or Reason.OTHER)))
+    if said is None:
+        raise ValueError(f"{entry.key} has no {telling} to report")
+    ending = said.ending
     return Report(
-        kind=kind,
+        kind=telling.kind,
         network=place.network,
         acquirer_id=place.acquirer_id,
         merchant_id=entry.payment.merchant_id,
@@ -57,7 +71,7 @@ def build(entry: Entry, kind: ReportKind, place: Place) -> Report:
         forwarded_at=entry.forwarded_at,
         answered_at=ending.answered_at,
         ended_at=ending.ended_at,
-        native_digest=native_digest(entry.salt, entry.native),
+        native_digest=native_digest(said.salt, said.native),
     )
 
 
@@ -66,3 +80,7 @@ def native_digest(salt: bytes | None, native: bytes | None) -> str | None:
     if not salt or not native:
         return None
     return hashlib.sha256(salt + native).hexdigest()
+
+
+def _responded(entry: Entry) -> bool:
+    return entry.told(Telling.RESPONSE) or entry.ledger_status == Status.ACCEPTED

@@ -1,41 +1,39 @@
-"""The connector as a service: opens the outbox, follows, forwards, reports, stops in order."""
+"""The connector as a service: opens the outbox, follows, does its duty while it holds the lease."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from clearline.fabric.blockstream import Position
 from clearline.jws import Signer
 from clearline.logs import get_logger
 from connector import outbox
-from connector.adapter import Adapter, Answer
+from connector.adapter import Adapter
 from connector.database import Database, DatabaseError
-from connector.entries import Entry
+from connector.duty import Duty, Work
 from connector.follower import Follower, stored_position
-from connector.forwarder import Forwarder
+from connector.lease import Candidate, Claims, LeaseLostError
 from connector.ledger import Ledger
 from connector.outbox import SCHEMA
 from connector.projection import Projection
-from connector.reporter import Reporter
-from connector.states import Phase
 from connector.tasks import Tasks
 from connector.verification import Place
+from connector.watcher import Pace
 
 _log = get_logger("connector")
-_GLANCE_S: Final = 0.02
 OpenLedger = Callable[[Position | None], AbstractAsyncContextManager[Ledger]]
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a connector is made of. `ready_file` appears when it has caught up with the ledger,
-    empty path for none; times in seconds."""
+    """What a connector is made of. `ready_file` appears while it is level with the ledger and
+    acts, `standby_file` while it is level and another acts, None for none; times in seconds."""
 
     place: Place
     chaincode: str
@@ -43,10 +41,18 @@ class Parts:
     adapter: Adapter
     signer: Signer
     open_ledger: OpenLedger
+    candidate: Candidate = field(default_factory=lambda: Candidate("connector"))
     in_flight: int = 64
     stop_seconds: float = 5.0
     recovery_seconds: float = 15.0
+    pace: Pace = field(default_factory=Pace)
     ready_file: Path | None = None
+    standby_file: Path | None = None
+
+    @property
+    def claims(self) -> Claims:
+        """Where the epochs it took are noted."""
+        return Claims(self.outbox.with_name("claim.json"))
 
 
 class Connector:
@@ -56,13 +62,14 @@ class Connector:
         self._parts = parts
         self._database = Database(parts.outbox, SCHEMA)
         self._projection = Projection()
-        self._released = False
+        self._duty: Duty | None = None
+        self._refused_epoch = -1
+        self._changing = asyncio.Lock()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises DatabaseError, BlockError and whatever else a restart must deal with."""
         parts = self._parts
-        if parts.ready_file is not None:
-            parts.ready_file.unlink(missing_ok=True)
+        self._show(None)
         self._database.open()
         tasks = Tasks()
         try:
@@ -76,8 +83,7 @@ class Connector:
         finally:
             await tasks.cancel()
             await self._database.close()
-            if parts.ready_file is not None:
-                parts.ready_file.unlink(missing_ok=True)
+            self._show(None)
 
     async def _take_up(self) -> Position | None:
         """What the file holds; it must be this connector's."""
@@ -91,80 +97,82 @@ class Connector:
                     f"{self._parts.outbox} is the outbox of {name} {stored}, not {mine}"
                 )
         self._projection.load(await self._database.run(outbox.records))
-        doubtful = await self._database.run(outbox.recover)
-        if doubtful:
-            _log.warning("can't be proved unsent", extra={"payments": doubtful})
         return await self._database.run(stored_position)
 
     async def _run(self, ledger: Ledger, tasks: Tasks, stop: asyncio.Event) -> None:
         parts = self._parts
         follower = Follower(
-            self._database, self._projection, parts.place, parts.chaincode, parts.signer.key_id
-        )
-        reporter = Reporter(self._database, ledger.reports, parts.signer, parts.place, tasks)
-        forwarder = Forwarder(self._database, parts.adapter, reporter, tasks, follower.gate)
-        await parts.adapter.start(partial(self._late, tasks))
+            self._database, self._projection, parts.place, parts.chaincode, parts.signer.key_id,
+            parts.candidate, parts.claims,
+        )  # fmt: skip
+        work = Work(
+            self._database, parts.adapter, ledger.reports, parts.signer, parts.place,
+            follower.gate, parts.in_flight, parts.recovery_seconds, parts.stop_seconds, parts.pace,
+        )  # fmt: skip
         try:
-            following = tasks.spawn(self._follow(follower, ledger, forwarder, reporter))
-            tasks.spawn(self._release(follower, forwarder, reporter))
+            following = tasks.spawn(self._follow(follower, ledger, work, tasks))
             if await _unless_stopped(tasks.failed, stop):
                 tasks.failed.result()
             following.cancel()
-            await self._drain(forwarder, reporter, tasks)
+            if self._duty is not None:
+                await self._duty.drain()
         finally:
             await tasks.cancel()
-            await parts.adapter.stop()
+            async with self._changing:
+                await self._end_duty()
 
-    async def _follow(
-        self, follower: Follower, ledger: Ledger, forwarder: Forwarder, reporter: Reporter
-    ) -> None:
-        async for added in follower.follow(ledger.blocks, ledger.tip):
-            for entry in added:
-                if entry.phase is Phase.ANSWERED:
-                    reporter.wake(entry.key)
-                elif self._released:
-                    forwarder.offer(entry)
+    async def _follow(self, follower: Follower, ledger: Ledger, work: Work, tasks: Tasks) -> None:
+        async for taken in follower.follow(ledger.blocks, ledger.tip):
+            if follower.caught_up.is_set():
+                await self._adjust(follower.epoch, work, tasks)
+            if self._duty is not None:
+                self._duty.take(taken)
 
-    async def _release(self, follower: Follower, forwarder: Forwarder, reporter: Reporter) -> None:
-        """Once the ledger's past is known: clear up what is in doubt, then forward."""
-        for entry in await self._open_entries(Phase.ANSWERED):
-            reporter.wake(entry.key)
-        await follower.caught_up.wait()
-        if self._parts.ready_file is not None:
-            self._parts.ready_file.touch(mode=0o600)
-        await forwarder.recover(self._parts.recovery_seconds)
-        self._released = True
-        for entry in await self._open_entries(Phase.PENDING):
-            forwarder.offer(entry)
-        forwarder.begin(self._parts.in_flight)
+    async def _adjust(self, epoch: int | None, work: Work, tasks: Tasks) -> None:
+        """Begin or end the duty as the lease says."""
+        async with self._changing:
+            if self._duty is not None and self._duty.epoch != epoch:
+                _log.error("the lease is lost: nothing is forwarded or reported any more",
+                           extra={"epoch": self._duty.epoch})  # fmt: skip
+                await self._end_duty()
+            if epoch is None or epoch == self._refused_epoch:
+                self._show(self._parts.standby_file)
+            elif self._duty is None:
+                _log.info("on duty", extra={"epoch": epoch})
+                self._duty = Duty(work, epoch)
+                await self._duty.begin(partial(self._show, self._parts.ready_file))
+                tasks.spawn(self._oversee(self._duty))
 
-    async def _open_entries(self, phase: Phase) -> list[Entry]:
-        return await self._database.run(lambda db: outbox.in_phases(db, phase))
+    async def _oversee(self, duty: Duty) -> None:
+        """Fails as the duty fails; a lost lease only ends the duty."""
+        failed = duty.tasks.failed
+        await asyncio.wait([failed])
+        if failed.cancelled():
+            return
+        try:
+            failed.result()
+        except LeaseLostError as error:
+            async with self._changing:
+                if self._duty is duty:
+                    _log.error("the ledger refuses our epoch: nothing is forwarded or reported",
+                               extra={"epoch": duty.epoch, "reason": str(error)})  # fmt: skip
+                    self._refused_epoch = duty.epoch
+                    await self._end_duty()
+                    self._show(self._parts.standby_file)
 
-    async def _drain(self, forwarder: Forwarder, reporter: Reporter, tasks: Tasks) -> None:
-        """Let what is under way end, for `stop_seconds`; the outbox knows the rest."""
-        forwarder.close()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._parts.stop_seconds
-        while forwarder.active or reporter.active:
-            if loop.time() > deadline or tasks.failed.done():
-                left = {"sending": forwarder.active, "reporting": reporter.active}
-                _log.warning("stopping with work left", extra=left)
-                return
-            await asyncio.sleep(_GLANCE_S)
+    async def _end_duty(self) -> None:
+        duty, self._duty = self._duty, None
+        if duty is not None:
+            self._show(None)
+            await duty.end()
 
-    def _late(self, tasks: Tasks, reference: str, answer: Answer) -> None:
-        tasks.spawn(self._note_late(reference, answer))
-
-    async def _note_late(self, reference: str, answer: Answer) -> None:
-        entry = await self._database.run(
-            partial(outbox.late_answer, reference=reference, answer=answer)
-        )
-        if entry is not None:
-            _log.warning(
-                "the acquirer answered late; the reversal decides",
-                extra={"payment": str(entry.payment), "verdict": answer.verdict},
-            )
+    def _show(self, shown: Path | None) -> None:
+        """Readiness, as files: only the one that is so is there."""
+        for path in (self._parts.ready_file, self._parts.standby_file):
+            if path is not None and path == shown:
+                path.touch(mode=0o600)
+            elif path is not None:
+                path.unlink(missing_ok=True)
 
 
 async def _unless_stopped(awaited: asyncio.Future[Any], stop: asyncio.Event) -> bool:

@@ -5,18 +5,21 @@
      "signer_key": "<PKCS8>.pem", "data_dir": "data", "partner": "<partner>.json"}
 
 Optional, with their defaults: `answer_timeout_seconds` 5, `reversal_timeout_seconds` 5,
-`echo_seconds` 30, `stop_seconds` 5, `connections` 2, `in_flight` 64. Relative paths are taken
-from the file's folder. Unknown members are refused.
+`echo_seconds` 30, `stop_seconds` 5, `inquiry_seconds` 5 (of silence before an accepted payment is
+asked about), `connections` 2, `in_flight` 64, `notice_listen` 127.0.0.1:0 (where an acquirer that
+sends notices reaches this connector; port 0: a free one, kept in the data folder). `name` is the
+holder of the lease. Relative paths are taken from the file's folder. Unknown members are refused.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-ADAPTERS: Final = ("unionpay_iso8583",)
+ADAPTERS: Final = ("unionpay_iso8583", "qr_wallet")
 _TEXTS: Final = ("name", "network", "acquirer_id", "adapter", "profile", "signer_key", "data_dir",
                  "partner")  # fmt: skip
 _SECONDS: Final[dict[str, float]] = {
@@ -24,7 +27,9 @@ _SECONDS: Final[dict[str, float]] = {
     "reversal_timeout_seconds": 5.0,
     "echo_seconds": 30.0,
     "stop_seconds": 5.0,
+    "inquiry_seconds": 5.0,
 }
+_ANYWHERE: Final = "127.0.0.1:0"
 _COUNTS: Final[dict[str, int]] = {"connections": 2, "in_flight": 64}
 
 
@@ -48,6 +53,9 @@ class ConnectorSettings:
     reversal_timeout_seconds: float = 5.0
     echo_seconds: float = 30.0
     stop_seconds: float = 5.0
+    inquiry_seconds: float = 5.0
+    notice_host: str = "127.0.0.1"
+    notice_port: int = 0
     connections: int = 2
     in_flight: int = 64
 
@@ -55,6 +63,11 @@ class ConnectorSettings:
     def outbox(self) -> Path:
         """The outbox's file."""
         return self.data_dir / "outbox.db"
+
+    @property
+    def claim(self) -> Path:
+        """Where the epochs this connector took are noted; beside the outbox."""
+        return self.data_dir / "claim.json"
 
 
 def load(path: Path) -> ConnectorSettings:
@@ -88,12 +101,15 @@ def text(members: dict[str, Any], name: str) -> str:
 
 
 def _parse(raw: dict[str, Any], folder: Path) -> ConnectorSettings:
-    unknown = sorted(raw.keys() - set(_TEXTS) - set(_SECONDS) - set(_COUNTS))
+    unknown = sorted(raw.keys() - set(_TEXTS) - set(_SECONDS) - set(_COUNTS) - {"notice_listen"})
     if unknown:
         raise SettingsError(f"has unknown members {', '.join(unknown)}")
     texts = {name: text(raw, name) for name in _TEXTS}
     if texts["adapter"] not in ADAPTERS:
         raise SettingsError(f"adapter must be one of {', '.join(ADAPTERS)}")
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,32}", texts["name"]):
+        raise SettingsError("name must be 1 to 32 of A-Z a-z 0-9 . _ -: it stands on the ledger")
+    notice_host, notice_port = _address(raw.get("notice_listen", _ANYWHERE))
     return ConnectorSettings(
         name=texts["name"],
         network=texts["network"],
@@ -107,9 +123,19 @@ def _parse(raw: dict[str, Any], folder: Path) -> ConnectorSettings:
         reversal_timeout_seconds=_seconds(raw, "reversal_timeout_seconds"),
         echo_seconds=_seconds(raw, "echo_seconds"),
         stop_seconds=_seconds(raw, "stop_seconds"),
+        inquiry_seconds=_seconds(raw, "inquiry_seconds"),
+        notice_host=notice_host,
+        notice_port=notice_port,
         connections=_count(raw, "connections"),
         in_flight=_count(raw, "in_flight"),
     )
+
+
+def _address(value: Any) -> tuple[str, int]:
+    match = re.fullmatch(r"([^\s:/]+):([0-9]{1,5})", value) if isinstance(value, str) else None
+    if match is None or int(match[2]) > 65535:
+        raise SettingsError("notice_listen must be <host>:<port>")
+    return match[1], int(match[2])
 
 
 def _seconds(members: dict[str, Any], name: str) -> float:

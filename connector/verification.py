@@ -11,7 +11,7 @@ from typing import Final
 
 from clearline import intents, jws, records, times
 from clearline.codes import Code, Refusal
-from clearline.intents import PayIntent, Route, SignedIntent
+from clearline.intents import PayIntent, Route, SignedClose, SignedIntent
 from clearline.jws import JwsError
 from clearline.records import Merchant, Payment
 from connector.projection import Projection
@@ -78,6 +78,23 @@ def verify(key: str, payment: Payment, place: Place, projection: Projection, now
     return Verified(intent, route)
 
 
+def verify_close(payment: Payment, place: Place, projection: Projection) -> None:
+    """Check the close that stands on a payment. Raises Refusal with the first reason not to act
+    on it."""
+    # 1. The close is well-formed: header, closed schema, no card data.
+    signed = intents.parse_close(payment.close)
+    # 2. It was signed for this network and names this payment.
+    if signed.intent.network != place.network:
+        raise Refusal(Code.NETWORK_MISMATCH, f"signed for {signed.intent.network}")
+    if signed.intent.key != payment.key:
+        raise Refusal(Code.INTENT_MISMATCH, "the close names another payment")
+    # 3. The merchant's key on the ledger made the signature.
+    merchant = projection.merchant(payment.merchant_id)
+    if merchant is None:
+        raise Refusal(Code.MERCHANT_UNKNOWN, payment.merchant_id)
+    _signed_by(merchant, signed)
+
+
 def _same(payment: Payment, intent: PayIntent) -> None:
     said = (payment.key, payment.amount, payment.currency, payment.expires_at)
     if said != (intent.key, intent.amount, intent.currency, intent.expires_at):
@@ -97,7 +114,7 @@ def _acquirer_works(intent: PayIntent, place: Place, projection: Projection, now
         raise Refusal(Code.CURRENCY_NOT_ACCEPTED, intent.currency)
 
 
-def _signed_by(merchant: Merchant, signed: SignedIntent) -> None:
+def _signed_by(merchant: Merchant, signed: SignedIntent | SignedClose) -> None:
     record = merchant.keys.get(signed.token.key_id)
     if record is None:
         raise Refusal(Code.KEY_UNKNOWN, signed.token.key_id)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clearline import records, supervisor
 from clearline.house import command, rooms
-from clearline.house.layout import ACQUIRER_BANK, House, HouseError
+from clearline.house.layout import MERCHANT_BANK, House, HouseError
 from clearline.supervisor import SupervisorError
 
 Say = Callable[[str], None]
@@ -37,7 +39,7 @@ def up(choice: Choice, say: Say) -> House:
     house = House.of(choice.home)
     rooms.furnish(house)
     register(house, say)
-    say("starting the acquirer, the gateways and the connector")
+    say("starting the acquirers, the gateways and the connectors")
     try:
         supervisor.start(rooms.specification(house), house.run_dir)
     except SupervisorError as error:
@@ -46,19 +48,27 @@ def up(choice: Choice, say: Say) -> House:
 
 
 def register(house: House, say: Say) -> None:
-    """Have BankOne's maker propose and its checker approve the acquirer and the merchant."""
-    wanted = rooms.ledger_records(house, account_id(house))
-    done = house.home / "bank" / "applied.sha256"
+    """Have each bank's maker propose and its checker approve its acquirers; the merchant's bank
+    comes first, for the others name the merchant."""
+    banks = dict.fromkeys((MERCHANT_BANK, *(acquirer.bank for acquirer in house.acquirers)))
+    for bank in banks:
+        _register(house, bank, rooms.ledger_records(house, bank, account_id(house)), say)
+
+
+def _register(house: House, bank: str, wanted: list[dict[str, Any]], say: Say) -> None:
+    folder = house.home / "bank" / bank
+    done = folder / "applied.sha256"
     digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
     if done.exists() and done.read_text() == digest:
         return
-    say("registering acquirer and merchant: BankOne's maker proposes, its checker approves")
-    path = house.home / "bank" / "records.json"
+    kinds = ", ".join(dict.fromkeys(record["kind"].replace("_", " ") for record in wanted))
+    say(f"registering {kinds}: {bank}'s maker proposes, its checker approves")
+    path = folder / "records.json"
     path.write_text(json.dumps(wanted, indent=2) + "\n")
     command.output(
         "bank", "apply", path,
-        "--maker", house.profile(ACQUIRER_BANK, "maker"),
-        "--checker", house.profile(ACQUIRER_BANK, "checker"),
+        "--maker", house.profile(bank, "maker"),
+        "--checker", house.profile(bank, "checker"),
     )  # fmt: skip
     done.write_text(digest)
 
@@ -69,13 +79,13 @@ def account_id(house: House) -> str:
     if not secret.exists():
         secret.parent.mkdir(parents=True, exist_ok=True)
         secret.touch(mode=0o600)
-        secret.write_bytes(hashlib.sha256(house.signer_key.read_bytes()).digest())
+        secret.write_bytes(secrets.token_bytes(32))
     return records.account_id(secret.read_bytes(), "BKONCNBJ", "3100000000000017")
 
 
 def down(home: Path, say: Say = lambda _: None) -> None:
     """Stop the rooms, then the network: only what `up` in this home started."""
-    say("stopping the gateways, the connector and the acquirer")
+    say("stopping the gateways, the connectors and the acquirers")
     try:
         supervisor.stop(home / "run", rooms.GROUP, grace_seconds=10.0)
     except SupervisorError as error:

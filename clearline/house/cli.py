@@ -11,7 +11,7 @@ from rich.console import Console
 from clearline.house import bringup
 from clearline.house.bringup import Choice
 from clearline.house.demonstration import demonstrate
-from clearline.house.layout import ACQUIRER_ID, House, HouseError
+from clearline.house.layout import House, HouseError
 
 _HOME = click.option(
     "--home",
@@ -70,9 +70,10 @@ def down(home: Path) -> None:
 @click.option(
     "--orders",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    default=Path("examples/orders.csv"),
+    multiple=True,
+    default=(Path("examples/orders.csv"), Path("examples/wallet-orders.csv")),
     show_default=True,
-    help="Order file, CSV or JSONL.",
+    help="Order file, CSV or JSONL; may be given more than once.",
 )
 @click.option(
     "--home",
@@ -81,7 +82,7 @@ def down(home: Path) -> None:
     show_default=True,
     help="Folder for the run; what an earlier run left there is removed.",
 )
-def run(engine: str, orders: Path, home: Path) -> None:
+def run(engine: str, orders: tuple[Path, ...], home: Path) -> None:
     """Start everything on free ports, pay an order file, verify the ledger, stop.
 
     Example: clearline run --orders examples/orders.csv
@@ -101,7 +102,7 @@ def _what_to_try(house: House) -> str:
     # As it was called: a fresh clone has it in .venv only, not on the path.
     clearline = _shown(Path(sys.argv[0]))
     return f"""
-[bold]Everything runs.[/bold] {ACQUIRER_ID} is a sandbox: the payer token chooses the outcome.
+[bold]Everything runs.[/bold] The acquirers are sandboxes: the payer token chooses the outcome.
 
 Pay an order file, then look at one payment through the bank's gateway:
   {clearline} merchant --home {merchant} import examples/orders.csv

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from clearline.house import bringup, command
@@ -12,7 +13,7 @@ from clearline.house.bringup import Choice, Say
 from clearline.house.layout import House, HouseError
 
 
-def demonstrate(choice: Choice, orders: Path, say: Say) -> None:
+def demonstrate(choice: Choice, orders: Sequence[Path], say: Say) -> None:
     """Run the demonstration in `choice.home`; whatever happens, everything is stopped at the end.
 
     Raises HouseError when a step fails: the logs stay in the home.
@@ -31,10 +32,11 @@ def demonstrate(choice: Choice, orders: Path, say: Say) -> None:
     say(f"done in {time.monotonic() - started:.1f} s; logs and ledger stay in {choice.home}")
 
 
-def _pay(house: House, orders: Path, say: Say) -> None:
+def _pay(house: House, orders: Sequence[Path], say: Say) -> None:
     merchant = house.merchant_dir
-    say(f"the merchant imports {orders}")
-    command.run("merchant", "--home", merchant, "import", orders)
+    for path in orders:
+        say(f"the merchant imports {path}")
+        command.run("merchant", "--home", merchant, "import", path)
     say(f"and pays every order through {len(house.gateways)} gateways")
     command.run("merchant", "--home", merchant, "pay", "--all")
 

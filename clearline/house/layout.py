@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-ACQUIRER_ID = "unionpay"
-ADAPTER = "unionpay_iso8583"
-ACQUIRER_BANK = "BankOne"
 MERCHANT_ID = "M-0001"
-MERCHANT_CODE = "898310148990001"
+MERCHANT_BANK = "BankOne"
+# The first acquirer, which answers at once: what benchmarks pay through.
+ACQUIRER_ID = "unionpay"
+ACQUIRER_BANK = "BankOne"
 
 
 class HouseError(Exception):
@@ -38,13 +38,42 @@ class Gateway:
 
 
 @dataclass(frozen=True, slots=True)
+class Acquirer:
+    """An acquirer of the sandbox: its bank, its port on 127.0.0.1, and at which code there the
+    demonstration merchant is known. `kind` names mock and adapter alike."""
+
+    acquirer_id: str
+    kind: str
+    title: str
+    merchant_code: str
+    bank: str = ""
+    port: int = 0
+
+    @property
+    def process(self) -> str:
+        """`acquirer-unionpay`."""
+        return f"acquirer-{self.acquirer_id}"
+
+    @property
+    def connector(self) -> str:
+        """`connector-unionpay`."""
+        return f"connector-{self.acquirer_id}"
+
+
+KNOWN = (
+    Acquirer("unionpay", "unionpay_iso8583", "UnionPay acquiring, sandbox", "898310148990001"),
+    Acquirer("qr_wallet", "qr_wallet", "QR wallet, sandbox", "QRW0000000001"),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class House:
     """A home whose network is up: the paths and ports that the rooms' settings are made of."""
 
     home: Path
     network: str
     gateways: tuple[Gateway, ...]
-    acquirer_port: int
+    acquirers: tuple[Acquirer, ...]
 
     @classmethod
     def of(cls, home: Path) -> House:
@@ -57,11 +86,16 @@ class House:
                 for service in organization.get("services", ())
                 if service["name"] == "gateway"
             )
-            port = next(a["port"] for a in topology["acquirers"] if a["name"] == ACQUIRER_ID)
-            return cls(home, topology["network"], gateways, port)
+            places = {place["name"]: place for place in topology["acquirers"]}
+            acquirers = tuple(
+                replace(known, bank=place["bank"], port=place["port"])
+                for known in KNOWN
+                if (place := places.get(known.acquirer_id)) is not None
+            )
+            return cls(home, topology["network"], gateways, acquirers)
         except FileNotFoundError:
             raise HouseError(f"no network in {home}: run `clearline up` first") from None
-        except (KeyError, TypeError, StopIteration, yaml.YAMLError) as error:
+        except (KeyError, TypeError, yaml.YAMLError) as error:
             raise HouseError(
                 f"{home / 'network.yaml'} is not a resolved topology: {error}"
             ) from None
@@ -71,20 +105,18 @@ class House:
         """Where the supervisors keep their state."""
         return self.home / "run"
 
-    @property
-    def acquirer_dir(self) -> Path:
-        """The acquirer's own folder: another company's keys, book and settings."""
-        return self.home / "acquirers" / ACQUIRER_ID
+    def acquirer_dir(self, acquirer: Acquirer) -> Path:
+        """An acquirer's own folder: another company's keys, book and settings."""
+        return self.home / "acquirers" / acquirer.acquirer_id
 
     @property
     def merchant_dir(self) -> Path:
         """The demonstration merchant's folder."""
         return self.home / "merchant"
 
-    @property
-    def signer_key(self) -> Path:
+    def signer_key(self, acquirer: Acquirer) -> Path:
         """The acquiring bank's signing key, which is not its Fabric identity."""
-        return self.home / "bank" / ACQUIRER_BANK / f"{ACQUIRER_ID}.key.pem"
+        return self.home / "bank" / acquirer.bank / f"{acquirer.acquirer_id}.key.pem"
 
     def room_dir(self, name: str) -> Path:
         """Settings and data of one room's process."""

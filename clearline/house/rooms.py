@@ -8,15 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clearline.house import command
-from clearline.house.layout import (
-    ACQUIRER_BANK,
-    ACQUIRER_ID,
-    ADAPTER,
-    MERCHANT_CODE,
-    MERCHANT_ID,
-    Gateway,
-    House,
-)
+from clearline.house.layout import MERCHANT_BANK, MERCHANT_ID, Acquirer, Gateway, House
 from clearline.jws import KeySigner
 from clearline.processes import GroupSpec, Probe, ProcessSpec
 
@@ -28,32 +20,26 @@ def furnish(house: House) -> None:
 
     What is there stays; a second call changes nothing.
     """
-    if not (house.acquirer_dir / "settings.json").exists():
-        command.output(
-            "acquirer", "init", ADAPTER,
-            "--dir", house.acquirer_dir, "--listen", f"127.0.0.1:{house.acquirer_port}",
-        )  # fmt: skip
-    if not house.signer_key.exists():
-        house.signer_key.parent.mkdir(parents=True, exist_ok=True)
-        KeySigner.generate().save(house.signer_key)
+    for acquirer in house.acquirers:
+        _furnish_acquirer(house, acquirer)
     for gateway in house.gateways:
         _write(house.room_dir(gateway.name) / "settings.json", _gateway_settings(house, gateway))
-    _write(house.room_dir("connector-unionpay") / "settings.json", _connector_settings(house))
     _furnish_merchant(house)
 
 
 def specification(house: House) -> GroupSpec:
-    """The processes of the rooms: the acquirer, each gateway's two, the connector."""
+    """The processes of the rooms: the acquirers, each gateway's, the connectors."""
     house = replace(house, home=house.home.resolve())  # they run in another folder than ours
-    acquirer = house.acquirer_dir / "settings.json"
     specs = [
         _process(
             house,
-            f"acquirer-{ACQUIRER_ID}",
-            ["acquirer", "serve", ADAPTER, "--config", str(acquirer)],
-            Probe("tcp", f"127.0.0.1:{house.acquirer_port}"),
+            acquirer.process,
+            ["acquirer", "serve", acquirer.kind, "--config",
+             str(house.acquirer_dir(acquirer) / "settings.json")],
+            Probe("tcp", f"127.0.0.1:{acquirer.port}"),
         )
-    ]
+        for acquirer in house.acquirers
+    ]  # fmt: skip
     for gateway in house.gateways:
         settings = house.room_dir(gateway.name) / "settings.json"
         socket = house.room_dir(gateway.name) / "data" / "committer.sock"
@@ -78,36 +64,52 @@ def specification(house: House) -> GroupSpec:
             after=(committer.name,),
         )
         specs += [committer, server, notifier]
-    settings = house.room_dir("connector-unionpay") / "settings.json"
-    specs.append(
-        _process(
-            house,
-            "connector-unionpay",
-            ["connector", "serve", "--config", str(settings)],
-            Probe("file", str(house.room_dir("connector-unionpay") / "data" / "ready")),
-            after=(f"acquirer-{ACQUIRER_ID}",),
-        )
-    )
+    specs += [_connector(house, acquirer) for acquirer in house.acquirers]
     return GroupSpec(GROUP, tuple(specs), grace_seconds=10.0)
 
 
-def ledger_records(house: House, account_id: str) -> list[dict[str, Any]]:
-    """What BankOne's maker proposes and its checker approves before the first payment."""
-    signer = KeySigner.load(house.signer_key)
+def ledger_records(house: House, bank: str, account_id: str) -> list[dict[str, Any]]:
+    """What a bank's maker proposes and its checker approves before the first payment: its
+    acquirers, and the merchant or the merchant's codes at them."""
+    own = [acquirer for acquirer in house.acquirers if acquirer.bank == bank]
+    records = [_acquirer_record(house, acquirer) for acquirer in own]
+    codes = {acquirer.acquirer_id: [acquirer.merchant_code] for acquirer in own}
+    if bank == MERCHANT_BANK:
+        return records + _merchant_records(house, account_id, codes)
+    return records + [
+        {
+            "proposal_id": f"dev-code-{acquirer.acquirer_id}",
+            "kind": "merchant_code",
+            "body": {
+                "merchant_id": MERCHANT_ID,
+                "acquirer_id": acquirer.acquirer_id,
+                "code": acquirer.merchant_code,
+            },
+        }
+        for acquirer in own
+    ]
+
+
+def _acquirer_record(house: House, acquirer: Acquirer) -> dict[str, Any]:
+    return {
+        "proposal_id": f"dev-acquirer-{acquirer.acquirer_id}",
+        "kind": "acquirer",
+        "body": {
+            "acquirer_id": acquirer.acquirer_id,
+            "name": acquirer.title,
+            "currencies": ["CNY"],
+            "licence_no": "Z2000131000013",
+            "licence_valid_until": "2036-12-31",
+            "keys": [KeySigner.load(house.signer_key(acquirer)).jwk],
+        },
+    }
+
+
+def _merchant_records(
+    house: House, account_id: str, codes: dict[str, list[str]]
+) -> list[dict[str, Any]]:
     merchant = KeySigner.load(house.merchant_dir / "key.pem")
     return [
-        {
-            "proposal_id": "dev-acquirer",
-            "kind": "acquirer",
-            "body": {
-                "acquirer_id": ACQUIRER_ID,
-                "name": "UnionPay acquiring, sandbox",
-                "currencies": ["CNY"],
-                "licence_no": "Z2000131000013",
-                "licence_valid_until": "2036-12-31",
-                "keys": [signer.jwk],
-            },
-        },
         {
             "proposal_id": "dev-entity",
             "kind": "entity",
@@ -139,11 +141,26 @@ def ledger_records(house: House, account_id: str) -> list[dict[str, Any]]:
                 "name": "Example Retail",
                 "mcc": "5411",
                 "goods_categories": ["groceries", "household", "stationery", "beverages"],
-                "codes": {ACQUIRER_ID: [MERCHANT_CODE]},
+                "codes": codes,
                 "keys": [merchant.jwk],
             },
         },
     ]
+
+
+def _furnish_acquirer(house: House, acquirer: Acquirer) -> None:
+    folder = house.acquirer_dir(acquirer)
+    if not (folder / "settings.json").exists():
+        command.output(
+            "acquirer", "init", acquirer.kind,
+            "--dir", folder, "--listen", f"127.0.0.1:{acquirer.port}",
+        )  # fmt: skip
+    key = house.signer_key(acquirer)
+    if not key.exists():
+        key.parent.mkdir(parents=True, exist_ok=True)
+        KeySigner.generate().save(key)
+    settings = house.room_dir(acquirer.connector) / "settings.json"
+    _write(settings, _connector_settings(house, acquirer))
 
 
 def _furnish_merchant(house: House) -> None:
@@ -159,8 +176,14 @@ def _furnish_merchant(house: House) -> None:
             {"url": gateway.url, "ca": str(house.tls_ca(gateway.bank).resolve())}
             for gateway in house.gateways
         ],
-        "acquirer_keys": {ACQUIRER_ID: [KeySigner.load(house.signer_key).jwk]},
-        "routes": [{"acquirer_id": ACQUIRER_ID, "merchant_code": MERCHANT_CODE}],
+        "acquirer_keys": {
+            acquirer.acquirer_id: [KeySigner.load(house.signer_key(acquirer)).jwk]
+            for acquirer in house.acquirers
+        },
+        "routes": [
+            {"acquirer_id": acquirer.acquirer_id, "merchant_code": acquirer.merchant_code}
+            for acquirer in house.acquirers
+        ],
         "defaults": {
             "store": "store-1",
             "terminal": "T0000001",
@@ -197,17 +220,28 @@ def _gateway_settings(house: House, gateway: Gateway) -> dict[str, Any]:
     }
 
 
-def _connector_settings(house: House) -> dict[str, Any]:
+def _connector_settings(house: House, acquirer: Acquirer) -> dict[str, Any]:
     return {
-        "name": "connector-unionpay",
+        "name": acquirer.connector,
         "network": house.network,
-        "acquirer_id": ACQUIRER_ID,
-        "adapter": ADAPTER,
-        "profile": str(house.profile(ACQUIRER_BANK, "connector").resolve()),
-        "signer_key": str(house.signer_key.resolve()),
+        "acquirer_id": acquirer.acquirer_id,
+        "adapter": acquirer.kind,
+        "profile": str(house.profile(acquirer.bank, "connector").resolve()),
+        "signer_key": str(house.signer_key(acquirer).resolve()),
         "data_dir": "data",
-        "partner": str((house.acquirer_dir / "partner.json").resolve()),
+        "partner": str((house.acquirer_dir(acquirer) / "partner.json").resolve()),
     }
+
+
+def _connector(house: House, acquirer: Acquirer) -> ProcessSpec:
+    settings = house.room_dir(acquirer.connector) / "settings.json"
+    return _process(
+        house,
+        acquirer.connector,
+        ["connector", "serve", "--config", str(settings)],
+        Probe("file", str(settings.parent / "data" / "ready")),
+        after=(acquirer.process,),
+    )
 
 
 def _process(

@@ -19,7 +19,7 @@ from connector import settings as connector_settings
 from connector.adapter import (
     Answer,
     Capability,
-    LateAnswer,
+    Heard,
     NoAnswerError,
     NotSentError,
     Order,
@@ -80,7 +80,7 @@ class UnionPayAdapter:
         self._links: list[Link] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._ready = asyncio.Event()
-        self._on_late: LateAnswer = lambda reference, answer: None
+        self._heard: Heard | None = None
         self._stan = random.randrange(1_000_000)  # noqa: S311 - a trace number, no secret
 
     @property
@@ -88,9 +88,9 @@ class UnionPayAdapter:
         """See Adapter."""
         return frozenset({Capability.REVERSAL})
 
-    async def start(self, on_late: LateAnswer) -> None:
-        """See Adapter."""
-        self._on_late = on_late
+    async def start(self, heard: Heard) -> None:
+        """See Adapter. This acquirer sends no notices."""
+        self._heard = heard
         self._tasks = [
             asyncio.create_task(self._keep_connected()) for _ in range(self._timing.connections)
         ]
@@ -132,6 +132,10 @@ class UnionPayAdapter:
 
     async def inquire(self, order: Order, trace: str) -> Answer:
         """This acquirer has no inquiry: see `capabilities`."""
+        raise NotImplementedError
+
+    async def close(self, order: Order, trace: str) -> Answer:
+        """This acquirer has no close: see `capabilities`."""
         raise NotImplementedError
 
     def _link(self) -> Link:
@@ -190,9 +194,9 @@ class UnionPayAdapter:
         reference, code = message.get("61"), message.get("39")
         _log.warning("late answer", extra={"mti": message.mti, "reference": reference,
                                            "code": code})  # fmt: skip
-        if message.mti == "0210" and reference:
+        if message.mti == "0210" and reference and self._heard is not None:
             verdict = Verdict.APPROVED if code == messages.APPROVED else Verdict.DECLINED
-            self._on_late(reference, Answer(verdict, Reason.OTHER, message.raw))
+            self._heard.late(reference, Answer(verdict, Reason.OTHER, message.raw))
 
     def _next_stan(self) -> str:
         self._stan = (self._stan + 1) % 1_000_000

@@ -11,12 +11,13 @@ from click.testing import CliRunner
 from helpers_acquirer import PURCHASE, REVERSAL, Bank, altered, running, with_bank
 
 from acquirers import settings
+from acquirers.authority import FolderTakenError
 from acquirers.cli import acquirer
 from acquirers.settings import SettingsError
 from acquirers.unionpay_iso8583 import codec
 from acquirers.unionpay_iso8583.book import read_entries
 from acquirers.unionpay_iso8583.codec import CodecError, Message
-from acquirers.unionpay_iso8583.create import FolderTakenError, create
+from acquirers.unionpay_iso8583.create import create
 
 REFUSED = {
     "unknown merchant": (altered(PURCHASE, f42="123456789012345"), "03"),

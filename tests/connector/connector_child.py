@@ -1,6 +1,6 @@
 """A connector in a process of its own, which kills itself at a chosen point.
 
-    python connector_child.py FOLDER POINT
+    python connector_child.py FOLDER POINT ACQUIRER
 
 The points are methods of doubles that stand around the real adapter and the fake ledger.
 """
@@ -14,12 +14,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benches import BENCHES
 from fake_ledger import FakeLedger
 from helpers_connector import World
 
 from clearline.fabric.blockstream import Position
 from clearline.fabric.queue_items import ItemResult, QueueItem
-from connector.adapter import Adapter, Answer, Capability, LateAnswer, Order
+from connector.adapter import Adapter, Answer, Capability, Heard, Order
 from connector.ledger import Ledger
 from connector.service import Connector
 
@@ -41,8 +42,14 @@ class DyingAdapter:
     def capabilities(self) -> frozenset[Capability]:
         return self.inner.capabilities
 
-    async def start(self, on_late: LateAnswer) -> None:
-        await self.inner.start(on_late)
+    async def start(self, heard: Heard) -> None:
+        async def notice(reference: str, answer: Answer) -> bool:
+            die("before a notice is stored", self.point)
+            stored = await heard.notice(reference, answer)
+            die("before a notice is acknowledged", self.point)
+            return stored
+
+        await self.inner.start(Heard(heard.late, notice))
 
     async def stop(self) -> None:
         await self.inner.stop()
@@ -67,7 +74,16 @@ class DyingAdapter:
         return answer
 
     async def inquire(self, order: Order, trace: str) -> Answer:
-        return await self.inner.inquire(order, trace)
+        die("before an inquiry is sent", self.point)
+        answer = await self.inner.inquire(order, trace)
+        die("before an inquiry's answer is stored", self.point)
+        return answer
+
+    async def close(self, order: Order, trace: str) -> Answer:
+        die("before a close is sent", self.point)
+        answer = await self.inner.close(order, trace)
+        die("before a close's answer is stored", self.point)
+        return answer
 
 
 @dataclass
@@ -89,15 +105,17 @@ class DyingLedger:
             yield Ledger(ledger.blocks, self, ledger.tip)
 
 
-async def main(folder: Path, point: str) -> None:
-    world = World.make(folder)
+async def main(folder: Path, point: str, bench: str, name: str = "") -> None:
+    world = World.make(folder, BENCHES[bench])
     ledger = world.ledger()
     dying = DyingLedger(ledger, point)
-    parts = world.parts(ledger, DyingAdapter(world.adapter(), point))
+    parts = world.parts(ledger, DyingAdapter(world.bench.adapter(folder), point))
+    if name:
+        parts = world.named(parts, name)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await Connector(replace(parts, open_ledger=dying.opened)).run(stop)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+    asyncio.run(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -1,7 +1,7 @@
 """A ledger in one SQLite file behind the connector's own protocols: blocks out, reports in.
 
-Several processes may open it, so that a connector can be killed and the ledger looked at. It
-checks reports as the contract does, as far as a connector can get it wrong.
+Several processes may open it, so that a connector can be killed and the ledger looked at. What is
+submitted is decided by the contract itself, one transaction a block.
 """
 
 import asyncio
@@ -11,18 +11,21 @@ import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from clearline import records, reports
-from clearline.codes import Code, Outcome
+from chaincode.contract.context import Role, Submitter, Transaction
+from chaincode.contract.functions import FUNCTIONS, Writer
+from clearline import canonical, records, reports
+from clearline.codes import Outcome
 from clearline.fabric.blocks import Block, BlockTransaction, Write
 from clearline.fabric.blockstream import Position
 from clearline.fabric.queue_items import ItemResult, QueueItem
 from clearline.intents import PaymentKey
 from clearline.jws import PublicKey
 from clearline.records import Payment, payment_key
-from clearline.reports import Report
-from clearline.statuses import ReportKind, Status, may_follow
+from clearline.statuses import Status
 from connector.ledger import Ledger
 
 CHAINCODE = "clearline"
@@ -140,23 +143,66 @@ class FakeLedger:
 
     async def submit(self, item: QueueItem) -> ItemResult:
         assert item.function == "SubmitReports"
-        compact = json.loads(item.payload)
+        compact = json.loads(item.payload)["report"]
         signed = reports.parse(compact)
         self._key.verify(signed.token)
         assert item.keys == (payment_key(signed.report.key),)
         self.submitted.append(compact)
         await asyncio.sleep(0)
+        (outcome,) = self.call("SubmitReports", [json.loads(item.payload)], Role.CONNECTOR)
+        return ItemResult(item.item_id, outcome.to_json(), outcome.tx_id, self.tip())
+
+    # the contract
+
+    def call(self, name: str, items: Sequence[Any], role: Role) -> tuple[Outcome, ...]:
+        """One transaction, decided by the contract and committed in a block of its own."""
+        writer = FUNCTIONS[name]
+        assert isinstance(writer, Writer)
+        batch = writer.batch(canonical.dumps(list(items)))
         self._db.execute("BEGIN IMMEDIATE")
-        payment = self.payment(signed.report.key)
-        code = judge(payment, signed.report)
-        number: int | None = None
-        if code is Code.OK:
-            payment = applied(payment, signed.report, compact)
-            write = (payment_key(payment.key), records.dump(payment))
-            number = self._append([Stored(0, (write,))])
-        self._db.execute("COMMIT")
-        outcome = Outcome(code, signed.report.key, payment.status)
-        return ItemResult(item.item_id, outcome.to_json(), f"tx-{number}", number)
+        try:
+            committed: dict[str, bytes | None] = {}
+            while missing := batch.missing(committed):
+                committed |= {key: self._state(key) for key in missing}
+            number = self.tip() + 1
+            submitter = Submitter("BankOne", role, f"person-{role}")
+            transaction = Transaction(
+                f"tx-{number}-0", datetime.now(UTC), "clearline-dev", submitter
+            )
+            decision = batch.decide(transaction, committed)
+            if decision.writes:
+                self._append([Stored(0, tuple(decision.writes))])
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        return decision.outcomes
+
+    async def evaluate(self, name: str, *args: bytes | str) -> bytes:
+        """connector.takeover.Contract: a record by kind and id."""
+        assert name == "GetRecords"
+        return json.dumps([self.record(*key) for key in json.loads(args[0])]).encode()
+
+    async def submit_call(self, name: str, *args: bytes | str) -> bytes:
+        """connector.takeover.Contract: a transaction of a connector."""
+        outcomes = self.call(name, json.loads(args[0]), Role.CONNECTOR)
+        return json.dumps([outcome.to_json() for outcome in outcomes]).encode()
+
+    def forge_close(self, key: PaymentKey) -> None:
+        """What two lying banks could put there: a close that is signed by nobody."""
+        payment = self.payment(key)
+        tx_id = f"tx-{self.tip() + 1}-0"
+        forged = replace(payment, close=payment.intent, close_tx=tx_id, txs=[*payment.txs, tx_id])
+        self.append(Stored(0, ((payment_key(key), records.dump(forged)),)))
+
+    def _state(self, key: str) -> bytes | None:
+        row = self._db.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
+        return bytes(row[0]) if row else None
+
+    def record(self, kind: records.Kind, record_id: str) -> Any:
+        """A record as JSON, None when there is none."""
+        value = self._state(records.record_key(kind, record_id))
+        return None if value is None else json.loads(value)
 
     # what a Connector is given
 
@@ -165,38 +211,6 @@ class FakeLedger:
         """An OpenLedger."""
         self.start = 0 if position is None else position.block + 1
         yield Ledger(self, self, self.tip())
-
-
-def judge(payment: Payment, report: Report) -> Code:
-    """As chaincode/contract/reports.py, checks 10 to 17."""
-    digests = {entry[0]: entry[3] for entry in payment.reports}
-    if digests.get(report.sequence) == report.digest():
-        return Code.DUPLICATE
-    if report.intent_digest != payment.intent_digest:
-        return Code.INTENT_MISMATCH
-    if report.sequence in digests:
-        return Code.EQUIVOCATION
-    if report.sequence != payment.sequence + 1:
-        return Code.SEQUENCE_GAP
-    if (report.amount, report.currency) != (payment.amount, payment.currency):
-        return Code.AMOUNT_MISMATCH
-    if payment.final:
-        return Code.ALREADY_FINAL
-    if not may_follow(Status(payment.status), report.status):
-        return Code.TRANSITION_FORBIDDEN
-    return Code.OK
-
-
-def applied(payment: Payment, report: Report, compact: str) -> Payment:
-    """The payment with this report."""
-    entry = [report.sequence, report.kind.value, report.status.value, report.digest()]
-    return replace(
-        payment,
-        status=report.status.value,
-        reason=report.reason.value,
-        reports=[*payment.reports, entry],
-        result=compact if report.kind is ReportKind.RESULT else payment.result,
-    )
 
 
 def _hash(number: int) -> bytes:

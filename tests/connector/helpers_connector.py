@@ -8,28 +8,28 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from benches import NETWORK, UNIONPAY, Bench
 from fake_ledger import FakeLedger, Stored
 from samples import INTENT
 
-from acquirers import settings as acquirer_settings
 from acquirers.unionpay_iso8583.book import Entry as BookEntry
 from acquirers.unionpay_iso8583.book import read_entries
-from acquirers.unionpay_iso8583.create import create
-from acquirers.unionpay_iso8583.server import AcquirerServer
+from chaincode.contract.context import Role
 from clearline import intents, jws, records, times
-from clearline.intents import PayIntent, PaymentKey, Route
+from clearline.intents import CloseIntent, PayIntent, PaymentKey, Route
 from clearline.jws import KeySigner
 from clearline.records import Acquirer, KeyRecord, Merchant, MerchantCode, Payment
 from clearline.reports import acquirer_reference
 from connector.adapter import Adapter
+from connector.lease import Candidate
 from connector.service import Connector, Parts
 from connector.unionpay_iso8583.adapter import Timing, UnionPayAdapter, load_partner
 from connector.verification import Place
+from connector.watcher import Pace
 
 PLACE = Place(INTENT.network, "unionpay")
 CODE = INTENT.acquirers[0].merchant_code
 PATIENT = Timing()
-SOON = Timing(answer_seconds=1.0, reversal_seconds=1.0, echo_seconds=5, connections=2)
 
 
 def key_record(signer: KeySigner, status: str = "active") -> KeyRecord:
@@ -44,15 +44,21 @@ class World:
     folder: Path
     merchant_signer: KeySigner
     bank_signer: KeySigner
+    bench: Bench = UNIONPAY
+
+    @property
+    def place(self) -> Place:
+        """Where its connectors stand."""
+        return Place(NETWORK, self.bench.acquirer_id)
 
     @classmethod
-    def make(cls, folder: Path) -> "World":
+    def make(cls, folder: Path, bench: Bench = UNIONPAY) -> "World":
         """In a new folder, or with the keys of one that was made before."""
         paths = [folder / "merchant.pem", folder / "bank.pem"]
         if not paths[0].exists():
             for path in paths:
                 KeySigner.generate().save(path)
-        return cls(folder, *(KeySigner.load(path) for path in paths))
+        return cls(folder, *(KeySigner.load(path) for path in paths), bench=bench)
 
     def ledger(self) -> FakeLedger:
         """The ledger in this folder."""
@@ -67,7 +73,7 @@ class World:
         return replace(
             Merchant(
                 INTENT.merchant_id, "E-1", "a" * 64, "Shop", "5411", ["groceries"],
-                {"unionpay": [CODE]}, keys, "active", "BankOne",
+                {self.bench.acquirer_id: [self.bench.merchant_code]}, keys, "active", "BankOne",
             ),
             **changes,
         )  # fmt: skip
@@ -77,7 +83,14 @@ class World:
         keys = {self.bank_signer.key_id: key_record(self.bank_signer)}
         return replace(
             Acquirer(
-                "unionpay", "UnionPay", "BankOne", ["CNY"], "L-1", "2099-12-31", keys, "active"
+                self.bench.acquirer_id,
+                "Acquirer",
+                "BankOne",
+                ["CNY"],
+                "L-1",
+                "2099-12-31",
+                keys,
+                "active",
             ),
             **changes,
         )
@@ -85,7 +98,7 @@ class World:
     def registered(self) -> Stored:
         """The transaction that registers all of them."""
         merchant, acquirer = self.merchant(), self.acquirer()
-        code = MerchantCode("unionpay", CODE, merchant.merchant_id)
+        code = MerchantCode(self.bench.acquirer_id, self.bench.merchant_code, merchant.merchant_id)
         return Stored(0, (record_of(merchant), record_of(acquirer), record_of(code)))
 
     def intent(self, number: int, token: str = "tok_approve", **changes: Any) -> PayIntent:
@@ -94,7 +107,7 @@ class World:
         return replace(
             INTENT,
             order_no=f"order-{number:05d}",
-            acquirers=(Route("unionpay", CODE, token),),
+            acquirers=(Route(self.bench.acquirer_id, self.bench.merchant_code, token),),
             created=times.render(now),
             expires_at=times.render(now + timedelta(hours=1)),
             **changes,
@@ -104,7 +117,8 @@ class World:
         """The ledger's record of a request."""
         return replace(
             Payment(
-                *intent.key, "requested", "unionpay", CODE, intent.amount, intent.currency,
+                *intent.key, "requested", self.bench.acquirer_id, self.bench.merchant_code,
+                intent.amount, intent.currency,
                 intents.sign(intent, self.merchant_signer), intent.digest(), intent.expires_at,
                 "BankOne", intent.created,
             ),
@@ -117,10 +131,17 @@ class World:
         ledger.append(Stored(0, writes))
         return [intent.key for intent in intents_]
 
+    def close(self, ledger: FakeLedger, key: PaymentKey) -> None:
+        """The merchant closes a payment."""
+        intent = CloseIntent(NETWORK, *key, times.now())
+        item = {"intent": intents.sign(intent, self.merchant_signer)}
+        (outcome,) = ledger.call("SubmitIntents", [item], Role.GATEWAY)
+        assert outcome.code.taken, outcome
+
     def parts(self, ledger: FakeLedger, adapter: Adapter, **changes: Any) -> Parts:
         """What a connector over this ledger is made of."""
         parts = Parts(
-            place=PLACE,
+            place=self.place,
             chaincode="clearline",
             outbox=self.folder / "connector" / "outbox.db",
             adapter=adapter,
@@ -128,13 +149,29 @@ class World:
             open_ledger=ledger.opened,
             stop_seconds=3.0,
             recovery_seconds=5.0,
+            pace=Pace(first=0.3, longest=0.6),
             ready_file=self.folder / "ready",
+            standby_file=self.folder / "standby",
         )
         return replace(parts, **changes)
 
-    def adapter(self, timing: Timing = SOON) -> UnionPayAdapter:
-        """To the acquirer that runs in this folder."""
-        return UnionPayAdapter(load_partner(self.folder / "unionpay" / "partner.json"), timing)
+    def named(self, parts: Parts, name: str, stands_by: str = "") -> Parts:
+        """One of several connectors of the acquirer, with an outbox and files of its own."""
+        home = self.folder / name
+        return replace(
+            parts,
+            outbox=home / "outbox.db",
+            candidate=Candidate(name, stands_by=bool(stands_by)),
+            ready_file=self.folder / f"ready-{name}",
+            standby_file=self.folder / f"standby-{name}",
+        )
+
+    def adapter(self, timing: Timing | None = None) -> Adapter:
+        """To the acquirer that runs in this folder; `timing` of unionpay only."""
+        if timing is None:
+            return self.bench.adapter(self.folder)
+        partner = load_partner(self.folder / "unionpay" / "partner.json")
+        return UnionPayAdapter(partner, timing)
 
     def book(self) -> dict[str, BookEntry]:
         """The acquirer's book by reference."""
@@ -160,27 +197,6 @@ def record_of(record: Any) -> tuple[str, bytes]:
 
 
 @asynccontextmanager
-async def unionpay(folder: Path, **changes: Any) -> AsyncIterator[AcquirerServer]:
-    """The real acquirer of this folder, on the port its partner.json says."""
-    path = folder / "unionpay" / "settings.json"
-    loaded = (
-        acquirer_settings.load(path)
-        if path.exists()
-        else acquirer_settings.load(create(path.parent, "127.0.0.1", 0, PLACE.network))
-    )
-    server = AcquirerServer(replace(loaded, slow_seconds=0.3, late_seconds=1.5, **changes))
-    await server.start()
-    partner = path.parent / "partner.json"
-    partner.write_text(partner.read_text().replace('"port": 0', f'"port": {server.port}'))
-    settings_text = path.read_text().replace("127.0.0.1:0", f"127.0.0.1:{server.port}")
-    path.write_text(settings_text)
-    try:
-        yield server
-    finally:
-        await server.stop()
-
-
-@asynccontextmanager
 async def connected(parts: Parts) -> AsyncIterator[asyncio.Task[None]]:
     """A connector that runs, and is stopped in order afterwards."""
     stop = asyncio.Event()
@@ -202,13 +218,13 @@ async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
 
 def agree(world: World, ledger: FakeLedger) -> None:
     """Ledger and acquirer's book tell one story, and no money moved twice."""
-    book = world.book()
+    book = world.bench.book(world.folder)
     for payment in ledger.payments():
         assert [entry[0] for entry in payment.reports] == list(range(1, len(payment.reports) + 1))
-        booked = book.get(acquirer_reference(payment.key, PLACE.network))
+        booked = book.get(acquirer_reference(payment.key, NETWORK))
         if payment.final:
             paid = 0 if booked is None else booked.charges - booked.reversals
             assert paid == (1 if payment.status == "succeeded" else 0), payment
     for item in book.values():
-        assert item.purchases_seen <= 1, item
+        assert item.requests_seen <= 1, item
         assert item.charges - item.reversals in (0, 1)

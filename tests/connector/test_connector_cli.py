@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
+from benches import unionpay
 from click.testing import CliRunner
-from helpers_connector import World, connected, unionpay
+from helpers_connector import World, connected
 
 from connector import settings
 from connector.cli import connector

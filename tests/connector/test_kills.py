@@ -5,22 +5,29 @@ import os
 import random
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from benches import BENCHES, UNIONPAY, WALLET, Bench, unionpay, wallet
 from fake_ledger import FakeLedger
-from helpers_connector import World, agree, unionpay, until
+from helpers_connector import World, agree, until
+
+from clearline import times
 
 CHILD = Path(__file__).with_name("connector_child.py")
-SOMETIMES = ["tok_approve", "tok_approve.2", "tok_slow", "tok_do_not_honor", "tok_approve.3",
-             "tok_timeout", "tok_timeout_charged", "tok_late"]  # fmt: skip
 
 
 async def child(world: World, point: str) -> asyncio.subprocess.Process:
     """A connector over this world's files that dies at `point`."""
     paths = os.pathsep.join([str(CHILD.parent), str(CHILD.parent.parent / "support")])
     return await asyncio.create_subprocess_exec(
-        sys.executable, str(CHILD), str(world.folder), point, env={"PYTHONPATH": paths}
+        sys.executable,
+        str(CHILD),
+        str(world.folder),
+        point,
+        world.bench.acquirer_id,
+        env={"PYTHONPATH": paths},
     )
 
 
@@ -49,7 +56,7 @@ async def finish(world: World, ledger: FakeLedger) -> None:
 
 
 # At this point, with this payer, so ends the payment after the next start.
-POINTS = [
+UNIONPAY_POINTS = [
     ("before the attempt is stored", "tok_approve", "succeeded"),
     ("before the first byte", "tok_approve", "closed"),
     ("before the answer is stored", "tok_approve", "closed"),
@@ -63,20 +70,72 @@ POINTS = [
 ]
 
 
-@pytest.mark.parametrize(("point", "token", "status"), POINTS)
-def test_killed_at(tmp_path: Path, point: str, token: str, status: str) -> None:
-    world = World.make(tmp_path)
+WALLET_POINTS = [
+    ("before the attempt is stored", "tok_approve", "succeeded"),
+    ("before the first byte", "tok_approve", "closed"),
+    ("before the answer is stored", "tok_approve", "succeeded"),
+    ("before the answer is stored", "tok_refuses", "declined"),
+    ("before the report is submitted", "tok_approve", "succeeded"),
+    ("before the commit is noted", "tok_approve", "succeeded"),
+    ("before a notice is stored", "tok_approve", "succeeded"),
+    ("before a notice is acknowledged", "tok_approve", "succeeded"),
+    ("before an inquiry is sent", "tok_create_unanswered", "succeeded"),
+    ("before an inquiry's answer is stored", "tok_create_unanswered", "succeeded"),
+    ("before a reversal is sent", "tok_create_lost", "closed"),
+    ("before a reversal's answer is stored", "tok_create_lost", "closed"),
+    ("before a reversal's answer is stored", "tok_wrong_amount", "closed"),
+    ("before a close is sent", "tok_never_pays", "expired"),
+    ("before a close's answer is stored", "tok_never_pays", "expired"),
+    ("before a close's answer is stored", "tok_pays_at_close", "succeeded"),
+]
+POINTS = [(UNIONPAY, *point) for point in UNIONPAY_POINTS] + [
+    (WALLET, *point) for point in WALLET_POINTS
+]
+
+
+@pytest.mark.parametrize(("bench", "point", "token", "status"), POINTS)
+def test_killed_at(tmp_path: Path, bench: Bench, point: str, token: str, status: str) -> None:
+    world = World.make(tmp_path, bench)
 
     async def run() -> None:
         ledger = world.ledger()
         ledger.append(world.registered())
-        async with unionpay(world.folder):
-            (key,) = world.request(ledger, world.intent(1, token))
+        async with bench.serve(world.folder):
+            intent = world.intent(1, token)
+            if "close" in point:
+                intent = replace(intent, expires_at=times.after(times.now(), 2))
+            (key,) = world.request(ledger, intent)
             assert await ended(await child(world, point)) == -signal.SIGKILL
             (later,) = world.request(ledger, world.intent(2))
             await finish(world, ledger)
         assert ledger.payment(key).status == status
         assert ledger.payment(later).status == "succeeded"
+        agree(world, ledger)
+        ledger.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "point", ["before a reversal is sent", "before a reversal's answer is stored"]
+)
+def test_killed_while_a_late_success_is_given_back(tmp_path: Path, point: str) -> None:
+    world = World.make(tmp_path, WALLET)
+
+    async def run() -> None:
+        ledger = world.ledger()
+        ledger.append(world.registered())
+        async with wallet(world.folder):
+            intent = world.intent(1, "tok_pays_after_close")
+            (key,) = world.request(ledger, replace(intent, expires_at=times.after(times.now(), 2)))
+            assert await ended(await child(world, point)) == -signal.SIGKILL
+            process = await child(world, "never")
+            try:
+                await until(lambda: len(ledger.payment(key).reports) == 4)
+            finally:
+                await kill(process)
+        assert ledger.payment(key).status == "expired"
+        assert not ledger.payment(key).excepted
         agree(world, ledger)
         ledger.close()
 
@@ -106,22 +165,23 @@ def test_killed_while_a_payment_is_in_flight(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_killed_again_and_again_under_load(tmp_path: Path, seed: int) -> None:
-    world = World.make(tmp_path)
+@pytest.mark.parametrize("bench", BENCHES.values(), ids=lambda bench: str(bench.acquirer_id))
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_again_and_again_under_load(tmp_path: Path, seed: int, bench: Bench) -> None:
+    world = World.make(tmp_path, bench)
     chance = random.Random(seed)
 
     async def run() -> None:
         ledger = world.ledger()
         ledger.append(world.registered())
         number = 0
-        async with unionpay(world.folder):
+        async with bench.serve(world.folder):
             for _ in range(3):
                 process = await child(world, "never")
                 try:
                     await until((world.folder / "ready").exists)
                     for _ in range(4):
-                        batch = [world.intent(number + n, chance.choice(SOMETIMES))
+                        batch = [world.intent(number + n, chance.choice(bench.all_tokens))
                                  for n in range(15)]  # fmt: skip
                         number += len(batch)
                         world.request(ledger, *batch)

@@ -11,8 +11,8 @@ import pytest
 from helpers_connector import PLACE
 
 from clearline.intents import PaymentKey
-from clearline.statuses import Reason, ReportKind, Status
-from connector import outbox, reporting
+from clearline.statuses import Reason, Status
+from connector import memory, outbox, reporting
 from connector.adapter import Answer, Order, Verdict
 from connector.database import Database, DatabaseError
 from connector.entries import (
@@ -21,8 +21,10 @@ from connector.entries import (
     SIGNED,
     Ending,
     Entry,
+    Said,
     SeenPayment,
     StoredReport,
+    Telling,
     ending_of,
 )
 from connector.states import FOLLOWERS, IllegalStepError, Phase
@@ -32,15 +34,20 @@ ORDER = Order("0a" * 20, 2933, "CNY", "898310148990001", "tok_approve", "5411", 
 ENTRY = Entry(
     KEY, PaymentKey("M", "O", 1), Phase.PENDING, "d" * 64, "2099-01-01T00:00:00.000Z", ORDER
 )
-PAID = Ending(Status.SUCCEEDED, Reason.APPROVED)
-RESULT = StoredReport(1, 1, ReportKind.RESULT, Status.SUCCEEDED, "a.b.c", SIGNED)
-UNKNOWN = StoredReport(1, 1, ReportKind.UNKNOWN, Status.UNKNOWN, "a.b.c", SIGNED)
+PAID = Said(Ending(Status.SUCCEEDED, Reason.APPROVED), b"native", b"salt")
+WAITS = Said(Ending(Status.ACCEPTED, Reason.ACCEPTED), b"native", b"salt")
+UNDONE = Said(Ending(Status.EXPIRED, Reason.REVERSED))
+RESULT = StoredReport(1, 1, Telling.RESULT, Status.SUCCEEDED, "a.b.c", SIGNED)
+UNKNOWN = StoredReport(1, 1, Telling.UNKNOWN, Status.UNKNOWN, "a.b.c", SIGNED)
 STEPS: dict[Phase, Callable[[sqlite3.Connection], object]] = {
     Phase.PENDING: lambda db: outbox.unsent(db, KEY),
     Phase.SENDING: lambda db: outbox.begin_sending(db, KEY, "1:2", "now"),
     Phase.DOUBTFUL: lambda db: outbox.doubt(db, KEY, Reason.TIMED_OUT),
-    Phase.ANSWERED: lambda db: outbox.answered(db, KEY, PAID, b"native", b"salt"),
-    Phase.REPORTED: lambda db: outbox.committed(db, KEY, RESULT),
+    Phase.ACCEPTED: lambda db: outbox.accepted(db, KEY, WAITS),
+    Phase.ANSWERED: lambda db: outbox.answered(db, KEY, PAID),
+    Phase.REPORTED: lambda db: outbox.settle(db, KEY, Phase.REPORTED, "why"),
+    Phase.LATE: lambda db: outbox.late_success(db, KEY, PAID),
+    Phase.UNDONE: lambda db: outbox.undone(db, KEY, UNDONE),
     Phase.STUCK: lambda db: outbox.settle(db, KEY, Phase.STUCK, "why"),
 }
 
@@ -68,6 +75,17 @@ def test_a_step_is_in_the_table_or_refused(
     assert entry.phase is (after if after in FOLLOWERS[before] else before)
 
 
+def test_what_is_to_be_closed_is_not_sent(db: sqlite3.Connection) -> None:
+    outbox.insert(db, ENTRY)
+    asked = outbox.ask_close(db, KEY, Reason.CLOSED_BY_MERCHANT)
+    assert asked is not None
+    assert outbox.begin_sending(db, KEY, "1:2", "now").phase is Phase.PENDING
+    assert outbox.ask_close(db, KEY, Reason.EXPIRED) == asked  # the first reason stands
+    outbox.answered(db, KEY, PAID)
+    assert outbox.ask_close(db, KEY, Reason.EXPIRED) is None
+    assert outbox.ask_close(db, "payment/M/O/0002", Reason.EXPIRED) is None
+
+
 def test_what_is_not_there_can_not_step(db: sqlite3.Connection) -> None:
     for step in STEPS.values():
         with pytest.raises(IllegalStepError):
@@ -75,7 +93,8 @@ def test_what_is_not_there_can_not_step(db: sqlite3.Connection) -> None:
 
 
 def test_an_entry_comes_back_as_it_was(db: sqlite3.Connection) -> None:
-    full = replace(ENTRY, phase=Phase.ANSWERED, ending=PAID, ledger_status="requested")
+    full = replace(ENTRY, phase=Phase.ANSWERED, said={Telling.RESULT: PAID},
+                   ledger_status="requested")  # fmt: skip
     assert outbox.insert(db, full)
     assert not outbox.insert(db, replace(full, phase=Phase.PENDING))
     assert outbox.find(db, KEY) == full == outbox.find_reference(db, ORDER.reference)
@@ -87,23 +106,31 @@ def test_recovery_doubts_what_was_being_sent_and_retries_what_was_stuck(
     for number, phase in enumerate(Phase):
         order = replace(ORDER, reference=f"{number:040d}")
         outbox.insert(db, replace(ENTRY, key=f"payment/{phase}", phase=phase, order=order))
-    assert outbox.recover(db) == 1
+    assert memory.recover(db) == 1
     assert outbox.counts(db) == {
-        "pending": 1, "sending": 0, "doubtful": 2, "answered": 2, "reported": 1, "stuck": 0,
+        "pending": 1, "sending": 0, "accepted": 1, "doubtful": 2, "answered": 2, "reported": 1,
+        "late": 1, "undone": 1, "stuck": 0,
     }  # fmt: skip
-    assert outbox.doubt_pending(db) == 1
+    assert memory.leave_amnesia(db) == 0
+    memory.remember_amnesia(db)
+    assert memory.leave_amnesia(db) == 1
     assert outbox.counts(db)["doubtful"] == 3
 
 
 @pytest.mark.parametrize(
     ("phase", "status", "reports", "amnesia", "after"),
     [
-        (None, Status.SUCCEEDED, (), True, None),
+        (None, Status.SUCCEEDED, (), True, Phase.REPORTED),
         (None, Status.UNKNOWN, (), True, Phase.DOUBTFUL),
         (Phase.PENDING, Status.SUCCEEDED, (), True, Phase.REPORTED),
         (Phase.PENDING, Status.UNKNOWN, (), True, Phase.DOUBTFUL),
         (Phase.ANSWERED, Status.SUCCEEDED, (RESULT,), False, Phase.ANSWERED),
-        (Phase.ANSWERED, Status.SUCCEEDED, (), True, Phase.ANSWERED),
+        (Phase.ANSWERED, Status.SUCCEEDED, (), True, Phase.REPORTED),
+        (Phase.DOUBTFUL, Status.SUCCEEDED, (), True, Phase.REPORTED),
+        (Phase.ACCEPTED, Status.CLOSED, (), True, Phase.REPORTED),
+        (Phase.ACCEPTED, Status.UNKNOWN, (), True, Phase.ACCEPTED),
+        (Phase.SENDING, Status.CLOSED, (), True, Phase.REPORTED),
+        (Phase.LATE, Status.CLOSED, (), True, Phase.REPORTED),
         (Phase.DOUBTFUL, Status.UNKNOWN, (UNKNOWN,), False, Phase.DOUBTFUL),
     ],
 )
@@ -113,53 +140,77 @@ def test_what_the_ledger_shows_of_reports(
     status: Status,
     reports: tuple[StoredReport, ...],
     amnesia: bool,
-    after: Phase | None,
+    after: Phase,
 ) -> None:
     if phase is not None:
         outbox.insert(db, replace(ENTRY, phase=phase))
         for report in reports:
             outbox.add_report(db, KEY, report)
-    seen = SeenPayment(KEY, status, 1, lambda: replace(ENTRY, phase=Phase.DOUBTFUL))
-    assert outbox.see(db, seen) is amnesia
+    forgotten = Phase.REPORTED if status.final else Phase.DOUBTFUL
+    seen = SeenPayment(KEY, status, 1, False, lambda: replace(ENTRY, phase=forgotten))
+    assert memory.see(db, seen) is amnesia
     entry = outbox.find(db, KEY)
-    assert (entry.phase if entry else None) is after
+    assert entry is not None
+    assert entry.phase is after
 
 
 def test_a_report_s_number_follows_what_is_on_the_ledger(db: sqlite3.Connection) -> None:
     outbox.insert(db, replace(ENTRY, phase=Phase.DOUBTFUL, doubt=Reason.TIMED_OUT))
     entry = outbox.find(db, KEY)
     assert entry is not None
-    assert reporting.due(entry) is ReportKind.UNKNOWN
-    assert reporting.build(entry, ReportKind.UNKNOWN, PLACE).sequence == 1
+    assert reporting.due(entry) is Telling.UNKNOWN
+    assert reporting.build(entry, Telling.UNKNOWN, PLACE).sequence == 1
     entry = outbox.add_report(db, KEY, UNKNOWN)
     assert entry.unsent_report is not None
     entry = outbox.committed(db, KEY, entry.unsent_report)
     assert (entry.phase, entry.next_sequence, reporting.due(entry)) == (Phase.DOUBTFUL, 2, None)
-    entry = outbox.answered(db, KEY, PAID, b"native", b"salt")
-    assert reporting.due(entry) is ReportKind.RESULT
-    report = reporting.build(entry, ReportKind.RESULT, PLACE)
+    entry = outbox.answered(db, KEY, PAID)
+    assert reporting.due(entry) is Telling.RESULT
+    report = reporting.build(entry, Telling.RESULT, PLACE)
     assert (report.sequence, report.status) == (2, Status.SUCCEEDED)
     assert report.native_digest == reporting.native_digest(b"salt", b"native")
     entry = outbox.add_report(db, KEY, replace(RESULT, sequence=2))
     assert reporting.due(entry) is None
     entry = outbox.rejected(db, KEY, entry.reports[-1], "sequence_gap")
     assert [item.state for item in entry.reports] == [COMMITTED, REJECTED]
-    assert reporting.due(entry) is ReportKind.RESULT
-    assert reporting.build(replace(entry, ledger_sequence=4), ReportKind.RESULT, PLACE) == replace(
+    assert reporting.due(entry) is Telling.RESULT
+    assert reporting.build(replace(entry, ledger_sequence=4), Telling.RESULT, PLACE) == replace(
         report, sequence=5
     )
 
 
+def test_a_result_follows_its_response_and_a_late_success_its_reversal() -> None:
+    both = {Telling.RESPONSE: WAITS, Telling.RESULT: PAID}
+    waits = replace(ENTRY, phase=Phase.ACCEPTED, said={Telling.RESPONSE: WAITS})
+    assert reporting.due(waits) is Telling.RESPONSE
+    assert reporting.due(replace(waits, ledger_status="accepted")) is None
+    paid = replace(ENTRY, phase=Phase.ANSWERED, said=both)
+    assert reporting.due(paid) is Telling.RESPONSE
+    response = StoredReport(1, 1, Telling.RESPONSE, Status.ACCEPTED, "a.b.c", COMMITTED)
+    assert reporting.due(replace(paid, reports=(response,))) is Telling.RESULT
+    assert reporting.due(replace(paid, ledger_status="accepted")) is Telling.RESULT
+    refused = replace(response, state=REJECTED)
+    assert reporting.due(replace(paid, reports=(refused,))) is Telling.RESULT
+    late = replace(ENTRY, phase=Phase.LATE, said=both | {Telling.LATE: PAID})
+    assert reporting.due(late) is Telling.LATE
+    assert reporting.due(replace(late, excepted=1)) is None
+    undone = replace(late, phase=Phase.UNDONE, said=late.said | {Telling.REVERSAL: UNDONE})
+    assert reporting.due(undone) is Telling.LATE
+    told = StoredReport(2, 2, Telling.LATE, Status.SUCCEEDED, "a.b.c", COMMITTED)
+    assert reporting.due(replace(undone, reports=(told,))) is Telling.REVERSAL
+    assert reporting.due(replace(undone, excepted=1)) is Telling.REVERSAL
+
+
 def test_doubt_is_said_once_and_not_when_the_end_is_known(db: sqlite3.Connection) -> None:
     doubtful = replace(ENTRY, phase=Phase.DOUBTFUL)
-    assert reporting.due(doubtful) is ReportKind.UNKNOWN
+    assert reporting.due(doubtful) is Telling.UNKNOWN
     assert reporting.due(replace(doubtful, ledger_status="unknown")) is None
     refused = replace(UNKNOWN, state=REJECTED)
     assert reporting.due(replace(doubtful, reports=(refused,))) is None
     for phase in (Phase.PENDING, Phase.SENDING, Phase.REPORTED, Phase.STUCK):
         assert reporting.due(replace(ENTRY, phase=phase)) is None
-    with pytest.raises(ValueError, match="no end"):
-        reporting.build(ENTRY, ReportKind.RESULT, PLACE)
+    with pytest.raises(ValueError, match="no result"):
+        reporting.build(ENTRY, Telling.RESULT, PLACE)
 
 
 @pytest.mark.parametrize(

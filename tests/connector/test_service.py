@@ -7,17 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from benches import unionpay
 from fake_ledger import FakeLedger, Stored
 from helpers_connector import (
     PATIENT,
     PLACE,
-    SOON,
     World,
     agree,
     connected,
     key_record,
     record_of,
-    unionpay,
     until,
 )
 
@@ -338,7 +337,7 @@ def test_an_outbox_has_one_connector_and_one_acquirer(world: World) -> None:
         ledger = world.ledger()
         ledger.append(world.registered())
         async with unionpay(world.folder):
-            parts = world.parts(ledger, world.adapter(SOON))
+            parts = world.parts(ledger, world.adapter())
             async with connected(parts):
                 await until((world.folder / "ready").exists)
                 with pytest.raises(DatabaseError, match="in use"):

@@ -15,7 +15,7 @@ from acquirers.unionpay_iso8583.codec import Message
 from acquirers.unionpay_iso8583.create import create
 from acquirers.unionpay_iso8583.framing import FrameError, read_frame
 from clearline.statuses import Reason
-from connector.adapter import Answer, NoAnswerError, NotSentError, Order, Verdict
+from connector.adapter import Answer, Heard, NoAnswerError, NotSentError, Order, Verdict
 from connector.settings import SettingsError
 from connector.unionpay_iso8583 import messages
 from connector.unionpay_iso8583.adapter import Timing, UnionPayAdapter, load_partner
@@ -27,6 +27,10 @@ TIMING = Timing(answer_seconds=0.3, reversal_seconds=0.3, echo_seconds=0.2, conn
 KEY = bytes(range(16))
 PARTNER = Partner("127.0.0.1", 1, Path("ca.pem"), "localhost", KEY, "48020000", "48021000")
 Misdeed = Callable[[Message, bytes], list[bytes] | None]
+
+
+async def no_notice(reference: str, answer: Answer) -> bool:
+    raise AssertionError("this acquirer sends none")
 
 
 def framed(body: bytes) -> bytes:
@@ -102,7 +106,7 @@ async def rogue(folder: Path, deed: Misdeed) -> AsyncIterator[UnionPayAdapter]:
     partner.write_text(partner.read_text().replace('"port": 0', f'"port": {port}'))
     adapter = UnionPayAdapter(load_partner(partner), TIMING)
     late.clear()
-    await adapter.start(lambda reference, answer: late.append((reference, answer)))
+    await adapter.start(Heard(lambda *said: late.append(said), no_notice))
     try:
         async with asyncio.timeout(5):
             await adapter.ready()
@@ -186,7 +190,7 @@ def test_without_a_connection_it_is_proved_unsent(tmp_path: Path) -> None:
 
     async def run() -> None:
         adapter = UnionPayAdapter(load_partner(tmp_path / "partner.json"), TIMING)
-        await adapter.start(lambda reference, answer: None)
+        await adapter.start(Heard(lambda *_: None, no_notice))
         try:
             with pytest.raises(NotSentError):
                 await adapter.pay(ORDER, adapter.new_trace())

@@ -1,4 +1,4 @@
-"""Three books that must agree: the ledger, the acquirer's own, the merchant's.
+"""Three books that must agree: the ledger, the acquirers' own, the merchant's.
 
 The ledger is read as an auditor reads it, from the Supervisor's peer, every block verified.
 """
@@ -14,7 +14,7 @@ from audit.source import from_peer
 from audit.verifier import Verifier
 from clearline.fabric.profile import Profile
 from clearline.house import command
-from clearline.house.layout import ADAPTER, House
+from clearline.house.layout import House
 from clearline.intents import PaymentKey
 from clearline.reports import acquirer_reference
 
@@ -43,14 +43,16 @@ async def _verified(house: House) -> Verifier:
 def read_books(house: House) -> Books:
     """All three, as their owners see them."""
     verifier = asyncio.run(_verified(house))
-    book = command.output(
-        "acquirer", "book", ADAPTER, "--config", house.acquirer_dir / "settings.json", "--json"
-    )
+    entries: list[dict[str, Any]] = []
+    for acquirer in house.acquirers:
+        config = house.acquirer_dir(acquirer) / "settings.json"
+        book = command.output("acquirer", "book", acquirer.kind, "--config", config, "--json")
+        entries += json.loads(book)["references"]
     listed = command.output("merchant", "list", "--home", house.merchant_dir, "--json")
     records = verifier.payments.records.values()
     return Books(
         {PaymentKey(r["merchant_id"], r["order_no"], r["attempt"]): r for r in records},
-        {entry["reference"]: entry for entry in json.loads(book)["references"]},
+        {entry["reference"]: entry for entry in entries},
         {order["order_no"]: order for order in map(json.loads, listed.splitlines())},
         house.network,
     )
@@ -72,8 +74,9 @@ def differences(books: Books) -> list[str]:
         due = payment["amount"] if payment["status"] == "succeeded" else 0
         if entry.get("net", 0) != due:
             found.append(f"{key} is {payment['status']}, the acquirer holds {entry.get('net', 0)}")
-        if entry.get("charges", 0) > 1 or entry.get("purchases_seen", 0) > 1:
-            found.append(f"{key} was forwarded {entry['purchases_seen']} times")
+        forwarded = entry.get("purchases_seen", entry.get("creates_seen", 0))
+        if entry.get("charges", 0) > 1 or forwarded > 1:
+            found.append(f"{key} was forwarded {forwarded} times")
         order = books.merchant.get(key.order_no)
         if order is None:
             found.append(f"{key} is on the ledger, the merchant does not know it")

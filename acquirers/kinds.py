@@ -1,0 +1,96 @@
+"""The acquirers there are, by name: how each is made, run and its book read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from acquirers import settings as unionpay_settings
+from acquirers.qr_wallet import book as wallet_book
+from acquirers.qr_wallet import create as wallet_create
+from acquirers.qr_wallet import settings as wallet_settings
+from acquirers.qr_wallet.server import WalletServer
+from acquirers.qr_wallet.settings import WalletSettings
+from acquirers.settings import AcquirerSettings
+from acquirers.unionpay_iso8583 import book as unionpay_book
+from acquirers.unionpay_iso8583 import create as unionpay_create
+from acquirers.unionpay_iso8583.server import AcquirerServer
+
+Settings = AcquirerSettings | WalletSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What every book says of a reference: its state or code, charges, reversals, and the net in
+    minor units; `more` is all that this book says."""
+
+    reference: str
+    merchant_code: str
+    amount: int
+    currency: str
+    code: str
+    charges: int
+    reversals: int
+    net: int
+    more: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One acquirer: `create(folder, host, port, network)`; `serve` runs until the event is set."""
+
+    listen: str
+    create: Callable[[Path, str, int, str], Path]
+    load: Callable[[Path], Settings]
+    serve: Callable[[Any, asyncio.Event], Any]
+    read: Callable[[Path], Sequence[Line]]
+
+
+async def _serve_unionpay(settings: AcquirerSettings, stop: asyncio.Event) -> None:
+    server = AcquirerServer(settings)
+    await server.start()
+    await stop.wait()
+    await server.stop()
+
+
+async def _serve_wallet(settings: WalletSettings, stop: asyncio.Event) -> None:
+    server = WalletServer(settings)
+    server.start()
+    await stop.wait()
+    await asyncio.to_thread(server.stop)
+
+
+def _read_unionpay(path: Path) -> list[Line]:
+    return [_line(entry, entry.code) for entry in unionpay_book.read_entries(path)]
+
+
+def _read_wallet(path: Path) -> list[Line]:
+    return [_line(entry, entry.state) for entry in wallet_book.read_entries(path)]
+
+
+def _line(entry: unionpay_book.Entry | wallet_book.Entry, code: str) -> Line:
+    return Line(
+        entry.reference, entry.merchant_code, entry.amount, entry.currency, code, entry.charges,
+        entry.reversals, entry.net, asdict(entry),
+    )  # fmt: skip
+
+
+KINDS: Final[dict[str, Kind]] = {
+    "unionpay_iso8583": Kind(
+        "127.0.0.1:8583",
+        unionpay_create.create,
+        unionpay_settings.load,
+        _serve_unionpay,
+        _read_unionpay,
+    ),
+    "qr_wallet": Kind(
+        "127.0.0.1:8590",
+        wallet_create.create,
+        wallet_settings.load,
+        _serve_wallet,
+        _read_wallet,
+    ),
+}

@@ -1,0 +1,74 @@
+"""Which epoch a connector acts under: the lease on the ledger, and what this one has claimed.
+
+The lease changes by an explicit takeover only (`clearline connector take-over`). Without a lease
+the epoch is 0 and whoever was not started to stand by acts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from clearline.records import Lease
+
+
+class LeaseLostError(Exception):
+    """The ledger refuses our epoch: another connector has taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """The epoch this connector took last, in a file: written before the ledger is asked for it.
+
+    Only a claim makes the ledger's lease ours: another process of our name may have taken it.
+    """
+
+    path: Path
+
+    def read(self) -> int:
+        """The claimed epoch, 0 for none. Raises ValueError for a file that is no claim."""
+        try:
+            epoch = json.loads(self.path.read_text(encoding="ascii"))["epoch"]
+        except FileNotFoundError:
+            return 0
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.path} is no claim: {error!r}") from None
+        if type(epoch) is not int:
+            raise ValueError(f"{self.path} is no claim")
+        return epoch
+
+    def write(self, epoch: int) -> None:
+        """Durable when this returns. Raises OSError."""
+        new = self.path.with_suffix(".new")
+        with new.open("w", encoding="ascii") as file:
+            file.write(json.dumps({"epoch": epoch}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self.path)
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A connector as the lease knows it. `stands_by`: not to act before it has taken over."""
+
+    holder: str
+    stands_by: bool = False
+
+    def epoch(self, lease: Lease | None, claimed: int) -> int | None:
+        """The epoch to act under, None for not at all.
+
+        A connector that lost its data and with it its claim (0) is still the holder by name: it
+        knows that it has forgotten, and asks before it sends.
+        """
+        if lease is None:
+            return None if self.stands_by else 0
+        if lease.holder != self.holder or claimed not in (0, lease.epoch):
+            return None
+        return lease.epoch

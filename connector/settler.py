@@ -1,0 +1,116 @@
+"""What the acquirer said becomes what the outbox holds: ends, acceptances, reversals.
+
+Every answer is stored before anything else is done with it; then the reporter is woken.
+"""
+
+from __future__ import annotations
+
+import secrets
+from functools import partial
+from typing import Final
+
+from clearline import times
+from clearline.logs import get_logger
+from clearline.statuses import Reason, Status
+from connector import outbox
+from connector.adapter import Adapter, Answer, Capability, Verdict
+from connector.database import Database
+from connector.entries import Ending, Entry, Said, ending_of, response_of
+from connector.reporter import Reporter
+from connector.states import Phase
+
+_log = get_logger("connector.settler")
+_SALT_BYTES: Final = 16
+
+
+class Settler:
+    """Shared by all who talk to the acquirer; uses only what its adapter declares."""
+
+    def __init__(self, database: Database, adapter: Adapter, reporter: Reporter) -> None:
+        self._database = database
+        self._adapter = adapter
+        self._reporter = reporter
+
+    def can(self, capability: Capability) -> bool:
+        """Whether the acquirer can do this."""
+        return capability in self._adapter.capabilities
+
+    def wake(self, entry: Entry) -> None:
+        """Something about it is to be reported."""
+        self._reporter.wake(entry.key)
+
+    async def find(self, key: str) -> Entry | None:
+        """The entry as it is now."""
+        return await self._database.run(partial(outbox.find, key=key))
+
+    async def end(self, entry: Entry, ending: Ending, answer: Answer | None) -> None:
+        """Store an end. Raises IllegalStepError when it has another already."""
+        said = _said(ending, answer)
+        await self._database.run(partial(outbox.answered, key=entry.key, said=said))
+        self._reporter.wake(entry.key)
+
+    async def accept(self, entry: Entry, answer: Answer) -> Entry:
+        """Store that it waits for its payer."""
+        said = _said(response_of(answer, times.now()), answer)
+        entry = await self._database.run(partial(outbox.accepted, key=entry.key, said=said))
+        self._reporter.wake(entry.key)
+        return entry
+
+    async def doubt(self, entry: Entry, reason: Reason) -> Entry:
+        """Store that it may have been charged."""
+        _log.warning("in doubt", extra={"payment": str(entry.payment), "reason": reason})
+        entry = await self._database.run(partial(outbox.doubt, key=entry.key, reason=reason))
+        self._reporter.wake(entry.key)
+        return entry
+
+    async def late_success(self, entry: Entry, answer: Answer) -> Entry:
+        """Store a success after the end."""
+        ending = ending_of(answer, times.now())
+        if ending is None:
+            raise ValueError("no success")
+        said = _said(ending, answer)
+        entry = await self._database.run(partial(outbox.late_success, key=entry.key, said=said))
+        self._reporter.wake(entry.key)
+        return entry
+
+    async def undone(self, entry: Entry, answer: Answer) -> None:
+        """Store that a late success was given back; the status that was reported stands."""
+        status = entry.ending.status if entry.ending is not None else Status(entry.ledger_status)
+        now = times.now()
+        said = _said(Ending(status, Reason.REVERSED, answered_at=now, ended_at=now), answer)
+        await self._database.run(partial(outbox.undone, key=entry.key, said=said))
+        self._reporter.wake(entry.key)
+
+    async def inquire(self, entry: Entry) -> Answer:
+        """What became of it. Raises NotSentError, NoAnswerError."""
+        return await self._adapter.inquire(entry.order, entry.trace)
+
+    async def undo(self, entry: Entry, phase: Phase) -> Answer:
+        """Give back what was paid and let nothing more be paid: a reversal, or a close where there
+        is no reversal. Raises NotSentError, NoAnswerError, IllegalStepError when the entry is not
+        in `phase` any more."""
+        entry = await self._database.run(partial(outbox.begin_try, key=entry.key, phase=phase))
+        if self.can(Capability.REVERSAL):
+            return await self._adapter.reverse(entry.order, entry.trace, entry.tries - 1)
+        if self.can(Capability.CLOSE):
+            return await self._adapter.close(entry.order, entry.trace)
+        return Answer(Verdict.UNSURE, Reason.OTHER, b"")
+
+    async def close(self, entry: Entry) -> Answer:
+        """Let nobody pay it any more; where the acquirer can't close, undo it, unless it can be
+        asked and says that it was paid. Raises as `undo`."""
+        if self.can(Capability.CLOSE):
+            answer = await self._adapter.close(entry.order, entry.trace)
+            if answer.verdict is not Verdict.UNSURE:
+                return answer
+        elif self.can(Capability.INQUIRY):
+            answer = await self.inquire(entry)
+            if answer.verdict not in (Verdict.UNSURE, Verdict.ACCEPTED):
+                return answer
+        return await self.undo(entry, entry.phase)
+
+
+def _said(ending: Ending, answer: Answer | None) -> Said:
+    if answer is None or not answer.native:
+        return Said(ending)
+    return Said(ending, answer.native, secrets.token_bytes(_SALT_BYTES))
