@@ -26,11 +26,13 @@ from requests.adapters import HTTPAdapter
 
 from clearline import bearer, canonical
 from clearline.fabric import protoutil
+from clearline.fabric.commit import CommitStatus
 from clearline.fabric.contract import Contract
 from clearline.fabric.errors import EndorseError, EvaluateError
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.identity import X509Signer
 from clearline.fabric.profile import PeerEndpoint, Profile
+from clearline.fabric.transaction import Transaction
 from clearline.house.layout import House
 from clearline.jws import KeySigner
 from network.certificates import ROLE_ATTRIBUTE, Authority, issue_identity
@@ -175,15 +177,23 @@ class World:
         contract = self.gateway(signer, at).network("payments").contract("clearline")
         for _ in range(5):
             try:
-                answer, status = self.run(_committed(contract, function, dumped(argument)))
+                transaction, status = self.run(_committed(contract, function, dumped(argument)))
             except EndorseError as error:
                 return _refused(error)
             if status.code_name == "MVCC_READ_CONFLICT":
                 continue
             assert status.successful, status
             self.last_block = status.block_number
-            return Answer(value=canonical.loads(answer))
+            self._level(transaction.transaction_id)
+            return Answer(value=canonical.loads(transaction.result))
         raise AssertionError("five conflicts in a row")
+
+    def _level(self, transaction_id: str) -> None:
+        """Wait until every peer has the transaction: who is a block behind endorses otherwise."""
+        auditor = self.user("Supervisor", "auditor")
+        for msp in MSPS:
+            contract = self.gateway(auditor, msp).network("payments").contract("clearline")
+            assert self.run(contract.new_commit(transaction_id).status()).successful
 
     def process(
         self, signer: X509Signer, at: str, chaincode: str, args: Sequence[bytes], channel: str = ""
@@ -194,7 +204,7 @@ class World:
         signed = protoutil.sign_proposal(signer, proposal)
         self.channel(at)  # opened before the loop is taken
         try:
-            response = self.run(self._process(at, signed)).response
+            response = self.run(self.endorsement(at, signed)).response
         except grpc.aio.AioRpcError as error:
             return 0, str(error.details())
         return response.status, response.message
@@ -218,8 +228,9 @@ class World:
         self.channel(at)
         return self.run(answered())
 
-    async def _process(self, at: str, signed: Any) -> Any:
-        method = self.channel(at).unary_unary(
+    async def endorsement(self, at: str, signed: Any) -> Any:
+        """A peer's ProposalResponse. Open the channel first."""
+        method = self._channels[at].unary_unary(
             "/protos.Endorser/ProcessProposal",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=proposal_response_pb2.ProposalResponse.FromString,
@@ -288,10 +299,11 @@ def dumped(argument: Any) -> bytes:
     return argument if isinstance(argument, bytes) else json.dumps(argument).encode()
 
 
-async def _committed(contract: Contract, function: str, argument: bytes) -> tuple[bytes, Any]:
+async def _committed(
+    contract: Contract, function: str, argument: bytes
+) -> tuple[Transaction, CommitStatus]:
     transaction = await contract.new_proposal(function, [argument]).endorse()
-    status = await (await transaction.submit()).status()
-    return transaction.result, status
+    return transaction, await (await transaction.submit()).status()
 
 
 def _refused(error: EvaluateError | EndorseError) -> Answer:
