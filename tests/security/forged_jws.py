@@ -82,7 +82,7 @@ def twice(compact: str, signer: KeySigner, part: str, member: str, value: Any) -
 def other_s(compact: str) -> str:
     """The other S of an Ed25519 or ES256 signature over the same bytes: S + L (RFC 8032 section
     8.4), n - S."""
-    header, payload, signature = parts(compact)
+    header, _, signature = parts(compact)
     head, tail = signature[:32], signature[32:]
     if header["alg"] == "Ed25519":
         s = int.from_bytes(tail, "little") + ED25519_ORDER

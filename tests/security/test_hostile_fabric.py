@@ -170,9 +170,7 @@ def test_the_endorsement_of_one_bank_alone(world: World) -> None:
     response = world.run(world.endorsement("BankOne", signed))
     for responses in ([response], [response, response]):
         envelope = assemble(proposal, responses)
-        prepared = gateway_pb2.PreparedTransaction(
-            transaction_id=transaction_id, envelope=envelope
-        )
+        prepared = gateway_pb2.PreparedTransaction(transaction_id=transaction_id, envelope=envelope)
         gateway = world.gateway(signer)
         transaction = gateway.new_transaction(prepared.SerializeToString())
         assert world.run(flag(transaction)) == "ENDORSEMENT_POLICY_FAILURE"
