@@ -102,6 +102,11 @@ REST: dict[str, dict[str, str]] = {
     "POST /v1/payments/batch": _POST,
     "GET /v1/payments/<order_no>": _READ,
     "GET /v1/payments": _READ,
+    "PUT /v1/webhooks/<webhook_id>": _POST,
+    "DELETE /v1/webhooks/<webhook_id>": _POST | {"the merchant": "204"},
+    "GET /v1/webhooks/<webhook_id>": _READ,
+    "GET /v1/webhooks": _READ,
+    "GET /v1/events": _READ,
     "GET /healthz": _OPEN,
     "GET /readyz": _OPEN,
     "GET /openapi.json": _OPEN,
@@ -109,39 +114,42 @@ REST: dict[str, dict[str, str]] = {
 
 _HEAD = """# Who may do what
 
-Made from `tests/security/roles_table.py`, and held against a running network by `tests/security/test_roles_*.py`:
-each cell is a test. What the roles can do beyond what they may is [trust.md](trust.md)'s.
+Made from `tests/security/roles_table.py`, and held against a running network by
+`tests/security/test_roles_*.py`: each cell is a test. What the roles can do beyond what they may
+is [trust.md](trust.md)'s.
 
-Three things are checked, by three parties: the **peer** checks that a certificate is a member's and what kind of node
-or user its organisational unit says; the **contract** checks organisation and role (the certificate attribute
-`clearline.role`); and who signed what an item says - merchant, acquiring bank - is checked by everybody.
+Three things are checked, by three parties: the **peer** checks that a certificate is a member's
+and what kind of node or user its organisational unit says; the **contract** checks organisation
+and role (the certificate attribute `clearline.role`); and who signed what an item says - merchant,
+acquiring bank - is checked by everybody.
 """
 _CONTRACT = """
 ## The contract's functions
 
-`yes` may; `own` may for what is its own organisation's - acquirer, payment through it, proposal - and is refused
-for another's, item by item (`role_forbidden`); `-` is refused as a call (`role_forbidden`), and not endorsed.
-Every row holds for each organisation, `Supervisor` too: which organisations are banks, the contract can't tell
-([trust.md](trust.md)).
+`yes` may; `own` may for what is its own organisation's - acquirer, payment through it, proposal -
+and is refused for another's, item by item (`role_forbidden`); `-` is refused as a call
+(`role_forbidden`), and not endorsed. Every row holds for each organisation, `Supervisor` too: which
+organisations are banks, the contract can't tell ([trust.md](trust.md)).
 """
 _UNITS_TEXT = """
-The role counts only in a certificate of a user. With the function's role in it, a certificate of this
-organisational unit:
+The role counts only in a certificate of a user. With the function's role in it, a certificate of
+this organisational unit:
 """
 _PEER_TEXT = """
 ## Peers and orderers
 
-`other's` is a member's of another organisation; `no unit` a certificate of the organisation's own CA without an
-organisational unit. Whoever may endorse a commit still needs the approvals of a majority.
-A certificate of another CA, one that has expired, and one that names another MSP than its CA's are refused
-everywhere (`tests/security/test_hostile_fabric.py`).
+Of one peer, and of the orderer. `other's` is a member's of another organisation; `no unit` a
+certificate of the organisation's own CA with a unit that Fabric does not know. Who has a commit
+endorsed still needs the approvals of a majority. A certificate of another CA, one that has expired,
+and one that names another MSP than its CA's are refused everywhere
+(`tests/security/test_hostile_fabric.py`).
 """
 _REST_TEXT = """
 ## A gateway's REST interface
 
-By whose key signed the intent, or the bearer token, *in the merchant's name*; the cell is the answer's code. Each
-gateway answers every merchant alike. A token for another gateway is `unauthenticated`; another merchant's own token shows
-that merchant's payments only.
+By whose key signed the body, or the bearer token, *in the merchant's name*; the cell is the
+answer's status, or its code when it is refused. Each gateway answers alike. A token for another
+gateway is `unauthenticated`; another merchant's own token shows that merchant's payments only.
 """
 
 

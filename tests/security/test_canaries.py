@@ -12,6 +12,7 @@ import json
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from parties import BANK_ONE, ONE, OWNER
 from security_world import Answer, Web, World
 
 from audit.source import from_peer
-from clearline import bearer, intents, jws, times
+from clearline import bearer, intents, jws, times, webhooks
 from clearline.fabric.proposal import ProposalOptions
 from clearline.house import command
 from clearline.house.layout import MERCHANT_CODE, MERCHANT_ID
@@ -162,6 +163,46 @@ def in_requests(world: World, run: Run) -> None:
     ):
         answered = raw_request(web, raw.format(new(f"raw {where}")))
         run.answer(f"raw {where}", answered, answered.startswith(b"HTTP/1.1 4"))
+
+
+def in_webhooks(world: World, run: Run) -> None:
+    """Each member of a registration and of a removal, signed soundly, and its address."""
+    web, new = world.web[0], run.canaries.new
+    for shape, action, method in (
+        (webhooks.REGISTER, webhooks.Action.REGISTER, "PUT"),
+        (webhooks.REMOVE, webhooks.Action.REMOVE, "DELETE"),
+    ):
+        told = (webhooks.EventType.SUCCEEDED,) if method == "PUT" else ()
+        sound = webhooks.Registration(
+            action=action,
+            network=world.network,
+            audience=web.url,
+            merchant_id=parties.MERCHANT,
+            webhook_id="hook",
+            created=times.now(),
+            sequence=time.time_ns() // 1_000,
+            url="https://hooks.invalid/x" if told else "",
+            events=told,
+        )
+        compact = webhooks.sign(sound, OWNER)
+        headers = {"Content-Type": "application/jose"}
+        for name in (*shape.members, "memo"):
+            for form in ("text", "number", "path of a URL"):
+                where = f"webhook {method} /{name}, {form}"
+                number = new(where)
+                values = {"text": number, "number": int(number),
+                          "path of a URL": f"https://hooks.invalid/{number}/x"}  # fmt: skip
+                changed = forge.with_payload(compact, OWNER, **{name: values[form]})
+                path = f"/v1/webhooks/{number if name == 'webhook_id' else 'hook'}"
+                keep(run, where, web.ask(method, path, data=changed, headers=headers))
+        where = f"webhook {method} body"
+        body = new(where)
+        keep(run, where, web.ask(method, "/v1/webhooks/hook", data=body, headers=headers))
+    mine = web.token(parties.MERCHANT, OWNER)
+    where = "webhook address"
+    keep(run, where, web.ask("GET", f"/v1/webhooks/{new(where)}", headers=mine))
+    where = "cursor of events"
+    keep(run, where, web.ask("GET", "/v1/events", params={"cursor": new(where)}, headers=mine))
 
 
 def in_tokens(web: Web, run: Run) -> None:
@@ -424,6 +465,7 @@ def run(world: World, tmp_path_factory: pytest.TempPathFactory) -> Run:
     assert world.web[0].post(control, Prefer="wait=20").json()["status"] == "succeeded"
     at_gateways(world, made)
     in_requests(world, made)
+    in_webhooks(world, made)
     at_the_chaincode(world, made)
     transient(world, made)
     in_files(world, made, tmp_path_factory.mktemp("canary-files"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,19 @@ import requests
 import roles_table as table
 from security_world import Web, World
 
-from clearline import intents, jws
+from clearline import intents, jws, times, webhooks
 from clearline.house.layout import MERCHANT_CODE, MERCHANT_ID
 from clearline.intents import PayIntent, Route
 from clearline.jws import KeySigner
+from clearline.webhooks import Action, EventType, Registration
 from gateway.app import create_app
 from gateway.settings import Settings
 
 CELLS = [(place, what, who) for place in range(2) for what in table.REST for who in table.SIGNERS]
+
+WEBHOOK = "hook"
+_ACTIONS = {"PUT": "register", "DELETE": "remove"}
+_sequences = count(time.time_ns() // 1_000)
 
 
 def signer(world: World, who: str, web: Web) -> tuple[str, KeySigner]:
@@ -54,12 +60,18 @@ def ask(world: World, web: Web, what: str, who: str) -> requests.Response:
             return web.post(unsigned(wanted(world, parties.MERCHANT)))
         if what == "POST /v1/payments/batch":
             return web.batch([unsigned(wanted(world, parties.MERCHANT))])
-        return web.ask(method, path.replace("<order_no>", "x"))
+        if method in ("PUT", "DELETE"):
+            wish = registration(world, web, Action(_ACTIONS[method]), parties.MERCHANT)
+            header, payload, _ = webhooks.sign(wish, parties.OWNER).split(".")
+            return send_registration(web, method, f"{header}.{payload}.")
+        return web.ask(method, path.replace("<order_no>", "x").replace("<webhook_id>", WEBHOOK))
     merchant_id, key = signer(world, who, web)
     if what == "POST /v1/payments":
         return web.post(intents.sign(wanted(world, merchant_id), key))
     if what == "POST /v1/payments/batch":
         return web.batch([intents.sign(wanted(world, merchant_id), key)])
+    if "<webhook_id>" in path:
+        return ask_webhook(world, web, method, (merchant_id, key))
     order_no = "x"
     if what == "GET /v1/payments/<order_no>" and who == "the merchant":
         made = wanted(world, merchant_id)
@@ -67,6 +79,52 @@ def ask(world: World, web: Web, what: str, who: str) -> requests.Response:
         order_no = made.order_no
     path = path.replace("<order_no>", order_no)
     return web.ask(method, path, headers=web.token(merchant_id, key))
+
+
+def registration(world: World, web: Web, action: Action, merchant_id: str) -> Registration:
+    """A registration, or a removal, at this gateway; its target is a name that nobody has."""
+    told = (EventType.SUCCEEDED,) if action is Action.REGISTER else ()
+    return Registration(
+        action=action,
+        network=world.network,
+        audience=web.url,
+        merchant_id=merchant_id,
+        webhook_id=WEBHOOK,
+        created=times.now(),
+        sequence=next(_sequences),
+        url="https://hooks.invalid/paid" if told else "",
+        events=told,
+    )
+
+
+def send_registration(web: Web, method: str, compact: str) -> requests.Response:
+    headers = {"Content-Type": "application/jose"}
+    return web.ask(method, f"/v1/webhooks/{WEBHOOK}", data=compact, headers=headers)
+
+
+def ask_webhook(
+    world: World, web: Web, method: str, who: tuple[str, KeySigner]
+) -> requests.Response:
+    """A webhook registered by its merchant where it has to be there first, and away afterwards."""
+    merchant_id, key = who
+
+    def send(verb: str, signer: KeySigner) -> requests.Response:
+        wish = registration(world, web, Action(_ACTIONS[verb]), merchant_id)
+        return send_registration(web, verb, webhooks.sign(wish, signer))
+
+    owner = key if merchant_id == MERCHANT_ID else parties.OWNER
+    if method == "PUT":
+        answer = send("PUT", key)
+    else:
+        assert send("PUT", owner).status_code == 201
+        if method == "DELETE":
+            answer = send("DELETE", key)
+        else:
+            token = web.token(merchant_id, key)
+            answer = web.ask("GET", f"/v1/webhooks/{WEBHOOK}", headers=token)
+    if not (method == "DELETE" and answer.ok) and (method != "PUT" or answer.ok):
+        assert send("DELETE", owner).status_code == 204
+    return answer
 
 
 def unsigned(of: PayIntent) -> str:
@@ -77,6 +135,8 @@ def unsigned(of: PayIntent) -> str:
 
 def said(response: requests.Response) -> str:
     """A cell's word: the status of what was taken, else the code."""
+    if response.status_code == 204:
+        return "204"
     body: Any = response.json()
     if "outcomes" in body:
         (outcome,) = body["outcomes"]
