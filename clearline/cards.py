@@ -2,7 +2,8 @@
 
 A field is refused when a digit group in it has a card range's prefix *and* that range's length
 *and* passes Luhn (ISO/IEC 7812-1 annex B). Luhn alone would refuse every tenth numeric order
-number. Hashes and signatures are not scanned.
+number. Hashes and signatures are not scanned. Full-width digits (U+FF10 to U+FF19), as input
+methods of East Asia write them, count as digits.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ _GROUPED: Final = re.compile(r"[0-9]+(?:[ -][0-9]+)*")
 # What every card number has: at least twelve digits of one such group.
 _ENOUGH: Final = re.compile(r"[0-9](?:[ -]?[0-9]){11}")
 _SEPARATOR: Final = re.compile(r"[ -]")
+_WIDE: Final = {0xFF10 + digit: str(digit) for digit in range(10)}
 _DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 
@@ -75,7 +77,11 @@ def is_card_number(digits: str) -> bool:
 
 def holds_card_number(text: str) -> bool:
     """Whether a digit group of `text`, or neighbouring groups together, could be a card number."""
-    if len(text) < 12 or not _ENOUGH.search(text):
+    if len(text) < 12:
+        return False
+    if not text.isascii():
+        text = text.translate(_WIDE)
+    if not _ENOUGH.search(text):
         return False
     for match in _GROUPED.finditer(text):
         groups = _SEPARATOR.split(match[0])
@@ -94,4 +100,5 @@ def redact(text: str) -> str:
     """`text` with every digit run that could be a card number replaced, for logs and errors."""
     if not holds_card_number(text):
         return text
+    text = text.translate(_WIDE)
     return _GROUPED.sub(lambda m: "[card data]" if holds_card_number(m[0]) else m[0], text)

@@ -15,6 +15,7 @@ from typing import Final
 from clearline import canonical, jws
 from clearline.answers import PaymentAnswer
 from clearline.canonical import CanonicalError, Json
+from clearline.cards import holds_card_number
 from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
 from clearline.jws import JwsError, Signer, Typ, Unverified
@@ -134,7 +135,7 @@ def sign(registration: Registration, signer: Signer) -> str:
 def parse(compact: str | bytes) -> SignedRegistration:
     """Take a JWS compact text as a registration: form and closed schema, not the signature.
 
-    Raises Refusal `malformed`, and where.
+    Raises Refusal `malformed` or `card_data_refused`, and where.
     """
     try:
         token = jws.take_apart(compact)
@@ -149,6 +150,9 @@ def parse(compact: str | bytes) -> SignedRegistration:
     events = tuple(EventType(event) for event in fields.pop("events", ()))
     if len(frozenset(events)) != len(events):
         raise Refusal(Code.MALFORMED, "/events: names an event twice")
+    for name, value in fields.items():
+        if holds_card_number(str(value)):
+            raise Refusal(Code.CARD_DATA_REFUSED, f"/{name}: looks like a card number")
     action = Action(fields.pop("action"))
     return SignedRegistration(token, Registration(action=action, events=events, **fields))
 

@@ -7,7 +7,9 @@
     ListProposals {"status": proposed|approved|rejected or null, "start_after": id or null,
                    "limit": 1..200}                                -> [proposal, ...] by id
 
-A list shorter than its limit is the end; else the last entry is the next `start_after`.
+A list shorter than its limit is the end; else the last entry is the next `start_after`. What looks
+like a card number is refused here too (docs/adr/0007): a read can be submitted, and its arguments
+would stand in a block.
 A merchant code's id is "<acquirer_id>/<code>", a registration's "<country>/<number>", a payment's
 "<merchant_id>/<order_no>/<attempt>", a report's and an equivocation's that and "/<number>";
 attempts and numbers have four digits there.
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 
 from clearline import canonical
 from clearline.canonical import Json
+from clearline.cards import holds_card_number
 from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
 from clearline.records import Kind, payment_key, payments_of, record_key
@@ -27,6 +30,7 @@ from clearline.schema import (
     ATTEMPT,
     IDENTIFIER,
     ORDER_NO,
+    SHA256_HEX,
     Integer,
     Members,
     Nullable,
@@ -86,6 +90,7 @@ def payment_keys(items: Sequence[Json]) -> list[str]:
             raise Refusal(Code.MALFORMED, f"/{index}: must be [merchant_id, order_no, attempt]")
         for shape, value in zip(_PAYMENT, item, strict=True):
             _check(shape, value, f"/{index}")
+        _keep_out(f"/{index}", *item[:2])
         keys.append(payment_key(PaymentKey(*item)))
     return keys
 
@@ -98,6 +103,8 @@ def record_keys(items: Sequence[Json]) -> list[str]:
             raise Refusal(Code.MALFORMED, f"/{index}: must be [kind, id]")
         _check(_KIND, item[0], f"/{index}/0")
         _check(_RECORD_ID, item[1], f"/{index}/1")
+        if not _is_digest(item[1]):
+            _keep_out(f"/{index}/1", item[1])
         keys.append(record_key(Kind(item[0]), item[1]))
     return keys
 
@@ -106,6 +113,7 @@ def payments_range(query: Json) -> Range:
     """The range ListPayments asks for; raises Refusal."""
     _check(_LIST_PAYMENTS, query, "")
     merchant_id, after = query["merchant_id"], query["start_after"]
+    _keep_out("", merchant_id, *(after or ())[:1])
     start, end = payments_of(merchant_id)
     if after is not None:
         # An attempt has four digits, so no payment stands between its key and that key with a 0.
@@ -118,6 +126,7 @@ def proposals_range(query: Json) -> Range:
     _check(_LIST_PROPOSALS, query, "")
     prefix = record_key(Kind.PROPOSAL, "")
     after = query["start_after"]
+    _keep_out("/start_after", after or "")
     # "-" is the lowest character of an id, so the first id after `after` is `after` and a "-".
     start = prefix if after is None else f"{prefix}{after}-"
     return Range(start, f"{prefix[:-1]}0", query["limit"], query["status"] or "")
@@ -133,3 +142,17 @@ def _check(shape: Shape, value: Json, pointer: str) -> None:
         shape.check(value, pointer)
     except SchemaError as error:
         raise Refusal(Code.MALFORMED, str(error)) from None
+
+
+def _is_digest(text: str) -> bool:
+    """Whether this is an account's id: digests are not scanned."""
+    try:
+        SHA256_HEX.check(text, "")
+    except SchemaError:
+        return False
+    return True
+
+
+def _keep_out(pointer: str, *texts: str) -> None:
+    if any(map(holds_card_number, texts)):
+        raise Refusal(Code.CARD_DATA_REFUSED, f"{pointer or '/'}: looks like a card number")

@@ -39,6 +39,7 @@ from clearline.records import (
     Kind,
     Proposal,
     record_key,
+    registration_key,
     touched,
 )
 from clearline.schema import IDENTIFIER, Members, SchemaError, Shape
@@ -90,6 +91,11 @@ def parse_suggestion(item: object) -> Suggestion:
     for name, value in body.items():
         if name not in _NOT_SCANNED and _holds_card_number(value):
             raise Refusal(Code.CARD_DATA_REFUSED, f"/body/{name}: looks like a card number")
+    # Its index key is the number without dots and dashes.
+    if kind == "entity" and holds_card_number(
+        registration_key(body["country"], body["registration_no"])
+    ):
+        raise Refusal(Code.CARD_DATA_REFUSED, "/body/registration_no: looks like a card number")
     register.check_form(kind, body)
     return Suggestion(members["proposal_id"], kind, body)
 

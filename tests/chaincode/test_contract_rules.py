@@ -99,6 +99,25 @@ for name in ("GetPayments", "GetRecords", "ListPayments", "ListProposals"):
     CALLS.append(
         (f"{name} by nobody", "role_forbidden", name, b"[1]", Submitter("BankOne", "", "p"))
     )
+_CARD = "4111111111111111"
+for name, asked in (
+    ("GetPayments", f'[["{_CARD}","o",1]]'),
+    ("GetPayments", f'[["M","{_CARD}",1]]'),
+    ("GetRecords", f'[["merchant","{_CARD}"]]'),
+    ("GetRecords", f'[["merchant_code","unionpay/{_CARD}"]]'),
+    ("ListPayments", f'{{"merchant_id":"{_CARD}","start_after":null,"limit":1}}'),
+    ("ListPayments", f'{{"merchant_id":"M","start_after":["{_CARD}",1],"limit":1}}'),
+    ("ListProposals", f'{{"status":null,"start_after":"{_CARD}","limit":1}}'),
+):
+    CALLS.append(
+        (
+            f"{name} of a card number",
+            "card_data_refused",
+            name,
+            asked.encode(),
+            Submitter("Supervisor", "auditor", "p"),
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,3 +164,11 @@ def test_own_reference_is_not_taken_for_a_card_number() -> None:
     ledger = registered()
     assert ledger.codes("SubmitIntents", [intent_item(order_no=intent.order_no)]) == ["ok"]
     assert ledger.codes("SubmitReports", [report_item(of=intent)]) == ["ok"]
+
+
+def test_an_accounts_id_is_no_card_number() -> None:
+    from chaincode.contract import reads
+
+    digest = "a" + _CARD + "b" * 47
+    assert holds_card_number(digest)
+    assert reads.record_keys([["account", digest]]) == [f"account/{digest}"]

@@ -39,6 +39,14 @@ def test_left_alone(text: str) -> None:
     assert redact(text) == text
 
 
+def test_full_width_digits_are_digits() -> None:
+    wide = "4111111111111111".translate({48 + d: 0xFF10 + d for d in range(10)})
+    assert holds_card_number(f"店 {wide}")
+    assert redact(f"店 {wide}。") == "店 [card data]。"
+    assert not holds_card_number("２０２６１１２３")
+    assert redact("店 ２０２６") == "店 ２０２６"
+
+
 @given(st.integers(10**7, 10**11 - 1))
 def test_short_numeric_order_numbers_are_never_refused(number: int) -> None:
     assert not holds_card_number(str(number))

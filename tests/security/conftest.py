@@ -1,0 +1,33 @@
+"""One house for all of these tests: network, gateways, connector, acquirer, on free ports."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import parties
+from security_world import World
+
+from clearline.house import bringup
+from clearline.house.bringup import Choice
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The house with the parties registered."""
+    home = tmp_path_factory.mktemp("security-house")
+    try:
+        house = bringup.up(Choice(home, ports="free"), print)
+        with asyncio.Runner() as runner:
+            made = World(house, runner)
+            parties.register(made)
+            yield made
+            for web in made.web:
+                web.close()
+            made.close()
+    finally:
+        bringup.down(home, print)

@@ -1,0 +1,173 @@
+"""The parties of these tests on the house's ledger: two quiet acquirers (nobody forwards to them),
+two merchants, keys good and revoked.
+
+    quiet-one   BankOne's, key BANK_ONE, revoked key BANK_ONE_OLD
+    quiet-two   BankTwo's, key BANK_TWO
+    M-SEC       keys OWNER (Ed25519), OWNER_ES256, revoked OWNER_OLD; a code at each
+    M-OTHER     key OTHER; a code at quiet-one
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from samples import INTENT, REPORT
+from security_world import World
+
+from clearline import intents, reports, times
+from clearline.intents import CloseIntent, PayIntent, Route
+from clearline.jws import Algorithm, KeySigner
+from clearline.reports import Report
+
+OWNER, OWNER_OLD, OTHER, STRANGER = (KeySigner.generate() for _ in range(4))
+OWNER_ES256 = KeySigner.generate(Algorithm.ES256)
+BANK_ONE, BANK_ONE_OLD, BANK_TWO = (KeySigner.generate() for _ in range(3))
+BANK_ONE_ES256 = KeySigner.generate(Algorithm.ES256)
+MERCHANT, OTHER_MERCHANT = "M-SEC", "M-OTHER"
+ONE, TWO = "quiet-one", "quiet-two"
+CODE_ONE, CODE_TWO, OTHER_CODE = "SECONE1", "SECTWO1", "SECONE2"
+# Anew in each run, so that a kept house does not know them.
+_RUN = secrets.token_hex(3)
+_numbers = count(1)
+
+
+def order_no(name: str = "O") -> str:
+    """An order number nobody had before."""
+    return f"{name}-{_RUN}-{next(_numbers)}"
+
+
+def intent(**changed: Any) -> PayIntent:
+    """M-SEC's wish for a payment of its own, good for a quarter of an hour."""
+    now = times.now()
+    usual: dict[str, Any] = {
+        "merchant_id": MERCHANT,
+        "order_no": order_no(),
+        "acquirers": (Route(ONE, CODE_ONE, "tok_approve"),),
+        "created": now,
+        "expires_at": times.after(now, 900),
+    }
+    return replace(INTENT, **(usual | changed))
+
+
+def item(wanted: PayIntent, signer: KeySigner = OWNER, route: str = ONE) -> dict[str, str]:
+    """It as an item of SubmitIntents."""
+    return {"intent": intents.sign(wanted, signer), "acquirer_id": route}
+
+
+def close(of: PayIntent) -> CloseIntent:
+    """The wish to close it."""
+    return CloseIntent(of.network, of.merchant_id, of.order_no, of.attempt, times.now())
+
+
+def report(of: PayIntent, **changed: Any) -> Report:
+    """The result `succeeded` of quiet-one on it."""
+    about: dict[str, Any] = {
+        "acquirer_id": ONE,
+        "merchant_id": of.merchant_id,
+        "order_no": of.order_no,
+        "attempt": of.attempt,
+        "intent_digest": of.digest(),
+        "amount": of.amount,
+        "acquirer_reference": reports.acquirer_reference(of.key, of.network),
+    }
+    return replace(REPORT, **(about | changed))
+
+
+def signed_report(of: PayIntent, signer: KeySigner = BANK_ONE, **changed: Any) -> str:
+    """It, signed."""
+    return reports.sign(report(of, **changed), signer)
+
+
+def requested(world: World, **changed: Any) -> PayIntent:
+    """A payment on the ledger that waits for its acquirer."""
+    wanted = intent(**changed)
+    gateway = world.user("BankTwo", "gateway")
+    answer = world.submit(gateway, "SubmitIntents", [item(wanted)])
+    assert answer.codes == ["ok"], answer
+    return wanted
+
+
+def register(world: World) -> None:
+    """Put the parties on the ledger, each bank its own, by maker and checker."""
+    _approve(
+        world,
+        "BankOne",
+        ("acquirer", _acquirer(ONE, BANK_ONE, BANK_ONE_OLD, BANK_ONE_ES256)),
+        ("entity", _entity("E-SEC")),
+        ("entity", _entity("E-OTHER")),
+        ("account", _account("c" * 64, "E-SEC")),
+        ("account", _account("d" * 64, "E-OTHER")),
+        ("merchant", _merchant(MERCHANT, "E-SEC", "c" * 64, CODE_ONE, OWNER, OWNER_OLD,
+                               OWNER_ES256)),
+        ("merchant", _merchant(OTHER_MERCHANT, "E-OTHER", "d" * 64, OTHER_CODE, OTHER)),
+        ("merchant_key", {"merchant_id": MERCHANT, "action": "revoke",
+                          "key_id": OWNER_OLD.key_id}),
+        ("acquirer_key", {"acquirer_id": ONE, "action": "revoke",
+                          "key_id": BANK_ONE_OLD.key_id}),
+    )  # fmt: skip
+    _approve(
+        world,
+        "BankTwo",
+        ("acquirer", _acquirer(TWO, BANK_TWO)),
+        ("merchant_code", {"merchant_id": MERCHANT, "acquirer_id": TWO, "code": CODE_TWO}),
+    )
+
+
+def _approve(world: World, bank: str, *wanted: tuple[str, dict[str, Any]]) -> None:
+    items = [
+        {"proposal_id": f"sec-{bank}-{number}", "kind": kind, "body": body}
+        for number, (kind, body) in enumerate(wanted)
+    ]
+    made = world.submit(world.user(bank, "maker"), "ProposeRecords", items)
+    assert made.codes == ["ok"] * len(items), made
+    verdicts = [{"proposal_id": one["proposal_id"], "decision": "approve"} for one in items]
+    done = world.submit(world.user(bank, "checker"), "DecideRecords", verdicts)
+    assert done.codes == ["ok"] * len(items), done
+
+
+def _acquirer(acquirer_id: str, *signers: KeySigner) -> dict[str, Any]:
+    return {
+        "acquirer_id": acquirer_id,
+        "name": "A quiet acquirer",
+        "currencies": ["CNY"],
+        "licence_no": "Z1",
+        "licence_valid_until": "2099-12-31",
+        "keys": [signer.jwk for signer in signers],
+    }
+
+
+def _entity(entity_id: str) -> dict[str, Any]:
+    return {
+        "entity_id": entity_id,
+        "name": "A legal entity",
+        "country": "CN",
+        "registration_no": f"R-{entity_id}",
+    }
+
+
+def _account(account_id: str, entity_id: str) -> dict[str, Any]:
+    return {
+        "account_id": account_id,
+        "entity_id": entity_id,
+        "bank_code": "BKONCNBJ",
+        "last4": "0042",
+        "currency": "CNY",
+    }
+
+
+def _merchant(
+    merchant_id: str, entity_id: str, account_id: str, code: str, *signers: KeySigner
+) -> dict[str, Any]:
+    return {
+        "merchant_id": merchant_id,
+        "entity_id": entity_id,
+        "account_id": account_id,
+        "name": "A merchant",
+        "mcc": "5411",
+        "goods_categories": ["groceries"],
+        "codes": {ONE: [code]},
+        "keys": [signer.jwk for signer in signers],
+    }
