@@ -29,7 +29,7 @@ from audit.source import from_peer
 from clearline import bearer, intents, jws, times, webhooks
 from clearline.fabric.proposal import ProposalOptions
 from clearline.house import command
-from clearline.house.layout import MERCHANT_CODE, MERCHANT_ID
+from clearline.house.layout import KNOWN, MERCHANT_ID
 from clearline.intents import CLOSE, PAY, Route
 from clearline.proposals import PROPOSALS
 from clearline.reports import REPORT
@@ -97,7 +97,7 @@ def pay_variants(run: Run, via: str, wanted: intents.PayIntent, signer: jws.KeyS
 def house_intent(world: World) -> tuple[intents.PayIntent, jws.KeySigner]:
     """A payment that the house's own acquirer would make."""
     signer = jws.KeySigner.load(world.house.merchant_dir / "key.pem")
-    route = Route("unionpay", MERCHANT_CODE, "tok_approve")
+    route = Route("unionpay", KNOWN[0].merchant_code, "tok_approve")
     return parties.intent(merchant_id=MERCHANT_ID, acquirers=(route,)), signer
 
 

@@ -14,7 +14,7 @@ import roles_table as table
 from security_world import Web, World
 
 from clearline import intents, jws, times, webhooks
-from clearline.house.layout import MERCHANT_CODE, MERCHANT_ID
+from clearline.house.layout import KNOWN, MERCHANT_ID
 from clearline.intents import PayIntent, Route
 from clearline.jws import KeySigner
 from clearline.webhooks import Action, EventType, Registration
@@ -46,7 +46,7 @@ def signer(world: World, who: str, web: Web) -> tuple[str, KeySigner]:
 def wanted(world: World, merchant_id: str) -> PayIntent:
     """A payment in this merchant's name."""
     routes = {
-        MERCHANT_ID: Route("unionpay", MERCHANT_CODE, "tok_approve"),
+        MERCHANT_ID: Route("unionpay", KNOWN[0].merchant_code, "tok_approve"),
         parties.MERCHANT: Route(parties.ONE, parties.CODE_ONE, "tok_approve"),
     }
     return parties.intent(merchant_id=merchant_id, acquirers=(routes[merchant_id],))
