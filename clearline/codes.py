@@ -82,6 +82,7 @@ class Code(StrEnum):
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
     LEDGER_UNAVAILABLE = "ledger_unavailable"
+    ACQUIRER_UNAVAILABLE = "acquirer_unavailable"
     BLOCK_NOT_REACHED = "block_not_reached"
     WEBHOOK_UNKNOWN = "webhook_unknown"
     WEBHOOK_TARGET_REFUSED = "webhook_target_refused"
@@ -171,6 +172,10 @@ _INFO: Final[dict[Code, tuple[int, str]]] = {
     Code.RATE_LIMITED: (429, "Too many requests; see Retry-After."),
     Code.OVERLOADED: (503, "The gateway's queue is full; see Retry-After."),
     Code.LEDGER_UNAVAILABLE: (503, "The ledger can't be reached; see Retry-After."),
+    Code.ACQUIRER_UNAVAILABLE: (
+        503,
+        "No acquirer the intent names can be reached; see Retry-After.",
+    ),
     Code.BLOCK_NOT_REACHED: (503, "This gateway has not seen the asked-for block yet."),
     Code.WEBHOOK_UNKNOWN: (404, "This merchant has no such webhook at this gateway."),
     Code.WEBHOOK_TARGET_REFUSED: (422, "This gateway sends no webhooks to that address."),

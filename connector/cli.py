@@ -27,6 +27,7 @@ from connector.database import DatabaseError
 from connector.entries import Entry
 from connector.fabric import opener
 from connector.lease import Candidate, Claims
+from connector.link import LinkError, LinkSettings
 from connector.service import Connector, Parts
 from connector.settings import ConnectorSettings, SettingsError
 from connector.states import Phase
@@ -65,7 +66,7 @@ def serve(config: Path, role: str | None) -> None:
         asyncio.run(_serve(parts))
     except (
         SettingsError, ProfileError, IdentityError, JwsError, DatabaseError, StoreError,
-        BlockError, OSError,
+        BlockError, LinkError, OSError,
     ) as error:  # fmt: skip
         raise click.ClickException(str(error)) from None
 
@@ -163,6 +164,20 @@ def _parts(config: ConnectorSettings, candidate: Candidate) -> Parts:
         pace=Pace(first=config.inquiry_seconds),
         ready_file=config.data_dir / "ready",
         standby_file=config.data_dir / "standby",
+        link=_link(config, profile),
+    )
+
+
+def _link(config: ConnectorSettings, profile: Profile) -> LinkSettings | None:
+    if not config.gateways:
+        return None
+    return LinkSettings(
+        config.network,
+        config.acquirer_id,
+        config.name,
+        profile.tls_certificate,
+        profile.tls_private_key,
+        config.gateways,
     )
 
 

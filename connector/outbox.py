@@ -250,6 +250,16 @@ def counts(db: sqlite3.Connection) -> dict[str, int]:
     return {phase.value: int(found.get(phase.value, 0)) for phase in Phase}
 
 
+def open_counts(db: sqlite3.Connection) -> dict[Phase, int]:
+    """The same for payments that are not over; reads no more than those."""
+    found = dict(
+        db.execute(
+            "SELECT phase, count(*) FROM entry WHERE phase <> 'reported' GROUP BY phase"
+        ).fetchall()
+    )
+    return {phase: int(found.get(phase.value, 0)) for phase in Phase}
+
+
 def resumed(entry: Entry) -> Phase:
     """Where a payment that is stuck goes on."""
     if Telling.REVERSAL in entry.said:

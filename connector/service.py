@@ -20,8 +20,10 @@ from connector.duty import Duty, Work
 from connector.follower import Follower, stored_position
 from connector.lease import Candidate, Claims, LeaseLostError
 from connector.ledger import Ledger
+from connector.link import AcquirerState, Link, LinkSettings, observe
 from connector.outbox import SCHEMA
 from connector.projection import Projection
+from connector.states import Phase
 from connector.tasks import Tasks
 from connector.verification import Place
 from connector.watcher import Pace
@@ -48,6 +50,7 @@ class Parts:
     pace: Pace = field(default_factory=Pace)
     ready_file: Path | None = None
     standby_file: Path | None = None
+    link: LinkSettings | None = None
 
     @property
     def claims(self) -> Claims:
@@ -141,6 +144,8 @@ class Connector:
                 _log.info("on duty", extra={"epoch": epoch})
                 self._duty = Duty(work, epoch)
                 await self._duty.begin(partial(self._show, self._parts.ready_file))
+                if self._parts.link is not None:  # on duty only: a standby knows nothing
+                    self._duty.tasks.spawn(Link(self._parts.link, self._acquirer).run())
                 tasks.spawn(self._oversee(self._duty))
 
     async def _oversee(self, duty: Duty) -> None:
@@ -159,6 +164,13 @@ class Connector:
                     self._refused_epoch = duty.epoch
                     await self._end_duty()
                     self._show(self._parts.standby_file)
+
+    async def _acquirer(self) -> AcquirerState:
+        """What gateways are told: the adapter's readiness and the outbox's open payments."""
+        open_ = await self._database.run(outbox.open_counts)
+        in_doubt = open_[Phase.DOUBTFUL]
+        depth = open_[Phase.PENDING] + open_[Phase.SENDING] + in_doubt
+        return await observe(self._parts.adapter.ready, depth, in_doubt)
 
     async def _end_duty(self) -> None:
         duty, self._duty = self._duty, None

@@ -7,8 +7,10 @@
 Optional, with their defaults: `answer_timeout_seconds` 5, `reversal_timeout_seconds` 5,
 `echo_seconds` 30, `stop_seconds` 5, `inquiry_seconds` 5 (of silence before an accepted payment is
 asked about), `connections` 2, `in_flight` 64, `notice_listen` 127.0.0.1:0 (where an acquirer that
-sends notices reaches this connector; port 0: a free one, kept in the data folder). `name` is the
-holder of the lease. Relative paths are taken from the file's folder. Unknown members are refused.
+sends notices reaches this connector; port 0: a free one, kept in the data folder), `gateways`, who
+is told the acquirer's health: [{"endpoint": "host:port", "server_name": "<in its certificate>",
+"tls_ca": "<PEM>"}]. `name` is the holder of the lease. Relative paths are taken from the file's
+folder. Unknown members are refused.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from connector.link import GatewayEndpoint
 
 ADAPTERS: Final = ("unionpay_iso8583", "qr_wallet")
 _TEXTS: Final = ("name", "network", "acquirer_id", "adapter", "profile", "signer_key", "data_dir",
@@ -58,6 +62,7 @@ class ConnectorSettings:
     notice_port: int = 0
     connections: int = 2
     in_flight: int = 64
+    gateways: tuple[GatewayEndpoint, ...] = ()
 
     @property
     def outbox(self) -> Path:
@@ -101,7 +106,8 @@ def text(members: dict[str, Any], name: str) -> str:
 
 
 def _parse(raw: dict[str, Any], folder: Path) -> ConnectorSettings:
-    unknown = sorted(raw.keys() - set(_TEXTS) - set(_SECONDS) - set(_COUNTS) - {"notice_listen"})
+    known = {*_TEXTS, *_SECONDS, *_COUNTS, "notice_listen", "gateways"}
+    unknown = sorted(raw.keys() - known)
     if unknown:
         raise SettingsError(f"has unknown members {', '.join(unknown)}")
     texts = {name: text(raw, name) for name in _TEXTS}
@@ -128,6 +134,7 @@ def _parse(raw: dict[str, Any], folder: Path) -> ConnectorSettings:
         notice_port=notice_port,
         connections=_count(raw, "connections"),
         in_flight=_count(raw, "in_flight"),
+        gateways=_gateways(raw.get("gateways", []), folder),
     )
 
 
@@ -136,6 +143,21 @@ def _address(value: Any) -> tuple[str, int]:
     if match is None or int(match[2]) > 65535:
         raise SettingsError("notice_listen must be <host>:<port>")
     return match[1], int(match[2])
+
+
+def _gateways(listed: Any, folder: Path) -> tuple[GatewayEndpoint, ...]:
+    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+        raise SettingsError("gateways must be a list of objects")
+    found = []
+    for item in listed:
+        host, _, port = text(item, "endpoint").rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise SettingsError("gateways: endpoint must be host:port")
+        endpoint = GatewayEndpoint(
+            host.strip("[]"), int(port), text(item, "server_name"), folder / text(item, "tls_ca")
+        )
+        found.append(endpoint)
+    return tuple(found)
 
 
 def _seconds(members: dict[str, Any], name: str) -> float:

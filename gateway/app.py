@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from flask import Flask
 
-from gateway import health, http, payments, problems, reads
+from gateway import about, health, http, metrics, pages, payments, problems, reads
 from gateway.courier import Courier
+from gateway.health_board import Availabilities
 from gateway.http import Services
 from gateway.intake import Intake
 from gateway.limits import TokenBuckets
@@ -22,6 +23,7 @@ def create_app(settings: Settings) -> Flask:
     """
     limits = settings.limits
     reader, courier = Reader(settings.projection), Courier(settings.socket)
+    acquirers = Availabilities(settings.health_board, limits.acquirer_depth)
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
@@ -34,12 +36,13 @@ def create_app(settings: Settings) -> Flask:
             settings,
             reader,
             courier,
-            Intake(settings.network, reader, courier, limits.intent_bytes),
+            Intake(settings.network, reader, courier, acquirers.of, limits.intent_bytes),
+            acquirers,
             TokenBuckets(limits.read_rate, limits.read_burst),
             WaitingRoom(settings.threads, limits.final_waiters),
         ),
     )
     webhooks.install(app, settings)
-    for blueprint in (payments.blueprint, reads.blueprint, webhooks.blueprint, health.blueprint):
-        app.register_blueprint(blueprint)
+    for room in (payments, reads, webhooks, about, health, pages, metrics):
+        app.register_blueprint(room.blueprint)
     return app

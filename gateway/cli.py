@@ -40,6 +40,7 @@ def committer(config: Path) -> None:
     from clearline.fabric.store import StoreError
     from clearline.jws import JwsError
     from gateway import service
+    from gateway.link import LinkError
     from gateway.projection import ProjectionError
 
     logs.configure()
@@ -53,6 +54,7 @@ def committer(config: Path) -> None:
         StoreError,
         ProjectionError,
         BlockError,
+        LinkError,
         OSError,
     ) as error:
         raise click.ClickException(str(error)) from None

@@ -8,13 +8,14 @@ first put on stable storage, and only then said to be received, with a signed re
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Coroutine
 from dataclasses import asdict, dataclass, field
-from typing import Protocol
 
 import orjson
 
 from clearline import times
-from clearline.answers import Receipt, sign_receipt
+from clearline.answers import parse_receipt
 from clearline.canonical import Json
 from clearline.codes import Code
 from clearline.fabric.queue_items import (
@@ -27,10 +28,10 @@ from clearline.fabric.queue_items import (
 )
 from clearline.fabric.store import StoreError
 from clearline.intents import PaymentKey
-from clearline.jws import Signer
 from clearline.logs import get_logger
 from clearline.records import payment_key
-from gateway.limits import TokenBuckets
+from gateway.ledger_ports import Peer, Queue
+from gateway.limits import Line, TokenBuckets
 from gateway.messages import (
     Standing,
     State,
@@ -43,6 +44,7 @@ from gateway.messages import (
     submitted_to_json,
 )
 from gateway.projection import OpenReceipt, PaymentChange, Projection
+from gateway.receipts import Signing
 from gateway.settings import Limits
 from gateway.verdicts import meaning, overloaded, refused_by_network
 
@@ -52,40 +54,9 @@ _RETRY = 1.0  # seconds before a full queue is asked again
 _NEAR = 100  # blocks the projection may be behind while the peer makes more
 _MOVING = 1.0  # seconds in which it must have applied one of them
 _APPLY = 10.0  # seconds a decided item may take to appear here before it is asked anew
+_WATCH = 1.0  # seconds between looks for receipts whose deadline has passed
 
 _log = get_logger("clearline.gateway.committer")
-
-
-class Queue(Protocol):
-    """What the committer needs of clearline.fabric.commit_queue.CommitQueue."""
-
-    async def submit(self, item: QueueItem) -> ItemResult:
-        """The committed outcome."""
-
-    async def accept(self, item: QueueItem) -> None:
-        """Durable when it returns."""
-
-    async def result(self, item_id: str) -> ItemResult | None:
-        """The outcome when it is decided."""
-
-    def depth(self) -> int:
-        """Items waiting or on their way."""
-
-
-class Peer(Protocol):
-    """What the committer asks its peer beside the block stream."""
-
-    async def has_block(self, number: int) -> bool | None:
-        """Whether the peer has this block; None when it can't be asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Signing:
-    """Who signs receipts."""
-
-    network: str
-    gateway: str
-    signer: Signer
 
 
 @dataclass(eq=False)
@@ -96,6 +67,7 @@ class _Flight:
     item: QueueItem
     decided: asyncio.Future[Submitted]
     receipt: str = ""
+    deadline: str = ""  # the receipt's, until it is met or noted as missed
     receiving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -114,9 +86,11 @@ class Committer:
         self._levelled = False
         self._buckets = TokenBuckets(limits.merchant_rate, limits.merchant_burst)
         self._flights: dict[str, _Flight] = {}
+        self._of_merchant: Counter[str] = Counter()
         self._by_key: dict[PaymentKey, list[_Flight]] = {}
         self._finals: dict[PaymentKey, list[asyncio.Future[None]]] = {}
         self._applied = asyncio.Condition()
+        self.missed_receipts = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def resume(self) -> None:
@@ -127,7 +101,10 @@ class Committer:
                 held.key, held.intent_digest, document["intent"], document["acquirer_id"], ""
             )
             if self._on_ledger(submission) is None:
-                self._launch(submission).receipt = held.receipt
+                flight = self._launch(submission)
+                flight.receipt = held.receipt
+                flight.deadline = parse_receipt(held.receipt)[0].deadline
+        self._spawn(self._watch_deadlines())
 
     async def close(self) -> None:
         """Stop waiting for anything."""
@@ -146,6 +123,8 @@ class Committer:
         if verb is Verb.BLOCK:
             number, wait = body
             return await self.wait_block(int(number), float(wait))
+        if verb is Verb.NUMBERS:
+            return self.numbers()
         return asdict(await self.standing())
 
     async def applied(self, changes: tuple[PaymentChange, ...]) -> None:
@@ -153,7 +132,14 @@ class Committer:
         for change in changes:
             for flight in list(self._by_key.get(change.key, ())):
                 if flight.submission.intent_digest == change.intent_digest:
-                    self._let_go(flight, Submitted(State.COMMITTED))
+                    committed = Submitted(
+                        State.COMMITTED,
+                        status=change.status.value,
+                        tx_id=change.tx_id,
+                        block_number=change.block_number,
+                        acquirer_id=change.acquirer_id,
+                    )
+                    self._let_go(flight, committed)
             if change.status.final:
                 for waiter in self._finals.pop(change.key, ()):
                     if not waiter.done():
@@ -169,9 +155,15 @@ class Committer:
         if request.until is Until.COMMITTED and flights:
             left = max(0.0, deadline - asyncio.get_running_loop().time())
             await asyncio.wait([flight.decided for flight in flights.values()], timeout=left)
-        answers = await asyncio.gather(*(self._received(flight) for flight in flights.values()))
-        standing = dict(zip(flights, answers, strict=True))
-        return [standing[id(item)] if isinstance(item, _Flight) else item for item in entered]
+        open_ = [flight for flight in flights.values() if not flight.decided.done()]
+        held: dict[int, Submitted] = {}
+        if open_:
+            answers = await asyncio.gather(*(self._received(flight) for flight in open_))
+            held = dict(zip(map(id, open_), answers, strict=True))
+        return [
+            (held.get(id(item)) or item.decided.result()) if isinstance(item, _Flight) else item
+            for item in entered
+        ]
 
     async def wait_final(self, key: PaymentKey, wait: float) -> bool:
         """Whether the payment has ended, at the latest `wait` seconds from now."""
@@ -219,6 +211,25 @@ class Committer:
             depth=self._queue.depth(),
         )
 
+    def numbers(self) -> dict[str, float]:
+        """For metrics: see gateway.metrics for the names."""
+        stats = self._queue.stats()
+        return {
+            "last_block": self._projection.last_block,
+            "queue_depth": self._queue.depth(),
+            "queue_ready": stats.waiting,
+            "queue_in_flight_batches": stats.in_flight_batches,
+            "queue_merchants": len(self._of_merchant),
+            "queue_committed": stats.committed_items,
+            "queue_refused": stats.refused_items,
+            "queue_split_batches": stats.split_batches,
+            "queue_endorsed": stats.batches.endorsed,
+            "queue_submitted": stats.batches.submitted,
+            "queue_resubmitted": stats.batches.resubmitted,
+            "queue_answered_unordered": stats.batches.answered_unordered,
+            "receipts_missed": self.missed_receipts,
+        }
+
     # A submission's way
 
     def _enter(self, submission: Submission) -> _Flight | Submitted:
@@ -235,14 +246,17 @@ class Committer:
             return Submitted(
                 State.REFUSED, Code.EXPIRED, f"the intent expired at {submission.expires_at}"
             )
-        if self._queue.depth() >= self._limits.queue_items:
-            return overloaded("too many intents wait for the ledger")
-        allowance = self._buckets.take(submission.key.merchant_id)
+        merchant_id = submission.key.merchant_id
+        waiting = max(len(self._flights), self._queue.depth())
+        line = Line(waiting, self._of_merchant[merchant_id], len(self._of_merchant))
+        if crowded := line.refusal(self._limits.queue_items):
+            return overloaded(crowded)
+        allowance = self._buckets.take(merchant_id)
         if not allowance.granted:
             return Submitted(
                 State.REFUSED,
                 Code.RATE_LIMITED,
-                f"{submission.key.merchant_id} posts more than {self._limits.merchant_rate}/s",
+                f"{merchant_id} posts more than {self._limits.merchant_rate}/s",
                 retry_after=allowance.retry_after,
                 limit=allowance.limit,
                 remaining=allowance.remaining,
@@ -259,15 +273,39 @@ class Committer:
 
     def _launch(self, submission: Submission) -> _Flight:
         item = QueueItem(
-            submission.item_id, FUNCTION, submission.payload, (payment_key(submission.key),)
+            submission.item_id,
+            FUNCTION,
+            submission.payload,
+            (payment_key(submission.key),),
+            owner=submission.key.merchant_id,
         )
         flight = _Flight(submission, item, asyncio.get_running_loop().create_future())
         self._flights[item.item_id] = flight
+        self._of_merchant[submission.key.merchant_id] += 1
         self._by_key.setdefault(submission.key, []).append(flight)
-        task = asyncio.create_task(self._fly(flight))
+        self._spawn(self._fly(flight))
+        return flight
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return flight
+
+    async def _watch_deadlines(self) -> None:
+        """Note each receipt whose deadline passes before its intent is decided."""
+        while True:
+            now = times.now()
+            for flight in self._flights.values():
+                if flight.deadline and flight.deadline < now:
+                    submission = flight.submission
+                    self._projection.note_missed(
+                        submission.key, submission.intent_digest, flight.deadline, flight.receipt
+                    )
+                    self.missed_receipts += 1
+                    fields = {"payment": str(submission.key), "deadline": flight.deadline}
+                    _log.error("a receipt's deadline is missed", extra=fields)
+                    flight.deadline = ""
+            await asyncio.sleep(_WATCH)
 
     async def _fly(self, flight: _Flight) -> None:
         """Bring a submission to its decision."""
@@ -287,7 +325,7 @@ class Committer:
                 return
             if answer.state is State.REFUSED:
                 self._refuse(flight, answer)
-            elif await self._appeared(flight.submission):
+            elif await self._appeared(flight):
                 self._let_go(flight, answer)
 
     async def _result(self, item: QueueItem) -> ItemResult:
@@ -299,16 +337,14 @@ class Committer:
                 await asyncio.sleep(_POLL)
             return result
 
-    async def _appeared(self, submission: Submission) -> bool:
+    async def _appeared(self, flight: _Flight) -> bool:
         """Whether the projection shows what the queue says is committed, in time."""
-        try:
-            async with asyncio.timeout(_APPLY), self._applied:
-                await self._applied.wait_for(
-                    lambda: self._projection.digest_of(submission.key) is not None
-                )
-        except TimeoutError:
-            return False
-        return True
+        key = flight.submission.key
+        if flight.decided.done() or self._projection.digest_of(key) is not None:
+            return True
+        # By its future, which the block sets: not by looking again at each block.
+        await asyncio.wait((flight.decided,), timeout=_APPLY)
+        return flight.decided.done() or self._projection.digest_of(key) is not None
 
     def _refuse(self, flight: _Flight, answer: Submitted) -> None:
         """It won't be on the ledger: whoever holds a receipt can read why."""
@@ -325,6 +361,10 @@ class Committer:
             return
         flight.decided.set_result(answer)
         del self._flights[flight.item.item_id]
+        merchant_id = flight.submission.key.merchant_id
+        self._of_merchant[merchant_id] -= 1
+        if not self._of_merchant[merchant_id]:
+            del self._of_merchant[merchant_id]
         same_key = self._by_key[flight.submission.key]
         same_key.remove(flight)
         if not same_key:
@@ -350,7 +390,9 @@ class Committer:
                     return Submitted(State.REFUSED, Code.LEDGER_UNAVAILABLE, str(error))
                 if flight.decided.done():
                     return flight.decided.result()
-                flight.receipt = self._sign(flight.submission)
+                flight.receipt, flight.deadline = self._signing.sign(
+                    flight.submission, self._limits.receipt_deadline_s
+                )
                 self._projection.put_receipt(
                     OpenReceipt(
                         flight.submission.key,
@@ -360,17 +402,3 @@ class Committer:
                     )
                 )
         return Submitted(State.RECEIVED, receipt=flight.receipt)
-
-    def _sign(self, submission: Submission) -> str:
-        now = times.now()
-        receipt = Receipt(
-            network=self._signing.network,
-            gateway=self._signing.gateway,
-            merchant_id=submission.key.merchant_id,
-            order_no=submission.key.order_no,
-            attempt=submission.key.attempt,
-            intent_digest=submission.intent_digest,
-            received_at=now,
-            deadline=times.after(now, self._limits.receipt_deadline_s),
-        )
-        return sign_receipt(receipt, self._signing.signer)

@@ -138,6 +138,10 @@ class Courier:
         """How the committer is."""
         return Standing(**self._ask(Verb.STATE, None, 1.0))
 
+    def numbers(self) -> dict[str, float]:
+        """The committer's counters and gauges, by name."""
+        return dict(self._ask(Verb.NUMBERS, None, 1.0))
+
     def close(self) -> None:
         """Let go of the committer."""
         with self._lock:

@@ -15,6 +15,7 @@ can tell, so that a refusal here is the one the ledger would give:
     10  the merchant is active                                    merchant_inactive
     11  an acquirer of its list takes it                          acquirer_..., merchant_code_...,
                                                                   currency_not_accepted
+        and can take payments now (this gateway's own)           acquirer_unavailable
     12  not expired by this gateway's clock (the committer's)     expired
 
 The rest (attempts, intents of the future) is the contract's.
@@ -32,6 +33,7 @@ from clearline.jws import JwsError
 from gateway import routing
 from gateway.messages import Submission
 from gateway.reader import Snapshot, verification_key
+from gateway.routing import Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Known:
     answer: PaymentAnswer
 
 
-def admit(compact: str | bytes, network: str, snapshot: Snapshot) -> Admitted | Known:
+def admit(compact: str | bytes, network: str, snapshot: Snapshot, judge: Judge) -> Admitted | Known:
     """Hold an intent against the checks above. Raises Refusal with the first that fails."""
     signed = intents.parse(compact)
     intent, token = signed.intent, signed.token
@@ -75,7 +77,7 @@ def admit(compact: str | bytes, network: str, snapshot: Snapshot) -> Admitted | 
         raise Refusal(Code.CONFLICT, "another intent has this payment's key")
     if merchant.status != "active":
         raise Refusal(Code.MERCHANT_INACTIVE, f"the merchant is {merchant.status}")
-    route = routing.choose(intent, merchant, snapshot.acquirer, times.now()[:10])
+    route = routing.choose(intent, merchant, snapshot.acquirer, judge, times.now()[:10])
     return Admitted(
         intent,
         Submission(intent.key, digest, signed.compact, route.acquirer_id, intent.expires_at),

@@ -6,19 +6,20 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Request, Response, current_app, g, request
 
 from clearline.canonical import MAX_INTEGER, Json
 from clearline.cards import holds_card_number
 from clearline.codes import Code, Refusal
 from clearline.logs import get_logger
-from gateway import prefer, problems
+from gateway import prefer, problems, tally
 from gateway.courier import Courier
+from gateway.health_board import Availabilities
 from gateway.intake import Intake
 from gateway.limits import TokenBuckets
 from gateway.prefer import Preferences
@@ -26,17 +27,27 @@ from gateway.reader import Reader
 from gateway.settings import Settings
 from gateway.waiting import WaitingRoom
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from flask.ctx import _AppCtxGlobals
+
 REQUEST_ID: Final = "X-Request-Id"
 BLOCK: Final = "Clearline-Block"
 _REQUEST_ID_SHAPE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,15}")
-_SECURITY: Final = (
+_POLICY: Final = "Content-Security-Policy"
+_SECURITY: Final = [
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     ("Referrer-Policy", "no-referrer"),
     ("Strict-Transport-Security", "max-age=31536000"),
-)
+]
+_SECURITY_OF_DATA: Final = [
+    *_SECURITY,
+    (_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+]
+_TAKES_JSON: Final = frozenset({"*/*", "application/json", ""})
+_ANY_MEDIA_TYPE: Final = frozenset({"pages", "metrics"})  # blueprints that have others than JSON
 _EXTENSION: Final = "clearline"
 _log = get_logger("clearline.gateway.access")
 
@@ -49,6 +60,7 @@ class Services:
     reader: Reader
     courier: Courier
     intake: Intake
+    acquirers: Availabilities
     reads: TokenBuckets
     waiting: WaitingRoom
 
@@ -61,27 +73,65 @@ def services() -> Services:
 def install(app: Flask, provided: Services) -> None:
     """Request ids, content negotiation, security headers and the access log."""
     app.extensions[_EXTENSION] = provided
+    app.wsgi_app = _Secured(app.wsgi_app)  # type: ignore[method-assign]
     # Random once a worker, then counted: the system's randomness is dear under load.
     prefix, numbers = secrets.token_hex(8), itertools.count(1)
 
     @app.before_request
     def begin() -> None:
-        g.started = time.perf_counter()
-        offered = request.headers.get(REQUEST_ID, "")
+        # The objects themselves: each look through flask's proxies has its price.
+        context, asked = _current()
+        context.started = time.perf_counter()
+        offered = asked.headers.get(REQUEST_ID, "")
         acceptable = _REQUEST_ID_SHAPE.fullmatch(offered) and not holds_card_number(offered)
-        g.request_id = offered if acceptable else f"{prefix}-{next(numbers):x}"
-        if request.accept_mimetypes and not (
-            request.accept_mimetypes.accept_json or request.accept_mimetypes[problems.MEDIA_TYPE]
-        ):
+        context.request_id = offered if acceptable else f"{prefix}-{next(numbers):x}"
+        accepted = asked.headers.get("Accept", "*/*")
+        if accepted in _TAKES_JSON or asked.blueprint in _ANY_MEDIA_TYPE:
+            return
+        types = asked.accept_mimetypes
+        if types and not (types.accept_json or types[problems.MEDIA_TYPE]):
             raise Refusal(Code.NOT_ACCEPTABLE, "answers are application/json")
 
     @app.after_request
     def end(answer: Response) -> Response:
-        answer.headers[REQUEST_ID] = g.request_id
-        for name, value in _SECURITY:
+        context, asked = _current()
+        answer.headers[REQUEST_ID] = context.request_id
+        for name, value in context.get("headers", problems.NO_HEADERS).items():
             answer.headers[name] = value
-        _log.info("answered", extra=_access(answer))
+        seconds = time.perf_counter() - context.started
+        code, status = context.get("code"), answer.status_code
+        tally.count(asked.endpoint or "none", status, seconds, code)
+        fields: dict[str, object] = {
+            "request_id": context.request_id,
+            "method": asked.method,
+            "path": asked.path[:256],
+            "status": status,
+            "code": code,
+            "milliseconds": round(seconds * 1000, 1),
+        }
+        _log.info("answered", extra=fields | context.get("fields", {}))
         return answer
+
+
+def _current() -> tuple[_AppCtxGlobals, Request]:
+    return g._get_current_object(), request._get_current_object()  # type: ignore[attr-defined]
+
+
+class _Secured:
+    """Adds what every answer carries, as it leaves: cheaper than by the framework's own headers."""
+
+    def __init__(self, inner: WSGIApplication) -> None:
+        self._inner = inner
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(
+            status: str, headers: list[tuple[str, str]], fault: Any = None
+        ) -> Callable[[bytes], object]:
+            has_policy = any(name == _POLICY for name, _ in headers)
+            headers += _SECURITY if has_policy else _SECURITY_OF_DATA
+            return start_response(status, headers, fault)
+
+        return self._inner(environ, start)
 
 
 def note(**fields: object) -> None:
@@ -148,15 +198,3 @@ def preferences() -> Preferences:
         return asked
     most = services().settings.limits.preferred_wait_s
     return Preferences(min(asked.wait, most), asked.respond_async)
-
-
-def _access(answer: Response) -> dict[str, object]:
-    return {
-        "request_id": g.request_id,
-        "method": request.method,
-        "path": request.path[:256],
-        "status": answer.status_code,
-        "code": g.get("code"),
-        "milliseconds": round((time.perf_counter() - g.started) * 1000, 1),
-        **g.get("fields", {}),
-    }

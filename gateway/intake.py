@@ -3,17 +3,19 @@ intent and for a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clearline.answers import PaymentAnswer
 from clearline.cards import redact
 from clearline.codes import Code, Refusal
+from clearline.statuses import Status
 from gateway import door
 from gateway.courier import Courier
 from gateway.door import Admitted, Known
 from gateway.messages import State, Submit, Submitted, Until
-from gateway.reader import Reader, Snapshot, received_answer
+from gateway.reader import Reader, Snapshot, received_answer, requested_answer
+from gateway.routing import Judge
 
 RECEIVED_STATUS = 202
 
@@ -33,8 +35,11 @@ class Entry:
 class Intake:
     """Safe to use from many threads."""
 
-    def __init__(self, network: str, reader: Reader, courier: Courier, longest: int) -> None:
+    def __init__(
+        self, network: str, reader: Reader, courier: Courier, judge: Judge, longest: int
+    ) -> None:
         """`longest`: characters of one intent."""
+        self._judge = judge
         self._network = network
         self._reader = reader
         self._courier = courier
@@ -61,26 +66,43 @@ class Intake:
         if admitted:
             submissions = tuple(item.submission for item in admitted.values())
             answers = self._courier.submit(Submit(submissions, until, wait))
-            with self._reader.snapshot() as snapshot:
-                seen: set[str] = set()
-                for (place, item), answer in zip(admitted.items(), answers, strict=True):
-                    entry = _entry(item, answer, snapshot)
-                    if entry.code is Code.OK and item.submission.item_id in seen:
-                        # The same intent stands earlier in this batch: that one took effect.
-                        entry = replace(entry, code=Code.DUPLICATE, status=200)
-                    seen.add(item.submission.item_id)
-                    entries[place] = entry
+            entries |= self._entries(admitted, answers)
         return [entries[place] for place in range(len(compacts))]
+
+    def _entries(
+        self, admitted: Mapping[int, Admitted], answers: Sequence[Submitted]
+    ) -> dict[int, Entry]:
+        """What became of what the committer was asked for, by place."""
+        entries: dict[int, Entry] = {}
+        to_read: dict[int, Submitted] = {}
+        for (place, item), answer in zip(admitted.items(), answers, strict=True):
+            known = _known(item, answer)
+            if known is None:
+                to_read[place] = answer
+            else:
+                entries[place] = known
+        if to_read:
+            with self._reader.snapshot() as snapshot:
+                for place, answer in to_read.items():
+                    entries[place] = _read(admitted[place], answer, snapshot)
+        seen: set[str] = set()
+        for place, item in admitted.items():
+            if entries[place].code is Code.OK and item.submission.item_id in seen:
+                # The same intent stands earlier in this batch: that one took effect.
+                entries[place] = replace(entries[place], code=Code.DUPLICATE, status=200)
+            seen.add(item.submission.item_id)
+        return entries
 
     def _admit(self, compact: object, snapshot: Snapshot) -> Admitted | Known:
         if not isinstance(compact, str | bytes):
             raise Refusal(Code.MALFORMED, "an intent is a JWS compact text")
         if len(compact) > self._longest:
             raise Refusal(Code.PAYLOAD_TOO_LARGE, f"an intent has at most {self._longest} bytes")
-        return door.admit(compact, self._network, snapshot)
+        return door.admit(compact, self._network, snapshot, self._judge)
 
 
-def _entry(item: Admitted, answer: Submitted, snapshot: Snapshot) -> Entry:
+def _known(item: Admitted, answer: Submitted) -> Entry | None:
+    """What the committer's answer says by itself; None when the projection must be read."""
     if answer.state is State.REFUSED:
         code = answer.code or Code.LEDGER_UNAVAILABLE
         return Entry(code.http_status, code, redact(answer.detail), limits=answer)
@@ -91,6 +113,15 @@ def _entry(item: Admitted, answer: Submitted, snapshot: Snapshot) -> Entry:
             None,
             payment=received_answer(item.intent, submission.acquirer_id, answer.receipt),
         )
+    if answer.state is State.COMMITTED and answer.status == Status.REQUESTED:
+        payment = requested_answer(
+            item.intent, answer.acquirer_id, answer.tx_id, answer.block_number
+        )
+        return _taken(Code.OK, payment)
+    return None
+
+
+def _read(item: Admitted, answer: Submitted, snapshot: Snapshot) -> Entry:
     payment = snapshot.payment(item.submission.key)
     if payment is None:  # the committer answers when the projection has it
         raise Refusal(Code.LEDGER_UNAVAILABLE, "the payment is committed and not yet readable")

@@ -32,6 +32,7 @@ class Verb(StrEnum):
     FINAL = "final"
     BLOCK = "block"
     STATE = "state"
+    NUMBERS = "numbers"
 
 
 class Until(StrEnum):
@@ -84,7 +85,8 @@ class Submit:
 @dataclass(frozen=True, slots=True)
 class Submitted:
     """One submission's state: `code` and `detail` when refused, `receipt` when received;
-    `retry_after`, `limit` and `remaining` when a rate or queue limit refused it."""
+    `retry_after`, `limit` and `remaining` when a rate or queue limit refused it; `status`, `tx_id`,
+    `block_number` and `acquirer_id` of the payment when a block just applied committed it."""
 
     state: State
     code: Code | None = None
@@ -93,6 +95,10 @@ class Submitted:
     retry_after: int = 0
     limit: int = 0
     remaining: int = 0
+    status: str = ""
+    tx_id: str = ""
+    block_number: int = -1
+    acquirer_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +170,10 @@ def submitted_to_json(answer: Submitted) -> Json:
         answer.retry_after,
         answer.limit,
         answer.remaining,
+        answer.status,
+        answer.tx_id,
+        answer.block_number,
+        answer.acquirer_id,
     ]
 
 

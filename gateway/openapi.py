@@ -13,6 +13,7 @@ from clearline.codes import Code
 from clearline.jws import MAX_COMPACT
 from clearline.schema import AMOUNT, ATTEMPT, IDENTIFIER, ORDER_NO, SHA256_HEX
 from clearline.statuses import Reason, Status
+from gateway.availability import Availability
 from gateway.problems import MEDIA_TYPE
 from gateway.reads import DEFAULT_PAGE, LARGEST_PAGE, STATUSES
 from gateway.settings import Settings
@@ -26,6 +27,7 @@ INTENT_CODES: Final = (
     Code.ACQUIRER_INACTIVE, Code.MERCHANT_CODE_MISMATCH, Code.CURRENCY_NOT_ACCEPTED, Code.EXPIRED,
     Code.NOT_YET_VALID, Code.ALREADY_SUCCEEDED, Code.ATTEMPT_OUT_OF_ORDER, Code.ROLE_FORBIDDEN,
     Code.PAYLOAD_TOO_LARGE, Code.RATE_LIMITED, Code.OVERLOADED, Code.LEDGER_UNAVAILABLE,
+    Code.ACQUIRER_UNAVAILABLE,
 )  # fmt: skip
 _REQUEST_CODES: Final = (
     Code.UNSUPPORTED_MEDIA_TYPE, Code.PARAMETER_INVALID, Code.NOT_ACCEPTABLE,
@@ -38,6 +40,7 @@ _READ_CODES: Final = (
     Code.SIGNATURE_INVALID, Code.PARAMETER_INVALID, Code.NOT_ACCEPTABLE, Code.RATE_LIMITED,
     Code.LEDGER_UNAVAILABLE, Code.BLOCK_NOT_REACHED,
 )  # fmt: skip
+_CODE_SCHEMA: Final[Json] = {"type": "string", "enum": [code.value for code in Code]}
 _COMPACT: Final[Json] = {
     "type": "string",
     "pattern": r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$",
@@ -82,6 +85,7 @@ def document(settings: Settings) -> Json:
             "/v1/payments/batch": {"post": _batch()},
             "/v1/payments/{order_no}": {"get": _get()},
             **webhooks.paths(),
+            "/v1/gateway": {"get": _about()},
             "/healthz": {"get": _health("The process is alive.", {})},
             "/readyz": {
                 "get": _health(
@@ -89,6 +93,10 @@ def document(settings: Settings) -> Json:
                 )
             },
             "/openapi.json": {"get": _health("This document.", {})},
+            "/docs": {"get": _page("This interface as a page.")},
+            "/problems": {"get": _page("Every code, with what to do.")},
+            "/problems/{code}": {"get": _page("A code, with what to do.") | _CODE_PARAMETER},
+            "/metrics": {"get": _metrics()},
         },
         "components": {
             "schemas": _schemas(settings),
@@ -153,7 +161,58 @@ def _schemas(settings: Settings) -> Json:
             "properties": {"outcomes": {"type": "array", "items": _ref("Outcome")}},
             "required": ["outcomes"],
         },
-        "Code": {"type": "string", "enum": [code.value for code in Code]},
+        "Gateway": {
+            "type": "object",
+            "description": "who this gateway is, and which acquirers it finds available",
+            "properties": {
+                "name": IDENTIFIER.json_schema(),
+                "network": {"type": "string"},
+                "audience": {"type": "string"},
+                "msp_id": {"type": "string", "description": "the member that runs it"},
+                "certificate": {"type": "string", "description": "PEM; its identity on the ledger"},
+                "receipt_keys": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "kid": {"type": "string"},
+                            "alg": {"type": "string"},
+                            "jwk": {"type": "object"},
+                        },
+                        "required": ["kid", "alg", "jwk"],
+                    },
+                },
+                "limits": {"type": "object"},
+                "last_block": {"type": "integer"},
+                "acquirers": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "acquirer_id": IDENTIFIER.json_schema(),
+                            "availability": {
+                                "type": "string",
+                                "enum": [item.label for item in Availability],
+                            },
+                            "reason": {"type": "string"},
+                        },
+                        "required": ["acquirer_id", "availability", "reason"],
+                    },
+                },
+            },
+            "required": [
+                "name",
+                "network",
+                "audience",
+                "msp_id",
+                "certificate",
+                "receipt_keys",
+                "limits",
+                "last_block",
+                "acquirers",
+            ],
+        },
+        "Code": _CODE_SCHEMA,
         "Problem": {
             "type": "object",
             "description": "RFC 9457",
@@ -164,6 +223,8 @@ def _schemas(settings: Settings) -> Json:
                 "detail": {"type": "string"},
                 "instance": {"type": "string", "format": "uri"},
                 "code": {"anyOf": [_ref("Code"), {"type": "null"}]},
+                "receipt_refusal": _ref("Code")
+                | {"description": "why an intent with a receipt won't be on the ledger"},
             },
             "required": ["type", "title", "status", "detail", "code"],
         },
@@ -248,6 +309,50 @@ def _list() -> Json:
 
 def _health(summary: str, more: dict[str, Json]) -> Json:
     return {"summary": summary, "responses": {"200": _content(summary, {}), **more}}
+
+
+def _about() -> Json:
+    return {
+        "operationId": "getGateway",
+        "summary": "Who this gateway is, its receipt keys, and its acquirers' availability.",
+        "responses": {
+            "200": _content("This gateway.", _ref("Gateway")),
+            **_problems((Code.PARAMETER_INVALID, Code.NOT_ACCEPTABLE, Code.LEDGER_UNAVAILABLE)),
+        },
+    }
+
+
+def _page(summary: str) -> Json:
+    return {
+        "summary": summary,
+        "responses": {
+            "200": {
+                "description": summary,
+                "content": {"text/html": {}, "application/json": {"schema": {}}},
+            },
+            **_problems((Code.NOT_FOUND,)),
+        },
+    }
+
+
+def _metrics() -> Json:
+    return {
+        "summary": "For Prometheus, from the addresses in the settings only.",
+        "responses": {
+            "200": {
+                "description": "Text format, or OpenMetrics.",
+                "content": {"text/plain": {}, "application/openmetrics-text": {}},
+            },
+            **_problems((Code.NOT_FOUND,)),
+        },
+    }
+
+
+_CODE_PARAMETER: Final[dict[str, Json]] = {
+    "parameters": [
+        {"name": "code", "in": "path", "required": True, "schema": _CODE_SCHEMA},
+    ]
+}
 
 
 def _ref(name: str) -> Json:

@@ -17,10 +17,12 @@ from clearline.intents import PaymentKey
 from gateway import http, problems
 from gateway.http import services
 from gateway.intake import Entry
+from gateway.limits import Allowance
 from gateway.messages import Submitted, Until
 from gateway.prefer import Preferences
 
 INTENT: Final = "application/jose"
+_AGAIN: Final = frozenset({429, 503})
 blueprint = Blueprint("payments", __name__)
 
 
@@ -35,7 +37,7 @@ def post_payment() -> Response:
     (entry,) = _take([compact], asked)
     if entry.payment is None:
         raise _declined(entry)
-    headers = {"Location": _location(entry.payment)}
+    headers = {"Location": _location(entry.payment), "RateLimit-Policy": _policy()}
     if asked.wait is not None:
         entry, waited = _to_the_end(entry, entry.payment, end)
         if waited:
@@ -70,8 +72,12 @@ def post_batch() -> Response:
     ]
     if blocks:
         headers[http.BLOCK] = str(max(blocks))
-    pauses = [entry.limits.retry_after for entry in entries if entry.limits is not None]
-    if any(pauses):
+    pauses = [
+        max(1, entry.limits.retry_after if entry.limits is not None else 1)
+        for entry in entries
+        if entry.status in _AGAIN
+    ]
+    if pauses:
         headers["Retry-After"] = str(max(pauses))
     http.note(items=len(entries), taken=sum(entry.payment is not None for entry in entries))
     return http.json_response({"outcomes": [_outcome(entry) for entry in entries]}, 200, headers)
@@ -137,17 +143,20 @@ def _declined(entry: Entry) -> problems.Declined:
     return problems.Declined(code, entry.detail, _limit_headers(entry.limits))
 
 
-def _limit_headers(limits: Submitted | None) -> dict[str, str]:
-    if limits is None or not limits.retry_after:
+def _limit_headers(refused: Submitted | None) -> dict[str, str]:
+    if refused is None or not refused.retry_after:
         return {}
-    headers = {"Retry-After": str(limits.retry_after)}
-    if limits.limit:
-        headers |= {
-            "RateLimit-Limit": str(limits.limit),
-            "RateLimit-Remaining": str(limits.remaining),
-            "RateLimit-Reset": str(limits.retry_after),
-        }
-    return headers
+    if not refused.limit:
+        return {"Retry-After": str(refused.retry_after)}
+    rate = services().settings.limits.merchant_rate
+    allowance = Allowance(refused.limit, refused.remaining, refused.retry_after, rate)
+    return allowance.headers("intents")
+
+
+def _policy() -> str:
+    limits = services().settings.limits
+    full = Allowance(limits.merchant_burst, limits.merchant_burst, 0, limits.merchant_rate)
+    return full.headers("intents")["RateLimit-Policy"]
 
 
 def _outcome(entry: Entry) -> Json:

@@ -18,8 +18,14 @@ from clearline.logs import get_logger
 MEDIA_TYPE: Final = "application/problem+json"
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _RETRY: Final = frozenset(
-    {Code.RATE_LIMITED, Code.OVERLOADED, Code.LEDGER_UNAVAILABLE, Code.BLOCK_NOT_REACHED}
-    | {Code.WEBHOOKS_UNAVAILABLE}
+    {
+        Code.RATE_LIMITED,
+        Code.OVERLOADED,
+        Code.LEDGER_UNAVAILABLE,
+        Code.ACQUIRER_UNAVAILABLE,
+        Code.BLOCK_NOT_REACHED,
+        Code.WEBHOOKS_UNAVAILABLE,
+    }
 )
 # What werkzeug refuses by itself, in our words. Any other of its 4xx is a malformed request.
 _CODES: Final[dict[int, Code]] = {
@@ -36,13 +42,18 @@ _log = get_logger("clearline.gateway.problems")
 
 
 class Declined(Refusal):
-    """A refusal with headers of its own."""
+    """A refusal with headers, or further members of its document (RFC 9457 section 3.2)."""
 
     def __init__(
-        self, code: Code, detail: str = "", headers: Mapping[str, str] = NO_HEADERS
+        self,
+        code: Code,
+        detail: str = "",
+        headers: Mapping[str, str] = NO_HEADERS,
+        members: Mapping[str, Json] = NO_HEADERS,
     ) -> None:
         super().__init__(code, detail)
         self.headers = headers
+        self.members = members
 
 
 def document(code: Code, detail: str) -> dict[str, Json]:
@@ -56,10 +67,17 @@ def document(code: Code, detail: str) -> dict[str, Json]:
     }
 
 
-def response(code: Code, detail: str, headers: Mapping[str, str] = NO_HEADERS) -> Response:
+def response(
+    code: Code,
+    detail: str,
+    headers: Mapping[str, str] = NO_HEADERS,
+    members: Mapping[str, Json] = NO_HEADERS,
+) -> Response:
     """A refusal as an HTTP response; 401 says how to authenticate, 429 and 503 when to return."""
-    body = document(code, detail) | {"instance": f"urn:clearline:request:{g.request_id}"}
+    instance = {"instance": f"urn:clearline:request:{g.request_id}"}
+    body = document(code, detail) | instance | dict(members)
     answer = Response(orjson.dumps(body), code.http_status, mimetype=MEDIA_TYPE)
+    answer.headers["Link"] = f'</problems/{code.value}>; rel="help"'
     if code.http_status == 401:
         answer.headers["WWW-Authenticate"] = 'Bearer realm="clearline", scope="read"'
     if code in _RETRY:
@@ -74,9 +92,10 @@ def install(app: Flask) -> None:
 
     @app.errorhandler(Refusal)
     def refused(error: Refusal) -> Response:
-        headers = error.headers if isinstance(error, Declined) else NO_HEADERS
         g.code = error.code.value
-        return response(error.code, error.detail, headers)
+        if isinstance(error, Declined):
+            return response(error.code, error.detail, error.headers, error.members)
+        return response(error.code, error.detail)
 
     @app.errorhandler(HTTPException)
     def raised(error: HTTPException) -> Response:

@@ -67,6 +67,15 @@ CREATE TABLE IF NOT EXISTS receipts (
     stored_at REAL NOT NULL,
     PRIMARY KEY (merchant_id, order_no, attempt, intent_digest)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS missed (
+    merchant_id TEXT NOT NULL,
+    order_no TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    intent_digest TEXT NOT NULL,
+    deadline TEXT NOT NULL,
+    receipt TEXT NOT NULL,
+    PRIMARY KEY (merchant_id, order_no, attempt, intent_digest)
+) WITHOUT ROWID;
 """
 _PUT_PAYMENT: Final = """
 INSERT INTO payments
@@ -96,6 +105,9 @@ class PaymentChange:
     key: PaymentKey
     intent_digest: str
     status: Status
+    tx_id: str
+    block_number: int
+    acquirer_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +207,16 @@ class Projection:
         ).fetchone()
         return row is not None and Status(row[0]).final
 
+    def owner_of(self, acquirer_id: str) -> str | None:
+        """The organisation (MSP id) an acquirer belongs to, None when it is not registered."""
+        row = self._connection.execute(
+            "SELECT record FROM registry WHERE kind = ? AND id = ?",
+            (Kind.ACQUIRER.value, acquirer_id),
+        ).fetchone()
+        if row is None:
+            return None
+        return records.from_json(Acquirer, orjson.loads(row[0])).msp_id
+
     def put_receipt(self, held: OpenReceipt) -> None:
         """Note that a client was given a receipt."""
         self._connection.execute(
@@ -222,6 +244,13 @@ class Projection:
         self._connection.execute(
             "DELETE FROM receipts WHERE refusal <> '' AND stored_at < ?",
             (time.time() - _REFUSALS_KEPT,),
+        )
+
+    def note_missed(self, key: PaymentKey, intent_digest: str, deadline: str, receipt: str) -> None:
+        """Note that a receipt's word was not kept; the note stays, whatever comes of the intent."""
+        self._connection.execute(
+            "INSERT OR IGNORE INTO missed VALUES (?, ?, ?, ?, ?, ?)",
+            (*key, intent_digest, deadline, receipt),
         )
 
     def open_receipts(self) -> list[OpenReceipt]:
@@ -266,7 +295,14 @@ def _payment(
     try:
         document: Json = orjson.loads(write.value)
         payment = records.from_json(records.Payment, document)
-        change = PaymentChange(payment.key, payment.intent_digest, Status(payment.status))
+        change = PaymentChange(
+            payment.key,
+            payment.intent_digest,
+            Status(payment.status),
+            tx_id,
+            block_number,
+            payment.acquirer_id,
+        )
     except (ValueError, TypeError) as error:
         # Endorsed by a majority and still no payment: nothing to show, and no reason to stop.
         _log.error(

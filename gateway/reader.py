@@ -6,7 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -47,12 +47,16 @@ _COLUMNS: Final = "seq, tx_id, block_number, record"
 
 
 class Snapshot:
-    """One consistent view; `last_block` is the last one applied in it (-1 before the first)."""
+    """One consistent view."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        row = connection.execute("SELECT last_block FROM meta").fetchone()
-        self.last_block: int = -1 if row is None else int(row[0])
+
+    @property
+    def last_block(self) -> int:
+        """The last block applied in this view; -1 before the first."""
+        row = self._connection.execute("SELECT last_block FROM meta").fetchone()
+        return -1 if row is None else int(row[0])
 
     def merchant(self, merchant_id: str) -> Merchant | None:
         """The merchant's record."""
@@ -194,6 +198,14 @@ def received_answer(
         intent_digest=intent.digest(),
         receipt=receipt,
     )
+
+
+def requested_answer(
+    intent: intents.PayIntent, acquirer_id: str, tx_id: str, block_number: int
+) -> PaymentAnswer:
+    """What is said of an intent that a block has just put on the ledger."""
+    received = received_answer(intent, acquirer_id, None)
+    return replace(received, status=Status.REQUESTED.value, tx_id=tx_id, block_number=block_number)
 
 
 def payment_answer(payment: Payment, tx_id: str, block_number: int) -> PaymentAnswer:

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 
 from clearline import bearer
 from clearline.answers import PaymentAnswer
@@ -31,11 +31,13 @@ blueprint = Blueprint("reads", __name__)
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A payment, or none with the reason; and the block it was read at."""
+    """A payment, or none with the reason; and the block it was read at. `refusal`: why an intent
+    that this gateway gave a receipt for won't be on the ledger."""
 
     payment: PaymentAnswer | None
     last_block: int
     detail: str = "there is no such payment of this merchant"
+    refusal: Code | None = None
 
 
 @blueprint.get("/v1/payments/<order_no>")
@@ -61,7 +63,8 @@ def get_payment(order_no: str) -> Response:
     headers[http.BLOCK] = str(seen.last_block)
     payment = seen.payment
     if payment is None:
-        raise problems.Declined(Code.PAYMENT_UNKNOWN, seen.detail, headers)
+        members = {} if seen.refusal is None else {"receipt_refusal": seen.refusal.value}
+        raise problems.Declined(Code.PAYMENT_UNKNOWN, seen.detail, headers, members)
     http.note(
         payment=f"{merchant_id}/{payment.order_no}/{payment.attempt}",
         tx_id=payment.tx_id,
@@ -127,16 +130,8 @@ def authenticated() -> str:
         raise Refusal(Code.KEY_REVOKED, f"the key is {key.status}")
     allowance = provided.reads.take(claimed.merchant_id)
     if not allowance.granted:
-        raise problems.Declined(
-            Code.RATE_LIMITED,
-            "too many reads",
-            {
-                "Retry-After": str(allowance.retry_after),
-                "RateLimit-Limit": str(allowance.limit),
-                "RateLimit-Remaining": str(allowance.remaining),
-                "RateLimit-Reset": str(allowance.retry_after),
-            },
-        )
+        raise problems.Declined(Code.RATE_LIMITED, "too many reads", allowance.headers("reads"))
+    g.headers = allowance.headers("reads")
     return claimed.merchant_id
 
 
@@ -175,7 +170,7 @@ def _look(merchant_id: str, order_no: str, attempt: int | None) -> _Found:
             f"attempt {received.answer.attempt} was received here and is not on the ledger:"
             f" {received.refusal.value}: {received.detail}"
         )
-        return _Found(None, snapshot.last_block, detail)
+        return _Found(None, snapshot.last_block, detail, received.refusal)
 
 
 def _on_ledger(

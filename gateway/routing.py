@@ -1,4 +1,5 @@
-"""Which of the acquirers an intent names it goes to: the first that can take it."""
+"""Which of the acquirers an intent names it goes to: the first that the contract would take, of
+those the ones that can take payments now before the doubtful."""
 
 from __future__ import annotations
 
@@ -7,23 +8,37 @@ from collections.abc import Callable
 from clearline.codes import Code, Refusal
 from clearline.intents import PayIntent, Route
 from clearline.records import Acquirer, Merchant
+from gateway.availability import Availability, Judgement
 
 Lookup = Callable[[str], Acquirer | None]
+Judge = Callable[[str], Judgement]
 
 
-def choose(intent: PayIntent, merchant: Merchant, acquirers: Lookup, today: str) -> Route:
-    """The first route, in the merchant's order, that the contract would take.
+def choose(
+    intent: PayIntent, merchant: Merchant, acquirers: Lookup, judge: Judge, today: str
+) -> Route:
+    """The best available route that the contract would take; of equals, the merchant's order.
 
-    `today` is a date in UTC, for licences. Raises the first route's Refusal when none will do: the
-    merchant put it first, so its fault is the one to mend.
+    `today` is a date in UTC, for licences. Raises the first route's Refusal when the contract
+    would take none: the merchant put it first, so its fault is the one to mend. Raises Refusal
+    `acquirer_unavailable` when none of those it would take can be reached.
     """
     first: Refusal | None = None
+    possible: list[tuple[Judgement, Route]] = []
     for route in intent.acquirers:
         refusal = _refusal(route, intent, merchant, acquirers, today)
         if refusal is None:
-            return route
+            judgement = judge(route.acquirer_id)
+            if judgement.availability is Availability.AVAILABLE:
+                return route
+            possible.append((judgement, route))
         first = first or refusal
-    raise first or Refusal(Code.ACQUIRER_NOT_ACCEPTABLE, "the intent names no acquirer")
+    if not possible:
+        raise first or Refusal(Code.ACQUIRER_NOT_ACCEPTABLE, "the intent names no acquirer")
+    judgement, route = min(possible, key=lambda pair: pair[0].availability)
+    if judgement.availability is Availability.UNAVAILABLE:
+        raise Refusal(Code.ACQUIRER_UNAVAILABLE, f"{route.acquirer_id}: {judgement.reason}")
+    return route
 
 
 def _refusal(

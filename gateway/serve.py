@@ -6,10 +6,12 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import socket
 import ssl
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from flask import Flask
@@ -21,7 +23,6 @@ from gunicorn.workers.gthread import ThreadWorker
 from clearline.codes import Code
 from clearline.logs import get_logger
 from gateway import problems
-from gateway.app import create_app
 from gateway.settings import Settings, SettingsError
 
 _SILENCE: Final = struct.pack("ll", 15, 0)  # struct timeval: seconds a read or write may stall
@@ -104,6 +105,8 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """The application, made in each worker."""
+        from gateway.app import create_app  # after the folder of its counters is known
+
         return create_app(self._settings)
 
 
@@ -130,4 +133,15 @@ def run(settings: Settings) -> None:
         raise SettingsError(
             f"can't use {settings.certificate} and {settings.private_key}: {error}"
         ) from None
+    _count_in(settings.data_dir / "metrics")
     Server(settings).run()
+
+
+def _count_in(folder: Path) -> None:
+    """Where the workers keep their counters; what an earlier server counted is over."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise SettingsError(f"can't write {folder}: {error.strerror}") from None
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)

@@ -22,8 +22,11 @@ from clearline.fabric.queue_items import QueueLimits
 from clearline.fabric.store import QueueStore
 from clearline.jws import KeySigner
 from clearline.logs import get_logger
-from gateway.committer import Committer, Signing
+from gateway.committer import Committer
+from gateway.health_board import HealthBoard
+from gateway.link import LinkIdentity, LinkServer
 from gateway.projection import Projection
+from gateway.receipts import Signing
 from gateway.settings import SOCKET_NAME, Settings, SettingsError
 from gateway.socket_server import SocketServer
 
@@ -71,7 +74,7 @@ def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT.
 
     Raises SettingsError, ProfileError, IdentityError, JwsError, StoreError, ProjectionError,
-    BlockError or OSError when it can't be the committer of these settings.
+    BlockError, LinkError or OSError when it can't be the committer of these settings.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(settings))
@@ -106,6 +109,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         committer = Committer(queue, projection, _PeerBlocks(network), signing, settings.limits)
         open_.push_async_callback(committer.close)
         committer.resume()
+        await _open_link(settings, projection, open_)
         server = SocketServer(settings.socket, committer.handle)
         await server.start()
         open_.push_async_callback(server.close)
@@ -113,6 +117,25 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         _log.info("committing", extra={"gateway": settings.name, "block": projection.last_block})
         follower = BlockFollower(network, _InProjection(projection))
         await _until(stop, _follow(follower, projection, committer))
+
+
+async def _open_link(settings: Settings, projection: Projection, open_: AsyncExitStack) -> None:
+    """Listen for connectors; without a link in the settings the board stays empty."""
+    board = HealthBoard(settings.health_board)
+    open_.callback(board.close)
+    if settings.link is None:
+        return
+    identity = LinkIdentity(
+        settings.network,
+        settings.link.host,
+        settings.link.port,
+        settings.certificate,
+        settings.private_key,
+        dict(settings.link.authorities),
+    )
+    link = LinkServer(identity, projection.owner_of, board)
+    await link.start()
+    open_.push_async_callback(link.close)
 
 
 async def _follow(follower: BlockFollower, projection: Projection, committer: Committer) -> None:

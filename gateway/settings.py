@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
 import tempfile
@@ -11,7 +12,16 @@ from pathlib import Path
 from typing import Final
 
 from clearline.canonical import Json
-from clearline.schema import IDENTIFIER, NETWORK, Integer, Members, SchemaError, Text
+from clearline.schema import (
+    IDENTIFIER,
+    NETWORK,
+    Integer,
+    Listed,
+    Mapped,
+    Members,
+    SchemaError,
+    Text,
+)
 from gateway.webhooks import settings as webhook_settings
 from gateway.webhooks.settings import WebhookSettings
 
@@ -36,6 +46,7 @@ class Limits:
     ledger or refused. queue_items: intents waiting before 503. merchant_rate and merchant_burst:
     intents a second and at once per merchant. read_rate and read_burst: the same for reads, in
     each worker. final_waiters: threads of a worker that may wait for final statuses.
+    acquirer_depth: payments waiting for an acquirer from which it takes no more.
     """
 
     intent_bytes: int = 16_384
@@ -51,12 +62,16 @@ class Limits:
     read_rate: int = 1_000
     read_burst: int = 2_000
     final_waiters: int = 24
+    acquirer_depth: int = 10_000
 
 
 _LIMITS: Final = Members(
     {item.name: Integer(1, 100_000_000) for item in fields(Limits)},
     frozenset(item.name for item in fields(Limits)),
 )
+_CIDR: Final = Text("[0-9A-Fa-f.:]{2,45}/[0-9]{1,3}", "must be an address range, 10.0.0.0/8")
+_THIS_MACHINE: Final = ("127.0.0.0/8", "::1/128")
+_LINK: Final = Members({"listen": _LISTEN, "tls_cas": Mapped(IDENTIFIER, _PATH, 64)})
 _SETTINGS: Final = Members(
     {
         "name": IDENTIFIER,
@@ -70,16 +85,29 @@ _SETTINGS: Final = Members(
         "threads": Integer(1, 1024),
         "limits": _LIMITS,
         "webhooks": webhook_settings.SHAPE,
+        "link": _LINK,
+        "metrics_from": Listed(_CIDR, 0, 64),
     },
-    frozenset({"workers", "threads", "limits", "webhooks"}),
+    frozenset({"workers", "threads", "limits", "webhooks", "link", "metrics_from"}),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """Where connectors report their acquirers' health, and the TLS CAs of the organisations whose
+    connectors may, by MSP id. The listener shows the gateway's own TLS certificate."""
+
+    host: str
+    port: int
+    authorities: tuple[tuple[str, Path], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """A gateway: its name in receipts, where it listens, and where its ledger and data are.
 
-    `audience` is the base URL bearer tokens must be for; `threads` are per worker.
+    `audience` is the base URL bearer tokens must be for; `threads` are per worker; `metrics_from`
+    are the address ranges that may read /metrics.
     """
 
     name: str
@@ -95,6 +123,8 @@ class Settings:
     threads: int = 32
     limits: Limits = field(default_factory=Limits)
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
+    link: LinkSettings | None = None
+    metrics_from: tuple[str, ...] = _THIS_MACHINE
 
     @classmethod
     def load(cls, path: Path) -> Settings:
@@ -110,15 +140,22 @@ class Settings:
             )
         except SchemaError as error:
             raise SettingsError(f"{path}: {error}") from None
-        host, _, port = document["listen"].rpartition(":")
-        if int(port) > 65535:
-            raise SettingsError(f"{path}: /listen: port {port} is beyond 65535")
+        host, port = _address(path, document["listen"], "/listen")
         folder = path.resolve().parent
+        link = None
+        if "link" in document:
+            authorities = tuple(
+                (name, folder / ca) for name, ca in document["link"]["tls_cas"].items()
+            )
+            link = LinkSettings(
+                *_address(path, document["link"]["listen"], "/link/listen"),
+                authorities,
+            )
         return cls(
             name=document["name"],
             network=document["network"],
-            host=host.strip("[]"),
-            port=int(port),
+            host=host,
+            port=port,
             audience=document["audience"],
             certificate=folder / document["tls"]["certificate"],
             private_key=folder / document["tls"]["private_key"],
@@ -128,6 +165,8 @@ class Settings:
             threads=document.get("threads", 32),
             limits=Limits(**document.get("limits", {})),
             webhooks=webhooks,
+            link=link,
+            metrics_from=_networks(path, document),
         )
 
     @property
@@ -146,6 +185,11 @@ class Settings:
         return self.data_dir / "webhook.secret"
 
     @property
+    def health_board(self) -> Path:
+        """The SQLite file of what connectors report about their acquirers."""
+        return self.data_dir / "acquirers.db"
+
+    @property
     def queue_store(self) -> Path:
         """The commit queue's SQLite file."""
         return self.data_dir / "queue.db"
@@ -162,3 +206,21 @@ class Settings:
             return path
         digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"clearline-{os.getuid()}" / f"{digest}.sock"
+
+
+def _address(path: Path, text: str, place: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if int(port) > 65535:
+        raise SettingsError(f"{path}: {place}: port {port} is beyond 65535")
+    return host.strip("[]"), int(port)
+
+
+def _networks(path: Path, document: Json) -> tuple[str, ...]:
+    if "metrics_from" not in document:
+        return _THIS_MACHINE
+    for index, text in enumerate(document["metrics_from"]):
+        try:
+            ipaddress.ip_network(text)
+        except ValueError as error:
+            raise SettingsError(f"{path}: /metrics_from/{index}: {error}") from None
+    return tuple(document["metrics_from"])

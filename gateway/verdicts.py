@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from clearline.cards import redact
 from clearline.codes import Code, Outcome
 from clearline.fabric.queue_items import ItemRefused, ItemResult
@@ -9,6 +11,7 @@ from clearline.intents import PaymentKey
 from clearline.logs import get_logger
 from gateway.messages import State, Submitted
 
+_CARD_DATA: Final = f"chaincode response 400, {Code.CARD_DATA_REFUSED}:"
 _log = get_logger("clearline.gateway.committer")
 
 
@@ -33,6 +36,9 @@ def refused_by_network(key: PaymentKey, error: ItemRefused) -> Submitted:
         "the queue refused an intent",
         extra={"payment": str(key), "reason": error.reason},
     )
+    if _CARD_DATA in error.reason:  # the one code by which the contract refuses a whole call
+        code = Code.CARD_DATA_REFUSED
+        return Submitted(State.REFUSED, code, "a field looks like a card number")
     detail = "the ledger refuses this intent for a reason the contract has no code for"
     return Submitted(State.REFUSED, Code.LEDGER_UNAVAILABLE, detail)
 

@@ -131,3 +131,13 @@ class KeptAnswer:
     gateway: str
     verdict: str
     body: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptReceipt:
+    """A gateway's signed word that it holds an intent for an attempt; `gateway` is its URL."""
+
+    order_no: str
+    attempt: int
+    gateway: str
+    receipt: str

@@ -17,7 +17,7 @@ from clearline import bearer, canonical
 from clearline.canonical import CanonicalError, Json
 from clearline.jws import Algorithm, KeySigner
 from clearline.schema import SchemaError
-from merchant import cli_pay, cli_webhook, profile
+from merchant import cli_omissions, cli_pay, cli_webhook, profile
 from merchant.attempts import Entry
 from merchant.desk import DEFAULT_HOME, ENVIRONMENT, Desk, home_option, load_profile, opened
 from merchant.importer import Bad, FileRefusedError, Format, Taken, read
@@ -283,7 +283,13 @@ def token(home: Path, gateway: int, lifetime: int) -> None:
     click.echo(bearer.issue(settings.merchant_id, url, signer, lifetime))
 
 
-for _command in (cli_pay.pay, cli_pay.watch, cli_pay.status, cli_pay.list_orders):
+for _command in (
+    cli_pay.pay,
+    cli_pay.watch,
+    cli_pay.status,
+    cli_pay.list_orders,
+    cli_omissions.omissions,
+):
     merchant.add_command(_command)
 for _command in (cli_webhook.webhook, cli_webhook.listen):
     merchant.add_command(_command)

@@ -5,6 +5,7 @@ Nothing here decides what to do next; a reply of any bytes becomes one of five k
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -21,8 +22,10 @@ from clearline import bearer
 from clearline.answers import PaymentAnswer
 from clearline.canonical import Json
 from clearline.cards import redact
+from clearline.codes import Code
 from clearline.intents import PaymentKey
 from clearline.jws import Signer
+from merchant.omissions import Sight
 from merchant.profile import Profile
 
 CONNECT_TIMEOUT: Final = 4.0  # seconds
@@ -32,6 +35,10 @@ TOKEN_LIFETIME: Final = 120  # seconds; used for three quarters of it
 MAX_RETRY_AFTER: Final = 60.0
 _AGAIN: Final = frozenset({408, 425, 429, 502, 503, 504})
 _UNAUTHORIZED: Final = 401
+_BLOCK: Final = re.compile("[0-9]{1,15}")
+_NOT_NOW: Final = frozenset(
+    {"rate_limited", "overloaded", "ledger_unavailable", "acquirer_unavailable"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,7 @@ class Response:
     status: int
     retry_after: str | None
     body: bytes
+    block: str | None = None  # the block the answer was read at
 
 
 class GatewayApi(Protocol):
@@ -157,6 +165,25 @@ class HttpGateways:
                 self._tokens.pop(gateway, None)
             reply = self._authorized(gateway, request)
         return reply
+
+    def look(self, gateway: int, key: PaymentKey, min_block: int | None) -> Sight:
+        """Whether this gateway finds the payment on the ledger; see omissions.Looking."""
+        path = f"/v1/payments/{key.order_no}?attempt={key.attempt}"
+        if min_block is not None and min_block >= 0:
+            path += f"&min_block={min_block}"
+        reply = self._authorized(gateway, Request("GET", path, {}))
+        if not isinstance(reply, Response):
+            return Sight(False, detail=reply.reason)
+        block = int(reply.block) if reply.block and _BLOCK.fullmatch(reply.block) else None
+        members = _json(reply.body)
+        if not isinstance(members, dict):
+            return Sight(False, detail=f"HTTP {reply.status} without a document")
+        if reply.status == 200:
+            return Sight(True, members.get("block_number") is not None, block)
+        if reply.status == 404 and members.get("code") == Code.PAYMENT_UNKNOWN:
+            refusal = members.get("receipt_refusal")
+            return Sight(True, False, block, refusal if isinstance(refusal, str) else "")
+        return Sight(False, detail=f"HTTP {reply.status} {str(members.get('code'))[:64]}")
 
     def _authorized(self, gateway: int, request: Request) -> Response | Unreachable | Broken:
         token = {"Authorization": f"Bearer {self.token(gateway)}"}
@@ -233,7 +260,10 @@ def _read(response: requests.Response, end: float) -> Response | Broken | Unreac
             return Broken(f"an answer of more than {MAX_BODY} bytes")
         if time.monotonic() > end:
             return Unreachable("the answer came too slowly")
-    return Response(response.status_code, response.headers.get("Retry-After"), b"".join(parts))
+    headers = response.headers
+    body = b"".join(parts)
+    block = headers.get("Clearline-Block")
+    return Response(response.status_code, headers.get("Retry-After"), body, block)
 
 
 def _cause(error: BaseException) -> str:
@@ -294,7 +324,7 @@ def _outcome(item: Json, retry: str | None) -> Reply:
     code, detail = item.get("code"), item.get("detail")
     if not isinstance(code, str):
         return Broken("an outcome has no code")
-    if code in ("rate_limited", "overloaded", "ledger_unavailable"):
+    if code in _NOT_NOW:
         return Busy(code, retry_after(retry, datetime.now(UTC)))
     if code in ("ok", "duplicate"):
         return Broken(f"the outcome {code} brings no payment")

@@ -21,6 +21,7 @@ from merchant.attempts import (
     Change,
     Entry,
     KeptAnswer,
+    KeptReceipt,
     NewIntent,
     News,
     OrderStatus,
@@ -231,6 +232,15 @@ class OrderBook:
             (order_no, attempt),
         ).fetchall()
         return [KeptAnswer(*row) for row in rows]
+
+    def receipts(self) -> list[KeptReceipt]:
+        """Every receipt a gateway gave, oldest first."""
+        rows = self._db.execute(
+            "SELECT order_no, attempt, gateway, json_extract(body, '$.receipt') AS receipt"
+            " FROM answers WHERE json_valid(body) AND receipt IS NOT NULL ORDER BY id"
+        ).fetchall()
+        found = {(row[0], row[1], row[3]): KeptReceipt(*row) for row in rows}
+        return list(found.values())
 
     def store(self, intents: Sequence[NewIntent]) -> list[Attempt]:
         """Store signed intents before they are posted, in one synced transaction.

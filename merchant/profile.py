@@ -94,12 +94,13 @@ PROFILE: Final = Members(
         "gateways": Listed(_GATEWAY, 1, 16),
         "acquirer_keys": Mapped(IDENTIFIER, Listed(AnyJwk(), 1, 16), 16),
         "revoked_keys": Listed(KEY_ID, 0, 64),
+        "gateway_keys": Mapped(IDENTIFIER, Listed(AnyJwk(), 1, 16), 16),
         "routes": Listed(
             Members({"acquirer_id": IDENTIFIER, "merchant_code": MERCHANT_CODE}), 1, 8
         ),
         "defaults": Members(_DEFAULTS, frozenset(_DEFAULTS)),
     },
-    frozenset({"defaults", "revoked_keys"}),
+    frozenset({"defaults", "revoked_keys", "gateway_keys"}),
 )
 
 
@@ -133,7 +134,7 @@ class Pins:
 @dataclass(frozen=True, slots=True)
 class Profile:
     """merchant.json, checked. `defaults` holds texts by order field; routes are in order of
-    preference; `expires_in` is in seconds."""
+    preference; `expires_in` is in seconds; `gateway_keys` sign receipts, by gateway and key id."""
 
     network: str
     merchant_id: str
@@ -142,6 +143,9 @@ class Profile:
     routes: tuple[RouteSetting, ...]
     defaults: MappingProxyType[str, str] = field(default_factory=lambda: MappingProxyType({}))
     expires_in: int = EXPIRES_IN
+    gateway_keys: MappingProxyType[str, MappingProxyType[str, PublicKey]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
 
 
 def load(home: Path) -> Profile:
@@ -168,12 +172,7 @@ def parse(document: Json, home: Path) -> Profile:
     """A profile document; relative paths start at `home`. Raises SchemaError with the place."""
     PROFILE.check(document, "")
     routes = tuple(RouteSetting(**route) for route in document["routes"])
-    keys = {
-        acquirer_id: MappingProxyType(
-            {jws.thumbprint(jwk): jws.public_key(jwk, jws.algorithm_of(jwk)) for jwk in jwks}
-        )
-        for acquirer_id, jwks in document["acquirer_keys"].items()
-    }
+    keys = _keys(document["acquirer_keys"])
     _check_routes(routes, frozenset(keys))
     gateways = tuple(GatewaySetting(g["url"], home / g["ca"]) for g in document["gateways"])
     if len({gateway.url for gateway in gateways}) != len(gateways):
@@ -191,7 +190,18 @@ def parse(document: Json, home: Path) -> Profile:
         routes,
         MappingProxyType(defaults),
         expires_in,
+        MappingProxyType(_keys(document.get("gateway_keys", {}))),
     )
+
+
+def _keys(document: dict[str, Json]) -> dict[str, MappingProxyType[str, PublicKey]]:
+    """Lists of JWKs by owner, as keys by owner and key id."""
+    return {
+        owner: MappingProxyType(
+            {jws.thumbprint(jwk): jws.public_key(jwk, jws.algorithm_of(jwk)) for jwk in jwks}
+        )
+        for owner, jwks in document.items()
+    }
 
 
 def _check_routes(routes: tuple[RouteSetting, ...], pinned: frozenset[str]) -> None:

@@ -71,6 +71,7 @@ class CommitQueue:
         self._pending: dict[str, _Pending] = {}
         self._recent: OrderedDict[str, _Decided] = OrderedDict()
         self._counts = {"results": 0, "others": 0}
+        self._bytes = {"results": 0, "others": 0}
         self._carrier = BatchCarrier(self._runner, self)
         self._slots = asyncio.Semaphore(self._limits.in_flight)
         self._wake = asyncio.Event()
@@ -169,6 +170,11 @@ class CommitQueue:
             raise found
         return found
 
+    def pending_ids(self) -> tuple[str, ...]:
+        """Ids of the items waiting or on their way, in the order of their coming; after `start`,
+        what an earlier process left."""
+        return tuple(self._pending)
+
     def depth(self) -> int:
         """Items waiting or on their way."""
         return len(self._pending)
@@ -191,12 +197,14 @@ class CommitQueue:
             raise QueueClosed("the queue is not running")
         pending = self._pending.get(item.item_id)
         if pending is not None:
-            if pending.entry.item != replace(item, priority=pending.entry.item.priority):
+            if not pending.entry.item.same_work(item):
                 raise ItemConflict(f"item {item.item_id} is pending with another content")
             return pending
         kind = _kind(item)
         if self._counts[kind] >= self._limits.max_pending:
             raise QueueFull(f"{self._counts[kind]} {kind} are pending")
+        if self._bytes[kind] >= self._limits.max_pending_bytes:
+            raise QueueFull(f"{self._bytes[kind]} bytes of {kind} are pending")
         for text in (item.item_id, item.function, item.payload, *item.keys):
             text.encode()
         entry = self._admit(item, self._next_seq, stored=False)
@@ -209,6 +217,7 @@ class CommitQueue:
         entry = Entry(item, seq, stored=stored)
         self._pending[item.item_id] = _Pending(entry)
         self._counts[_kind(item)] += 1
+        self._bytes[_kind(item)] += entry.size
         self._idle.clear()
         return entry
 
@@ -305,6 +314,7 @@ class CommitQueue:
         for entry, result in zip(entries, results, strict=True):
             pending = self._pending.pop(entry.item.item_id)
             self._counts[_kind(entry.item)] -= 1
+            self._bytes[_kind(entry.item)] -= entry.size
             self._ready.release(entry, now)
             self._remember(result)
             if entry.stored:

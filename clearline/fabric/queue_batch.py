@@ -6,6 +6,7 @@ them can be VALID. That is why endorsing anew is safe whatever became of the fir
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ Kind = Literal["unavailable", "mismatch", "refused", "conflict", "invalid", "exp
 
 _MISMATCH = "ProposalResponsePayloads do not match"  # internal/pkg/gateway/endorsement.go
 _CHAINCODE_ERROR = "chaincode response "  # internal/pkg/gateway/apiutils.go responseStatus
+# Card data must not reach a transaction's arguments, so such an item fails its whole call
+# (chaincode/contract/decision.py).
+_CULPRIT = re.compile(r"chaincode response 4\d\d, card_data_refused: item ([0-9]{1,6})\b")
 _TOO_SLOW = "timeout expired while executing transaction"  # core/chaincode/handler.go
 _BAD_REQUEST = "status=BAD_REQUEST"  # internal/pkg/gateway/submit.go
 _CONFLICTS = frozenset({11, 12})  # MVCC_READ_CONFLICT, PHANTOM_READ_CONFLICT
@@ -57,11 +61,15 @@ class Applied:
 
 @dataclass(frozen=True)
 class NotApplied:
-    """This attempt decided nothing, and what it left can do no harm to the next one."""
+    """This attempt decided nothing, and what it left can do no harm to the next one.
+
+    culprit: the place of the one item that it failed for, when the contract says so.
+    """
 
     kind: Kind
     reason: str
     tx_id: str = ""
+    culprit: int | None = None
 
 
 Verdict = Applied | NotApplied
@@ -92,7 +100,9 @@ class BatchRunner:
         try:
             transaction = await self._endorse(items)
         except EndorseError as error:
-            return NotApplied(classify_endorse(error), str(error), error.transaction_id)
+            kind = classify_endorse(error)
+            culprit = culprit_of(error) if kind == "refused" else None
+            return NotApplied(kind, str(error), error.transaction_id, culprit)
         self.counters.endorsed += 1
         tx_id = transaction.transaction_id
         try:
@@ -202,6 +212,15 @@ def classify_endorse(error: EndorseError) -> Kind:
         error.message
     )
     return "refused" if too_large else "unavailable"
+
+
+def culprit_of(error: EndorseError) -> int | None:
+    """The place in the list of the item that the contract refuses the whole call for."""
+    for text in (error.message, *(detail.message for detail in error.details)):
+        found = _CULPRIT.search(text)
+        if found is not None:
+            return int(found[1])
+    return None
 
 
 def classify_submit(error: SubmitError) -> Kind:

@@ -1,4 +1,4 @@
-"""What to do when a batch's attempt fails: again, halve, wait, refuse the one bad item."""
+"""What to do when a batch's attempt fails: again, split, wait, refuse the one bad item."""
 
 import asyncio
 import random
@@ -66,7 +66,7 @@ class BatchCarrier:
         self.split_batches = 0
 
     async def carry(self, batch: list[Entry]) -> None:
-        """Bring a batch to its end, halving it where it must be."""
+        """Bring a batch to its end, splitting it where it must be."""
         parts = [batch] if batch else []
         while parts:
             part = parts.pop()
@@ -87,9 +87,8 @@ class BatchCarrier:
             else:
                 self.split_batches += 1
                 fields = {"items": len(part), "reason": verdict.reason}
-                _log.warning("halving a batch", extra=fields)
-                middle = len(part) // 2
-                parts += [part[middle:], part[:middle]]
+                _log.warning("splitting a batch", extra=fields)
+                parts += reversed(_split(part, verdict))
 
     def failed(self, part: Sequence[Entry], verdict: NotApplied) -> None:
         """Forget the attempt's envelope; one that may yet be ordered leaves a mark."""
@@ -126,6 +125,17 @@ class BatchCarrier:
         entry.alone = True
         pause = min(_SHORTEST_PAUSE_S * 2 ** min(entry.failures, 10), _LONGEST_PAUSE_S)
         asyncio.get_running_loop().call_later(pause, self._sink.put_back, [entry])
+
+
+def _split(part: list[Entry], verdict: NotApplied) -> list[list[Entry]]:
+    """The item that the contract named and the others; two halves when it named none."""
+    place = verdict.culprit
+    if place is None or place >= len(part):
+        middle = len(part) // 2
+        return [part[:middle], part[middle:]]
+    # It was refused once, in company: what it is told alone is the last word.
+    part[place].failures += 1
+    return [part[:place] + part[place + 1 :], [part[place]]]
 
 
 def _jitter() -> float:

@@ -15,7 +15,7 @@ class QueueItem:
     item_id: chosen by the caller, the same for the same work. function: the contract function
     that takes a JSON list of payloads. payload: one element of that list, JSON text. keys: every
     ledger key it will write; items that share one are never in flight together. priority: lower
-    goes first.
+    goes first. owner: whose it is (a merchant); owners with items of one priority take turns.
     """
 
     item_id: str
@@ -23,6 +23,16 @@ class QueueItem:
     payload: str
     keys: tuple[str, ...]
     priority: int = REQUESTS
+    owner: str = ""
+
+    def same_work(self, other: "QueueItem") -> bool:
+        """Whether both ask for the same, however urgently and for whomever."""
+        return (self.item_id, self.function, self.payload, self.keys) == (
+            other.item_id,
+            other.function,
+            other.payload,
+            other.keys,
+        )
 
 
 @dataclass(frozen=True)
@@ -46,10 +56,10 @@ class QueueLimits:
     in_flight: batches on their way. max_items and max_bytes (of payloads): per batch. linger_ms:
     how long a lone item waits for company; busy_linger_ms: the same while another batch is on its
     way (a transaction costs as much as a dozen items, so that under load fewer, fuller ones carry
-    more: docs/performance.md). max_pending: items of one kind (results, others)
-    waiting or on their way before QueueFull. commit_status_s: wait for a block before the same
-    bytes are sent again. resubmit_s: the bound for that, then items are endorsed anew.
-    retain_s: how long outcomes can be looked up.
+    more: docs/performance.md). max_pending and max_pending_bytes (of payloads): of one kind
+    (results, others) waiting or on their way before QueueFull. commit_status_s: wait for a block
+    before the same bytes are sent again. resubmit_s: the bound for that, then items are endorsed
+    anew. retain_s: how long outcomes can be looked up.
     """
 
     in_flight: int = 4
@@ -58,6 +68,7 @@ class QueueLimits:
     linger_ms: float = 5.0
     busy_linger_ms: float = 25.0
     max_pending: int = 10_000
+    max_pending_bytes: int = 128_000_000
     # Longer than a block takes, and short of the 5 s in which an orderer's death is to be over:
     # envelopes that died with it wait this long before the same bytes go again.
     commit_status_s: float = 2.0

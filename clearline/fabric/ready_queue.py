@@ -1,4 +1,5 @@
-"""Which items may go next: first come first served per key, results before requests.
+"""Which items may go next: first come first served per key, results before requests, owners in
+turn.
 
 Pure bookkeeping, no I/O. Each key has a line of the items that will write it; an item is ready
 when it heads all its lines, and keeps its place while it is in flight. So items that share a key
@@ -6,7 +7,7 @@ are never in flight together, nor in one batch, and keep their order.
 """
 
 import heapq
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from clearline.fabric.queue_items import QueueItem
@@ -23,20 +24,45 @@ class Entry:
     alone: bool = False  # under suspicion: goes in a batch of its own
     failures: int = 0  # attempts that said not applied
     uncertain: bool = False  # an envelope of it may still be ordered
+    size: int = field(init=False, repr=False)  # bytes its payload adds to a batch
     _blocked: int = field(default=0, repr=False)
 
-    @property
-    def size(self) -> int:
-        """Bytes its payload adds to a batch."""
-        return len(self.item.payload.encode())
+    def __post_init__(self) -> None:
+        self.size = len(self.item.payload.encode())
+
+
+class _Lane:
+    """Ready entries of one function and priority: a heap by age for each owner, owners in turn."""
+
+    def __init__(self) -> None:
+        self._heaps: OrderedDict[str, list[tuple[int, Entry]]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._heaps)
+
+    def push(self, entry: Entry) -> None:
+        """An owner that had nothing ready comes last."""
+        heapq.heappush(self._heaps.setdefault(entry.item.owner, []), (entry.seq, entry))
+
+    def head(self) -> Entry:
+        """The oldest entry of the owner whose turn it is."""
+        return next(iter(self._heaps.values()))[0][1]
+
+    def pop(self) -> Entry:
+        """Take the head; the next owner's turn comes."""
+        owner, heap = self._heaps.popitem(last=False)
+        entry = heapq.heappop(heap)[1]
+        if heap:
+            self._heaps[owner] = heap
+        return entry
 
 
 class ReadyQueue:
-    """Lines of entries by key, heaps of ready entries by function."""
+    """Lines of entries by key, lanes of ready entries by priority and function."""
 
     def __init__(self) -> None:
         self._lines: dict[str, deque[Entry]] = {}
-        self._heaps: dict[str, list[tuple[int, int, Entry]]] = {}
+        self._lanes: dict[tuple[int, str], _Lane] = {}
         self.ready_count = 0
 
     def add(self, entry: Entry, now: float) -> None:
@@ -57,8 +83,7 @@ class ReadyQueue:
     def put_back(self, entry: Entry, now: float) -> None:
         """An entry that heads all its lines is ready, for the first time or again."""
         entry.ready_at = now
-        heap = self._heaps.setdefault(entry.item.function, [])
-        heapq.heappush(heap, (entry.item.priority, entry.seq, entry))
+        self._lanes.setdefault((entry.item.priority, entry.item.function), _Lane()).push(entry)
         self.ready_count += 1
 
     def release(self, entry: Entry, now: float) -> None:
@@ -76,25 +101,28 @@ class ReadyQueue:
                 self.put_back(line[0], now)
 
     def first(self) -> Entry | None:
-        """The entry that goes next."""
-        heads = [heap[0] for heap in self._heaps.values() if heap]
+        """The entry that goes next: of the functions, the one whose turn has waited longest."""
+        heads = [(name[0], lane.head().seq, lane.head()) for name, lane in self._lanes.items()]
         return min(heads)[2] if heads else None
 
     def take(self, max_items: int, max_bytes: int) -> list[Entry]:
-        """The next batch: one function, by priority, then age. At least one entry when any is
-        ready, however large."""
+        """The next batch: one function, by priority, then owners in turn. At least one entry when
+        any is ready, however large."""
         first = self.first()
         if first is None:
             return []
-        heap = self._heaps[first.item.function]
         taken: list[Entry] = []
         size = 0
-        while heap and len(taken) < max_items:
-            entry = heap[0][2]
-            if taken and (size + entry.size > max_bytes or entry.alone or taken[0].alone):
-                break
-            heapq.heappop(heap)
-            taken.append(entry)
-            size += entry.size
+        for name in sorted(name for name in self._lanes if name[1] == first.item.function):
+            lane = self._lanes[name]
+            while lane and len(taken) < max_items:
+                entry = lane.head()
+                if taken and (size + entry.size > max_bytes or entry.alone or taken[0].alone):
+                    self.ready_count -= len(taken)
+                    return taken
+                taken.append(lane.pop())
+                size += entry.size
+            if not lane:
+                del self._lanes[name]
         self.ready_count -= len(taken)
         return taken

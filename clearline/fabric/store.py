@@ -22,7 +22,7 @@ from clearline.fabric.queue_items import ItemRefused, ItemResult, QueueItem
 _T = TypeVar("_T")
 _Work = Callable[[sqlite3.Connection], Any]
 _GROUP = 512  # operations in one transaction at most
-_FORMAT = 1
+_FORMAT = 2
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
@@ -36,7 +36,8 @@ CREATE TABLE IF NOT EXISTS items (
     outcome TEXT,
     tx_id TEXT,
     block_number INTEGER,
-    done_at REAL
+    done_at REAL,
+    owner TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS items_queued ON items (seq) WHERE state = 'queued';
 CREATE INDEX IF NOT EXISTS items_done ON items (done_at) WHERE done_at IS NOT NULL;
@@ -48,11 +49,12 @@ CREATE TABLE IF NOT EXISTS envelopes (
 ) WITHOUT ROWID;
 """
 _PUT_ITEM = """
-INSERT INTO items (item_id, seq, function, payload, keys, priority, state)
-VALUES (?, ?, ?, ?, ?, ?, 'queued')
+INSERT INTO items (item_id, seq, function, payload, keys, priority, owner, state)
+VALUES (?, ?, ?, ?, ?, ?, ?, 'queued')
 ON CONFLICT (item_id) DO UPDATE SET seq = excluded.seq, function = excluded.function,
     payload = excluded.payload, keys = excluded.keys, priority = excluded.priority,
-    state = 'queued', outcome = NULL, tx_id = NULL, block_number = NULL, done_at = NULL
+    owner = excluded.owner, state = 'queued', outcome = NULL, tx_id = NULL,
+    block_number = NULL, done_at = NULL
 """
 # A done item's payload is on the ledger or refused; keeping it would only grow the file.
 _FINISH_ITEM = """
@@ -268,9 +270,11 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version not in (0, _FORMAT):
+    if version not in (0, 1, _FORMAT):
         connection.close()
         raise StoreError(f"format {version} is not known to this version")
+    if version == 1:
+        connection.execute("ALTER TABLE items ADD COLUMN owner TEXT NOT NULL DEFAULT ''")
     connection.executescript(_SCHEMA)
     connection.execute(f"PRAGMA user_version = {_FORMAT}")
     return connection
@@ -287,6 +291,7 @@ def _put_items(connection: sqlite3.Connection, items: Sequence[StoredItem]) -> N
                 stored.item.payload,
                 json.dumps(stored.item.keys),
                 stored.item.priority,
+                stored.item.owner,
             )
             for stored in items
         ],
@@ -314,9 +319,11 @@ def _lookup(connection: sqlite3.Connection, item_id: str) -> ItemResult | ItemRe
 
 def _load(connection: sqlite3.Connection) -> StoredState:
     items = tuple(
-        StoredItem(QueueItem(row[0], row[2], row[3], tuple(json.loads(row[4])), row[5]), row[1])
+        StoredItem(
+            QueueItem(row[0], row[2], row[3], tuple(json.loads(row[4])), row[5], row[6]), row[1]
+        )
         for row in connection.execute(
-            "SELECT item_id, seq, function, payload, keys, priority FROM items"
+            "SELECT item_id, seq, function, payload, keys, priority, owner FROM items"
             " WHERE state = 'queued' ORDER BY seq"
         )
     )

@@ -21,10 +21,12 @@ class HouseError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A bank's access gateway: its name, its bank and its port on 127.0.0.1."""
+    """A bank's access gateway: its name, its bank and its ports on 127.0.0.1; `link_port` is where
+    connectors report, None in a home that was made without it."""
 
     bank: str
     port: int
+    link_port: int | None = None
 
     @property
     def name(self) -> str:
@@ -81,7 +83,7 @@ class House:
         try:
             topology: dict[str, Any] = yaml.safe_load((home / "network.yaml").read_text())
             gateways = tuple(
-                Gateway(organization["name"], service["port"])
+                Gateway(organization["name"], service["port"], _port(organization, "link"))
                 for organization in topology["organizations"]
                 for service in organization.get("services", ())
                 if service["name"] == "gateway"
@@ -133,3 +135,9 @@ class House:
     def service_tls(self, organization: str, service: str) -> Path:
         """Folder with cert.pem and key.pem of a service's TLS."""
         return self.home / "crypto" / organization / "services" / service / "tls"
+
+
+def _port(organization: dict[str, Any], name: str) -> int | None:
+    """The port of an organisation's service by name."""
+    services = organization.get("services", ())
+    return next((service["port"] for service in services if service["name"] == name), None)

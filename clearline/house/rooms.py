@@ -180,6 +180,7 @@ def _furnish_merchant(house: House) -> None:
             acquirer.acquirer_id: [KeySigner.load(house.signer_key(acquirer)).jwk]
             for acquirer in house.acquirers
         },
+        "gateway_keys": _receipt_keys(house),
         "routes": [
             {"acquirer_id": acquirer.acquirer_id, "merchant_code": acquirer.merchant_code}
             for acquirer in house.acquirers
@@ -201,7 +202,7 @@ def _furnish_merchant(house: House) -> None:
 
 def _gateway_settings(house: House, gateway: Gateway) -> dict[str, Any]:
     tls = house.service_tls(gateway.bank, "gateway").resolve()
-    return {
+    return _link(house, gateway) | {
         "name": gateway.name,
         "network": house.network,
         "listen": f"127.0.0.1:{gateway.port}",
@@ -220,6 +221,27 @@ def _gateway_settings(house: House, gateway: Gateway) -> dict[str, Any]:
     }
 
 
+def _link(house: House, gateway: Gateway) -> dict[str, Any]:
+    """Where connectors of either bank report their acquirers' health."""
+    if gateway.link_port is None:
+        return {}
+    authorities = {other.bank: str(house.tls_ca(other.bank).resolve()) for other in house.gateways}
+    return {"link": {"listen": f"127.0.0.1:{gateway.link_port}", "tls_cas": authorities}}
+
+
+def _receipt_keys(house: House) -> dict[str, Any]:
+    """The keys gateways sign receipts with, as their banks hand them to the merchant."""
+    return {
+        gateway.name: [
+            KeySigner.load(
+                house.profile(gateway.bank, "gateway").parent / profile["private_key"]
+            ).jwk
+        ]
+        for gateway in house.gateways
+        for profile in (json.loads(house.profile(gateway.bank, "gateway").read_text()),)
+    }
+
+
 def _connector_settings(house: House, acquirer: Acquirer) -> dict[str, Any]:
     return {
         "name": acquirer.connector,
@@ -230,6 +252,15 @@ def _connector_settings(house: House, acquirer: Acquirer) -> dict[str, Any]:
         "signer_key": str(house.signer_key(acquirer).resolve()),
         "data_dir": "data",
         "partner": str((house.acquirer_dir(acquirer) / "partner.json").resolve()),
+        "gateways": [
+            {
+                "endpoint": f"127.0.0.1:{gateway.link_port}",
+                "server_name": "localhost",
+                "tls_ca": str(house.tls_ca(gateway.bank).resolve()),
+            }
+            for gateway in house.gateways
+            if gateway.link_port is not None
+        ],
     }
 
 

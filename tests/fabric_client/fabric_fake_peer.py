@@ -199,6 +199,10 @@ class FakePeer:
         if any(item.get("bad") for item in items):
             said = ("chaincode response 500, bad item",)
             await Refusal(grpc.StatusCode.ABORTED, "failed to endorse", said).raise_in(context)
+        cards = [place for place, item in enumerate(items) if item.get("card")]
+        if cards:
+            said = (f"chaincode response 400, card_data_refused: item {cards[0]}: /value",)
+            await Refusal(grpc.StatusCode.ABORTED, "failed to endorse", said).raise_in(context)
         for item in items:
             if item.get("mismatch", 0) > self._mismatches[item["key"]]:
                 self._mismatches[item["key"]] += 1

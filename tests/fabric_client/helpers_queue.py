@@ -16,9 +16,11 @@ from clearline.fabric.store import QueueStore
 LIMITS = QueueLimits(commit_status_s=0.2, resubmit_s=1.0)
 
 
-def item(name: str, *, priority: int = 1, value: str = "1", **extra: object) -> QueueItem:
+def item(
+    name: str, *, priority: int = 1, value: str = "1", owner: str = "", **extra: object
+) -> QueueItem:
     payload = json.dumps({"key": name, "value": value, **extra})
-    return QueueItem(name, "Put", payload, (name,), priority)
+    return QueueItem(name, "Put", payload, (name,), priority, owner)
 
 
 @asynccontextmanager

@@ -244,6 +244,79 @@ def test_a_bad_item_is_singled_out_and_refused(tmp_path: Path) -> None:
     run(scenario())
 
 
+def test_an_item_that_the_contract_names_is_singled_out_at_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as (peer, queue):
+            cards = {3, 11}
+            items = [item(f"k{n}", **({"card": True} if n in cards else {})) for n in range(16)]
+            results = await asyncio.gather(
+                *(queue.submit(i) for i in items), return_exceptions=True
+            )
+            for place in sorted(cards, reverse=True):
+                bad = results.pop(place)
+                assert isinstance(bad, ItemRefused)
+                assert "card_data_refused" in bad.reason
+            assert not any(isinstance(r, BaseException) for r in results)
+            # The batch; without the first named; without both; and each of the two alone, once.
+            assert sorted(len(batch) for batch in peer.endorsed) == [1, 1, 14, 15, 16]
+
+    run(scenario())
+
+
+def test_one_owners_crowd_does_not_hold_up_another(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        limits = replace(LIMITS, in_flight=1, max_items=10, linger_ms=0.0)
+        async with world(tmp_path, limits) as (peer, queue):
+            crowd = [item(f"a{n}", owner="A") for n in range(100)]
+            few = [item(f"b{n}", owner="B") for n in range(3)]
+            await asyncio.gather(*(queue.submit(i) for i in (*crowd, *few)))
+            place = {name: n for n, batch in enumerate(peer.endorsed) for name in batch}
+            assert max(place[i.item_id] for i in few) <= 1
+            assert max(place.values()) >= 10
+
+    run(scenario())
+
+
+def test_what_is_pending_is_listed_also_after_a_restart(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as (peer, queue):
+            assert queue.pending_ids() == ()
+            peer.script.down = True
+            for name in ("a", "b"):
+                await queue.accept(item(name, owner="M"))
+            assert queue.pending_ids() == ("a", "b")
+            await queue.close()
+            async with connect(peer.endpoint) as gateway:
+                contract = gateway.network("payments").contract(CHAINCODE)
+                async with opened(contract, tmp_path) as again:
+                    assert again.pending_ids() == ("a", "b")
+                    # The same work, by whoever it is brought now.
+                    await again.accept(item("a", owner="another"))
+                    peer.script.down = False
+                    await again.drained()
+                    assert again.pending_ids() == ()
+
+    run(scenario())
+
+
+def test_too_many_bytes_wait(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path, replace(LIMITS, max_pending_bytes=300)) as (peer, queue):
+            peer.script.down = True
+            first = asyncio.create_task(queue.submit(item("a", value="x" * 300)))
+            await asyncio.sleep(0)
+            with pytest.raises(QueueFull, match="bytes"):
+                await queue.submit(item("b"))
+            result = asyncio.create_task(queue.submit(item("c", priority=0)))
+            await asyncio.sleep(0)
+            assert not result.done()
+            peer.script.down = False
+            await asyncio.gather(first, result)
+            await queue.submit(item("b"))
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("disagreements", [1, 3, 4])
 def test_endorsers_that_disagree_level_or_are_worked_around(
     tmp_path: Path, disagreements: int

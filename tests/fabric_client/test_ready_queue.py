@@ -7,8 +7,16 @@ from clearline.fabric.queue_items import QueueItem
 from clearline.fabric.ready_queue import Entry, ReadyQueue
 
 
-def _entry(seq: int, keys: str, *, priority: int = 1, function: str = "f", size: int = 1) -> Entry:
-    return Entry(QueueItem(f"i{seq}", function, "x" * size, tuple(keys), priority), seq)
+def _entry(
+    seq: int,
+    keys: str,
+    *,
+    priority: int = 1,
+    function: str = "f",
+    size: int = 1,
+    owner: str = "",
+) -> Entry:
+    return Entry(QueueItem(f"i{seq}", function, "x" * size, tuple(keys), priority, owner), seq)
 
 
 def _queue(*entries: Entry) -> ReadyQueue:
@@ -32,6 +40,24 @@ def test_by_age_up_to_the_number() -> None:
 def test_results_before_requests() -> None:
     ready = _queue(_entry(0, "a"), _entry(1, "b", priority=0), _entry(2, "c", priority=0))
     assert _ids(ready.take(2, 100)) == ["i1", "i2"]
+
+
+def test_owners_take_turns_each_by_age() -> None:
+    ready = _queue(
+        *(_entry(n, chr(97 + n), owner="A") for n in range(4)),
+        _entry(4, "e", owner="B"),
+        _entry(5, "f", owner="C"),
+        _entry(6, "g", owner="B"),
+        _entry(7, "h", owner="A", priority=0),
+    )
+    assert _ids(ready.take(5, 100)) == ["i7", "i0", "i4", "i5", "i1"]
+    assert _ids(ready.take(5, 100)) == ["i6", "i2", "i3"]
+    assert ready.ready_count == 0
+
+
+def test_an_owner_whose_turn_it_is_keeps_it_over_a_batchs_end() -> None:
+    ready = _queue(*(_entry(n, chr(97 + n), owner="AB"[n % 2]) for n in range(6)))
+    assert [_ids(ready.take(1, 100)) for _ in range(4)] == [["i0"], ["i1"], ["i2"], ["i3"]]
 
 
 def test_bytes_limit_but_never_an_empty_batch() -> None:

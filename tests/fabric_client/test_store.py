@@ -124,3 +124,21 @@ def test_old_outcomes_are_forgotten(tmp_path: Path) -> None:
         await store.close()
 
     run(scenario())
+
+
+def test_a_store_of_the_first_format_is_taken_over(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        path = tmp_path / "s"
+        store = QueueStore(path)
+        await store.open()
+        await store.put_items([_item(0)])
+        await store.close()
+        connection = sqlite3.connect(path)
+        connection.execute("ALTER TABLE items DROP COLUMN owner")
+        connection.execute("PRAGMA user_version = 1")
+        connection.close()
+        again = QueueStore(path)
+        assert [stored.item for stored in (await again.open()).items] == [_item(0).item]
+        await again.close()
+
+    run(scenario())

@@ -162,7 +162,9 @@ def write_identity(folder: Path) -> None:
     )
 
 
-def write_settings(folder: Path, endpoint: str, port: int = 8441, **limits: int) -> Path:
+def write_settings(
+    folder: Path, endpoint: str, port: int = 8441, link: dict[str, Any] | None = None, **limits: int
+) -> Path:
     """profile.json and settings.json; the settings' path."""
     profile = {
         "network": INTENT.network,
@@ -188,6 +190,8 @@ def write_settings(folder: Path, endpoint: str, port: int = 8441, **limits: int)
         "threads": 16,
         "limits": {"commit_wait_s": 5, "block_wait_s": 1} | limits,
     }
+    if link is not None:
+        settings["link"] = link
     path = folder / "settings.json"
     path.write_text(json.dumps(settings))
     return path
@@ -266,11 +270,12 @@ class Site:
 
 
 @contextmanager
-def open_site(folder: Path, **limits: int) -> Iterator[Site]:
+def open_site(folder: Path, link: dict[str, Any] | None = None, **limits: int) -> Iterator[Site]:
     """A ledger with REGISTRY on it, a committer that has applied it, an application."""
     write_identity(folder)
     ledger = Ledger(folder / "cert.pem", folder / "key.pem")
-    settings = Settings.load(write_settings(folder, ledger.peer.endpoint, **limits))
+    path = write_settings(folder, ledger.peer.endpoint, link=link, **limits)
+    settings = Settings.load(path)
     ledger.use(Profile.load(settings.profile))
     committer = Committer(ledger, settings)
     last = 0

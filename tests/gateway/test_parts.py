@@ -187,16 +187,17 @@ def test_limits_are_refused_with_when_to_return(tmp_path: Path) -> None:
         assert statuses == [201, 201, 201, 429]
         limited = site.post(signed())
         assert limited.json["code"] == "rate_limited"
-        assert limited.headers["RateLimit-Limit"] == "3"
-        assert limited.headers["RateLimit-Remaining"] == "0"
+        assert limited.headers["RateLimit-Policy"] == '"intents";q=3;w=3'
         assert int(limited.headers["Retry-After"]) >= 1
-        assert limited.headers["RateLimit-Reset"] == limited.headers["Retry-After"]
+        wait = limited.headers["Retry-After"]
+        assert limited.headers["RateLimit"] == f'"intents";r=0;t={wait}'
         batch = site.batch([signed(), "bad"])
         assert [item["code"] for item in batch.json["outcomes"]] == ["rate_limited", "malformed"]
         assert batch.headers["Retry-After"]
         reads = [site.get("/v1/payments") for _ in range(6)]
         assert (reads[-1].status_code, reads[-1].json["code"]) == (429, "rate_limited")
-        assert reads[-1].headers["RateLimit-Limit"] == "4"
+        assert re.fullmatch('"reads";r=[0-3];t=[1-4]', reads[0].headers["RateLimit"])
+        assert reads[-1].headers["RateLimit-Policy"].startswith('"reads";q=4;w=')
 
 
 def test_a_full_queue_is_503_and_takes_again_later(tmp_path: Path) -> None:

@@ -275,6 +275,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        self.send_header("Clearline-Block", "7")
         self.end_headers()
         self.wfile.write(data)
 

@@ -136,6 +136,8 @@ def test_endpoints(running: Running) -> None:
         *SERVERS,
         "gateway-bankone",
         "gateway-banktwo",
+        "link-bankone",
+        "link-banktwo",
         "unionpay",
     }
     assert Path(document["profiles"]["BankOne/gateway"]).is_file()

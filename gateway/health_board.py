@@ -1,0 +1,125 @@
+"""Where the committer notes what connectors report, and the workers read it.
+
+A file of its own beside the projection: it is no copy of the ledger, and means nothing after a
+restart, so it is emptied when the committer starts and never synced.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from clearline.acquirer_health import Health, HealthReport
+from clearline.logs import get_logger
+from gateway.availability import UNLINKED, Heard, Judgement, judge
+
+_FRESH: Final = 0.1  # seconds a worker may look at what it read before
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS reports (
+    acquirer_id TEXT NOT NULL,
+    connector TEXT NOT NULL,
+    health TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    depth INTEGER NOT NULL,
+    heard_at REAL NOT NULL,
+    PRIMARY KEY (acquirer_id, connector)
+) WITHOUT ROWID;
+"""
+_log = get_logger("clearline.gateway.link")
+
+
+class HealthBoard:
+    """The committer's side. Raises OSError when the file can't be written."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = OFF")
+            self._connection.executescript(_SCHEMA)
+            self._connection.execute("DELETE FROM reports")
+        except sqlite3.Error as error:
+            raise OSError(f"can't keep acquirers' health in {path}: {error}") from error
+        self._last: dict[tuple[str, str], Health] = {}
+
+    def note(self, report: HealthReport, now: float) -> None:
+        """A connector's newest report, heard at `now` (time.monotonic). Raises OSError."""
+        try:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    report.acquirer_id,
+                    report.connector,
+                    report.health.value,
+                    report.reason,
+                    report.depth,
+                    now,
+                ),
+            )
+        except sqlite3.Error as error:
+            raise OSError(f"can't note an acquirer's health: {error}") from error
+        name = (report.acquirer_id, report.connector)
+        if self._last.get(name) is not report.health:
+            self._last[name] = report.health
+            fields = {"acquirer": name[0], "connector": name[1], "health": report.health.value}
+            _log.info("an acquirer's health", extra=fields | {"reason": report.reason})
+
+    def close(self) -> None:
+        """Release the file."""
+        self._connection.close()
+
+
+class Availabilities:
+    """The workers' side; safe to use from many threads. `most`: depth from which one drowns."""
+
+    def __init__(self, path: Path, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._most = most
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._read_at = float("-inf")
+        self._heard: Mapping[str, list[Heard]] = {}
+
+    def of(self, acquirer_id: str) -> Judgement:
+        """How available an acquirer is now."""
+        reports = self._reports().get(acquirer_id)
+        return judge(reports, self._clock(), self._most) if reports else UNLINKED
+
+    def all(self) -> dict[str, Judgement]:
+        """Every acquirer somebody reported."""
+        now = self._clock()
+        return {name: judge(heard, now, self._most) for name, heard in self._reports().items()}
+
+    def _reports(self) -> Mapping[str, list[Heard]]:
+        if self._clock() - self._read_at < _FRESH:
+            return self._heard
+        with self._lock:
+            now = self._clock()
+            if now - self._read_at >= _FRESH:
+                self._heard = self._read()
+                self._read_at = now
+        return self._heard
+
+    def _read(self) -> Mapping[str, list[Heard]]:
+        """What is on the board; what was read before when it can't be read, for it goes stale."""
+        try:
+            if self._connection is None:
+                uri = f"{self._path.resolve().as_uri()}?mode=ro"
+                self._connection = sqlite3.connect(
+                    uri, uri=True, isolation_level=None, check_same_thread=False
+                )
+            rows = self._connection.execute(
+                "SELECT acquirer_id, health, reason, depth, heard_at FROM reports"
+            ).fetchall()
+        except sqlite3.Error:  # before the committer's first start there is no board
+            self._connection = None
+            return self._heard
+        heard: dict[str, list[Heard]] = {}
+        for name, health, reason, depth, heard_at in rows:
+            heard.setdefault(name, []).append(Heard(Health(health), reason, depth, heard_at))
+        return heard

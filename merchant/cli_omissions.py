@@ -1,0 +1,98 @@
+"""`clearline merchant omissions`: which gateways broke their word, and the proof."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import click
+import orjson
+
+from clearline import intents, times
+from clearline.canonical import Json
+from clearline.intents import PaymentKey
+from merchant.attempts import KeptReceipt
+from merchant.client import HttpGateways
+from merchant.desk import Desk, home_option, opened
+from merchant.omissions import Finding, Held, Verdict, examine
+
+_BROKEN: Final = 4  # exit code
+_SILENT: Final = frozenset({Verdict.KEPT, Verdict.REFUSED, Verdict.OPEN})
+
+
+@click.command()
+@home_option
+@click.option("--json", "as_json", is_flag=True, help="All findings with their evidence, as JSON.")
+def omissions(home: Path, as_json: bool) -> None:
+    """Hold every receipt in the order book against the ledger, through the other gateways.
+
+    A receipt is a gateway's signed word that an intent is on the ledger, or refused with a reason,
+    by its deadline. One whose deadline has passed while neither is so is a proof against that
+    gateway: receipt, intent and the block at which another gateway did not find the payment. Its
+    signature counts with a key that merchant.json pins in `gateway_keys`. Exit code 4 when there
+    is one.
+
+    Example: clearline merchant omissions --json > proof.json
+    """
+    with opened(home) as desk:
+        kept = desk.book.receipts()
+        http = HttpGateways(desk.profile, desk.signer())
+        try:
+            findings = [_examine(desk, receipt, http) for receipt in kept]
+        finally:
+            http.close()
+        urls = [gateway.url for gateway in desk.profile.gateways]
+        if as_json:
+            shown = [_to_json(desk, finding, urls) for finding in findings]
+            click.echo(orjson.dumps({"omissions": shown}))
+        else:
+            _print(findings, urls)
+    sys.exit(_BROKEN if any(item.verdict is Verdict.OMITTED for item in findings) else 0)
+
+
+def _examine(desk: Desk, kept: KeptReceipt, http: HttpGateways) -> Finding:
+    urls = [gateway.url for gateway in desk.profile.gateways]
+    key = PaymentKey(desk.profile.merchant_id, kept.order_no, kept.attempt)
+    signed = frozenset(
+        intents.parse(text).intent.digest()
+        for text in desk.book.intents(kept.order_no, kept.attempt)
+    )
+    gateway = urls.index(kept.gateway) if kept.gateway in urls else None
+    held = Held(key, gateway, kept.receipt, signed)
+    return examine(held, desk.profile.gateway_keys, len(urls), times.now(), http)
+
+
+def _print(findings: Sequence[Finding], urls: Sequence[str]) -> None:
+    for finding in findings:
+        if finding.verdict in _SILENT:
+            continue
+        by = finding.claim.gateway if finding.claim is not None else "?"
+        witness = "" if finding.witness is None else f" (seen through {urls[finding.witness]})"
+        key = finding.held.key
+        click.echo(
+            f"{finding.verdict.upper()} order {key.order_no} attempt {key.attempt} by {by}: "
+            f"{finding.detail}{witness}"
+        )
+    counts = {verdict: sum(item.verdict is verdict for item in findings) for verdict in Verdict}
+    named = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    click.echo(f"{len(findings)} receipts{': ' + named if named else ''}")
+
+
+def _to_json(desk: Desk, finding: Finding, urls: Sequence[str]) -> Json:
+    held, claim = finding.held, finding.claim
+    compacts = desk.book.intents(held.key.order_no, held.key.attempt)
+    return {
+        "order_no": held.key.order_no,
+        "attempt": held.key.attempt,
+        "verdict": finding.verdict,
+        "detail": finding.detail,
+        "receipt": held.receipt,
+        "claim": None if claim is None else asdict(claim),
+        "intents": compacts,
+        "given_by": None if held.gateway is None else urls[held.gateway],
+        "witness": None if finding.witness is None else urls[finding.witness],
+        "block": finding.block,
+    }
