@@ -138,6 +138,7 @@ def test_endpoints(running: Running) -> None:
         "gateway-banktwo",
         "link-bankone",
         "link-banktwo",
+        "qr_wallet",
         "unionpay",
     }
     assert Path(document["profiles"]["BankOne/gateway"]).is_file()
