@@ -1,0 +1,188 @@
+"""Card numbers into every argument of the chaincode, by members of the right role."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import forged_jws as forge
+import parties
+from canary_inputs import Run, pay_variants
+from parties import BANK_ONE, ONE, OWNER
+from security_world import Answer, World
+
+from clearline import intents
+from clearline.fabric.proposal import ProposalOptions
+from clearline.intents import CLOSE
+from clearline.proposals import PROPOSALS
+from clearline.reports import REPORT
+
+
+def told(run: Run, where: str, answer: Answer) -> None:
+    """Keep what a peer or the contract said."""
+    content = answer.said.encode() + json.dumps(answer.value).encode()
+    run.answer(where, content, answer.refused == "contract")
+
+
+def at_the_chaincode(world: World, run: Run) -> None:
+    """By members of the right role, to be committed if anybody endorses it."""
+    new = run.canaries.new
+    gateway = world.user("BankOne", "gateway")
+
+    def submit(where: str, function: str, argument: Any, who: Any = gateway) -> None:
+        told(run, f"chaincode {where}", world.submit(who, function, argument))
+
+    for where, compact in pay_variants(run, "chaincode", parties.intent(), OWNER):
+        submit(where, "SubmitIntents", [{"intent": compact, "acquirer_id": ONE}])
+    good = parties.item(parties.intent())
+    for where, item in (
+        ("item acquirer_id", good | {"acquirer_id": new("chaincode item acquirer_id")}),
+        ("item member", good | {new("chaincode item member"): 1}),
+        ("item", new("chaincode item")),
+        ("number item", int(new("chaincode number item"))),
+    ):
+        submit(where, "SubmitIntents", [good, item])
+    sound = intents.sign(parties.close(parties.intent()), OWNER)
+    for name in CLOSE.members:
+        where = f"chaincode close /{name}"
+        submit(where, "SubmitIntents", [
+            {"intent": forge.with_payload(sound, OWNER, **{name: new(where)})}
+        ])  # fmt: skip
+    in_reports(world, run, submit)
+    in_records(world, run, submit)
+    in_reads(run, submit)
+    for where, argument in (
+        ("argument", new("chaincode argument").encode()),
+        ("argument that is no JSON", f"[{new('chaincode argument that is no JSON')}".encode()),
+        ("argument object", {new("chaincode argument object"): 1}),
+    ):
+        submit(where, "SubmitIntents", argument)
+    submit("function", new("chaincode function"), [])
+    submit("function and argument", new("chaincode function and argument"), ["x"])
+
+
+def in_reports(world: World, run: Run, submit: Any) -> None:
+    """Each member of a report, and of evidence."""
+    waiting = parties.requested(world)
+    connector, auditor = world.user("BankOne", "connector"), world.user("Supervisor", "auditor")
+    sound = parties.signed_report(waiting)
+    for function, who in (("SubmitReports", connector), ("SubmitEvidence", auditor)):
+        for name in (*REPORT.members, "memo"):
+            where = f"chaincode {function} /{name}"
+            number = (run.canaries.short if name == "merchant_code" else run.canaries.new)(where)
+            compact = forge.with_payload(sound, BANK_ONE, **{name: number})
+            submit(where, function, [compact], who)
+        for name in ("alg", "kid", "typ"):
+            where = f"chaincode {function} header {name}"
+            compact = forge.headed(sound, BANK_ONE, **{name: run.canaries.new(where)})
+            submit(where, function, [compact], who)
+    for name in ("acquirer_id", "holder", "epoch", "memo"):
+        where = f"chaincode lease {name}"
+        lease = {"acquirer_id": ONE, "epoch": 1, "holder": "x"} | {name: run.canaries.new(where)}
+        submit(where, "TakeLease", [lease], connector)
+    where = "chaincode report's member"
+    submit(where, "SubmitReports", [{"report": sound, run.canaries.new(where): 0}], connector)
+    assert sound  # what is sound is never submitted
+
+
+def in_records(world: World, run: Run, submit: Any) -> None:
+    """Each member of each kind of proposal, and of a decision."""
+    maker, checker = world.user("BankOne", "maker"), world.user("BankOne", "checker")
+    new = run.canaries.new
+    for kind, shape in PROPOSALS.items():
+        body = sound_bodies()[kind]
+        for name in (*shape.members, "memo"):
+            where = f"chaincode {kind} /{name}"
+            changed = body | {name: numbered(body.get(name), new(where))}
+            item = {"proposal_id": parties.order_no("p"), "kind": kind, "body": changed}
+            submit(where, "ProposeRecords", [item], maker)
+    where = "chaincode merchant, wide digits"
+    wide = new(where).translate(str.maketrans("0123456789", "０１２３４５６７８９"))
+    body = sound_bodies()["merchant"] | {"name": f"店 {wide}"}
+    item = {"proposal_id": parties.order_no("p"), "kind": "merchant", "body": body}
+    submit(where, "ProposeRecords", [item], maker)
+    where = "chaincode entity, with dots"
+    number = new(where)
+    dotted = ".".join(number[i : i + 4] for i in range(0, 16, 4))
+    body = sound_bodies()["entity"] | {"registration_no": dotted}
+    item = {"proposal_id": parties.order_no("p"), "kind": "entity", "body": body}
+    submit(where, "ProposeRecords", [item], maker)
+    for name in ("proposal_id", "kind", "memo"):
+        where = f"chaincode proposal {name}"
+        item = {"proposal_id": "p", "kind": "entity", "body": sound_bodies()["entity"]}
+        submit(where, "ProposeRecords", [item | {name: new(where)}], maker)
+    for name in ("proposal_id", "decision", "memo"):
+        where = f"chaincode decision {name}"
+        item = {"proposal_id": "p", "decision": "approve"} | {name: new(where)}
+        submit(where, "DecideRecords", [item], checker)
+
+
+def sound_bodies() -> dict[str, dict[str, Any]]:
+    """A body of each kind that the form takes."""
+    key = {"action": "revoke", "key_id": OWNER.key_id}
+    return {
+        "entity": {"entity_id": "E-C", "name": "N", "country": "CN", "registration_no": "R-C"},
+        "account": {"account_id": "e" * 64, "entity_id": "E-C", "bank_code": "BKONCNBJ",
+                    "last4": "0001", "currency": "CNY"},
+        "merchant": {"merchant_id": "M-C", "entity_id": "E-C", "account_id": "e" * 64,
+                     "name": "N", "mcc": "5411", "goods_categories": ["groceries"],
+                     "codes": {ONE: ["C1"]}, "keys": [OWNER.jwk]},
+        "acquirer": {"acquirer_id": "a-c", "name": "N", "currencies": ["CNY"],
+                     "licence_no": "L1", "licence_valid_until": "2099-12-31",
+                     "keys": [BANK_ONE.jwk]},
+        "merchant_code": {"merchant_id": "M-C", "acquirer_id": ONE, "code": "C1"},
+        "merchant_key": {"merchant_id": "M-C"} | key,
+        "acquirer_key": {"acquirer_id": ONE} | key,
+        "merchant_status": {"merchant_id": "M-C", "status": "suspended"},
+        "acquirer_status": {"acquirer_id": ONE, "status": "suspended"},
+    }  # fmt: skip
+
+
+def numbered(value: Any, number: str) -> Any:
+    """The number in a value's own form: in a list, as an object's name, else as it is."""
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        return [number]
+    if isinstance(value, dict):
+        return {number: ["C1"]}
+    return number
+
+
+def in_reads(run: Run, submit: Any) -> None:
+    """Reads can be submitted like anything else: their arguments would stand in a block."""
+    new = run.canaries.new
+    for where, function, argument in (
+        ("GetPayments merchant", "GetPayments", lambda n: [[n, "o", 1]]),
+        ("GetPayments order", "GetPayments", lambda n: [["M", n, 1]]),
+        ("GetPayments attempt", "GetPayments", lambda n: [["M", "o", int(n)]]),
+        ("GetRecords kind", "GetRecords", lambda n: [[n, "x"]]),
+        ("GetRecords id", "GetRecords", lambda n: [["merchant", n]]),
+        ("GetRecords part of an id", "GetRecords", lambda n: [["merchant_code", f"{ONE}/{n}"]]),
+        ("GetRecords item", "GetRecords", lambda n: [n]),
+        ("ListPayments merchant", "ListPayments",
+         lambda n: {"merchant_id": n, "start_after": None, "limit": 1}),
+        ("ListPayments after", "ListPayments",
+         lambda n: {"merchant_id": "M", "start_after": [n, 1], "limit": 1}),
+        ("ListPayments member", "ListPayments",
+         lambda n: {"merchant_id": "M", "start_after": None, "limit": 1, n: 1}),
+        ("ListProposals after", "ListProposals",
+         lambda n: {"status": None, "start_after": n, "limit": 1}),
+        ("ListProposals status", "ListProposals",
+         lambda n: {"status": n, "start_after": None, "limit": 1}),
+    ):  # fmt: skip
+        submit(where, function, argument(new(f"chaincode {where}")))
+
+
+def transient(world: World, run: Run) -> None:
+    """What is handed to the endorsers in confidence is nobody's argument, and stays nowhere."""
+    gateway = world.gateway(world.user("BankOne", "gateway"))
+    contract = gateway.network("payments").contract("clearline")
+    number = run.canaries.new("transient").encode()
+    options = ProposalOptions(transient={"card": number, number.decode() + "x": b"1"})
+
+    async def committed() -> bytes:
+        proposal = contract.new_proposal("GetRecords", ['[["entity","x"]]'], options)
+        transaction = await proposal.endorse()
+        await (await transaction.submit()).status()
+        return transaction.result
+
+    run.answer("transient", world.run(committed()), was_refused=True)
