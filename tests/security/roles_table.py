@@ -110,6 +110,11 @@ REST: dict[str, dict[str, str]] = {
     "GET /healthz": _OPEN,
     "GET /readyz": _OPEN,
     "GET /openapi.json": _OPEN,
+    "GET /docs": _OPEN,
+    "GET /problems": _OPEN,
+    "GET /problems/<code>": _OPEN,
+    "GET /v1/gateway": _OPEN,
+    "GET /metrics": _OPEN,
 }
 
 _HEAD = """# Who may do what

@@ -54,7 +54,7 @@ def wanted(world: World, merchant_id: str) -> PayIntent:
 
 def ask(world: World, web: Web, what: str, who: str) -> requests.Response:
     """The request of a cell."""
-    method, path = what.split(" ")
+    method, path = what.replace("<code>", "not_found").split(" ")
     if who == "nobody":
         if what == "POST /v1/payments":
             return web.post(unsigned(wanted(world, parties.MERCHANT)))
@@ -135,13 +135,13 @@ def unsigned(of: PayIntent) -> str:
 
 def said(response: requests.Response) -> str:
     """A cell's word: the status of what was taken, else the code."""
-    if response.status_code == 204:
-        return "204"
+    if response.status_code == 204 or "json" not in response.headers["Content-Type"]:
+        return str(response.status_code)
     body: Any = response.json()
     if "outcomes" in body:
         (outcome,) = body["outcomes"]
         return str(outcome["status"] if outcome["payment"] else outcome["code"])
-    code = body.get("code")
+    code = body.get("code") if response.status_code >= 400 else None
     return str(code or response.status_code)
 
 
