@@ -175,8 +175,10 @@ class _Handler(BaseHTTPRequestHandler):
             super().finish()
         except OSError as error:
             _log.info("a connection ended", extra={"reason": repr(error)})
-        _shut(self.request)
-        self.request.close()
+        finally:
+            self.rfile.close()  # else it keeps the socket open, when the last flush failed
+            _shut(self.request)
+            self.request.close()
 
     def do_GET(self) -> None:
         if _PAGE.fullmatch(self.path):

@@ -294,6 +294,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError as error:
             _log.info("a notice's connection ended", extra={"reason": repr(error)})
         finally:
+            self.rfile.close()
             self.request.close()
 
     def do_POST(self) -> None:
