@@ -283,6 +283,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         self.request.settimeout(self.timeout)
+        self.request.getpeername()  # raises when it is gone: wrapped, ssl would leave it open
         self.request = self.server.tls.wrap_socket(
             self.request, server_side=True, do_handshake_on_connect=False
         )
