@@ -215,13 +215,13 @@ class _Connection(http.client.HTTPSConnection):
         self._server_name = server_name
 
     def connect(self) -> None:
-        plain = socket.create_connection((self.host, self.port), self.timeout)
+        # Wrapped first: of a connection that is reset meanwhile, ssl would leave the socket open.
+        family = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0][0]
+        plain = socket.socket(family, socket.SOCK_STREAM)
+        plain.settimeout(self.timeout)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            self.sock = self._tls.wrap_socket(plain, server_hostname=self._server_name)
-        except BaseException:
-            plain.close()
-            raise
+        self.sock = self._tls.wrap_socket(plain, server_hostname=self._server_name)
+        self.sock.connect((self.host, self.port))
 
 
 TakeNotice = Callable[[bytes], bool]
