@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
 import threading
 import time
@@ -103,12 +104,7 @@ class Clerk:
         signed = signing.headers(
             "notice", f"POST {parts.path}", body, self._settings.signing_key, time.time()
         )
-        connection = http.client.HTTPSConnection(
-            parts.hostname or "",
-            parts.port,
-            timeout=_NOTICE_TIMEOUT_SECONDS,
-            context=self._context,
-        )
+        connection = _Connection(parts.hostname or "", parts.port, self._context)
         try:
             connection.request("POST", parts.path, body, signed)
             return connection.getresponse().status == 204
@@ -125,3 +121,20 @@ class Clerk:
             _log.exception("not done", extra={"what": due.what})
             time.sleep(0.1)
             self._sending.discard(due.number)
+
+
+class _Connection(http.client.HTTPSConnection):
+    """Wraps its socket before it connects: of one that is reset in between, ssl would leave the
+    socket open."""
+
+    def __init__(self, host: str, port: int | None, context: ssl.SSLContext) -> None:
+        super().__init__(host, port, timeout=_NOTICE_TIMEOUT_SECONDS, context=context)
+        self._tls = context
+
+    def connect(self) -> None:
+        address = (self.host, self.port)
+        family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
+        plain = socket.socket(family, socket.SOCK_STREAM)
+        plain.settimeout(_NOTICE_TIMEOUT_SECONDS)
+        self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+        self.sock.connect(address)

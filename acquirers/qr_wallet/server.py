@@ -161,6 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         self.request.settimeout(self.timeout)
+        self.request.getpeername()  # raises when it is gone: wrapped, ssl would leave it open
         self.request = self.server.tls.wrap_socket(
             self.request, server_side=True, do_handshake_on_connect=False
         )
@@ -175,8 +176,10 @@ class _Handler(BaseHTTPRequestHandler):
             super().finish()
         except OSError as error:
             _log.info("a connection ended", extra={"reason": repr(error)})
-        _shut(self.request)
-        self.request.close()
+        finally:
+            self.rfile.close()  # else it keeps the socket open, when the last flush failed
+            _shut(self.request)
+            self.request.close()
 
     def do_GET(self) -> None:
         if _PAGE.fullmatch(self.path):

@@ -215,13 +215,13 @@ class _Connection(http.client.HTTPSConnection):
         self._server_name = server_name
 
     def connect(self) -> None:
-        plain = socket.create_connection((self.host, self.port), self.timeout)
+        # Wrapped first: of a connection that is reset meanwhile, ssl would leave the socket open.
+        family = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0][0]
+        plain = socket.socket(family, socket.SOCK_STREAM)
+        plain.settimeout(self.timeout)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            self.sock = self._tls.wrap_socket(plain, server_hostname=self._server_name)
-        except BaseException:
-            plain.close()
-            raise
+        self.sock = self._tls.wrap_socket(plain, server_hostname=self._server_name)
+        self.sock.connect((self.host, self.port))
 
 
 TakeNotice = Callable[[bytes], bool]
@@ -283,6 +283,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         self.request.settimeout(self.timeout)
+        self.request.getpeername()  # raises when it is gone: wrapped, ssl would leave it open
         self.request = self.server.tls.wrap_socket(
             self.request, server_side=True, do_handshake_on_connect=False
         )
@@ -294,6 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError as error:
             _log.info("a notice's connection ended", extra={"reason": repr(error)})
         finally:
+            self.rfile.close()
             self.request.close()
 
     def do_POST(self) -> None:
