@@ -7,6 +7,7 @@ HOME_DIR ?= .clearline/dev
 ENGINE ?= embedded
 ROUNDS ?= 3
 MINUTES ?= 10
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run up down test check bench bench-ledger soak ca clean
@@ -26,8 +27,8 @@ up: setup ## start everything, leave it running, and print what to try next
 down: setup ## stop what `make up` started
 	@$(BIN)/clearline down --home "$(HOME_DIR)"
 
-test: setup ## every test: tables, protocols over real sockets, end to end, kill -9
-	@$(BIN)/python -m pytest -q
+test: setup ## every test: tables, protocols over real sockets, end to end, kill -9 (WORKERS=1)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 check: setup ## style, types, and who may import whom
 	@$(BIN)/ruff check .
