@@ -10,11 +10,13 @@ import json
 import os
 import platform
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -139,12 +141,18 @@ class GroupStatus:
         return all(process.ready for process in self.processes)
 
 
+@cache
 def boot_id() -> str:
-    """What tells this boot of the machine from any other."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return f"{psutil.boot_time():.0f}"
+    """What tells this boot of the machine from any other, whatever is done to its clock."""
+    with suppress(OSError):
+        if _LINUX:
+            return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        # macOS keeps such an id too; psutil's time of the boot would move with the clock.
+        command = ["sysctl", "-n", "kern.bootsessionuuid"]
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+        if asked.returncode == 0:
+            return asked.stdout.strip()
+    return f"{psutil.boot_time():.0f}"
 
 
 def identify(pid: int) -> ProcessId | None:

@@ -187,11 +187,7 @@ def _check_ports(topology: Topology, spec: GroupSpec) -> None:
     """Only the network's own ports: the rooms' are theirs to look after."""
     own = {process.name for process in spec.processes}
     uses = [use for use in topologies.ports(topology) if use.owner in own]
-    ports.check(
-        uses,
-        "Stop that process, or use other ports: edit a copy of network/network.yaml and give it "
-        "with --topology, or `--free-ports`, each with a new --home.",
-    )
+    ports.check(uses)
 
 
 def _same_processes(running: GroupStatus, spec: GroupSpec) -> None:

@@ -41,7 +41,7 @@ def _home_option(command: _Command) -> _Command:
         "folder",
         type=click.Path(file_okay=False, path_type=Path),
         envvar="CLEARLINE_HOME",
-        default=".clearline",
+        default=".clearline/dev",
         show_default=True,
         help="The network's folder (environment: CLEARLINE_HOME).",
     )(command)
@@ -67,11 +67,11 @@ def _network_errors() -> Iterator[None]:
     """Those of setting a network up: they need gRPC, which only `up` and `status` load."""
     from clearline.fabric.identity import IdentityError
     from clearline.fabric.profile import ProfileError
+    from clearline.ports import PortError
     from network.administration import AdministrationError
     from network.engines import EngineError
     from network.genesis import GenesisError
     from network.package import PackageError
-    from network.ports import PortError
 
     try:
         yield
@@ -227,7 +227,14 @@ def reset(folder: Path, yes: bool) -> None:
 @_home_option
 @click.argument("name")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing what is added.")
-@click.option("-n", "--lines", default=40, show_default=True, help="How many lines at first.")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(min=1),
+    default=40,
+    show_default=True,
+    help="How many lines at first.",
+)
 def logs(folder: Path, name: str, follow: bool, lines: int) -> None:
     """Print the log of a process.
 
@@ -285,7 +292,7 @@ def endpoints(folder: Path, as_json: bool) -> None:
 
 @dataclass(frozen=True)
 class _Row:
-    """A process as `status` shows it. memory: PSS in bytes, RSS where the system has no PSS."""
+    """A process as `status` shows it. memory: PSS in bytes, USS where the system has no PSS."""
 
     process: ProcessStatus
     state: str
@@ -330,7 +337,7 @@ def _memory(process: ProcessStatus) -> int | None:
         full = psutil.Process(process.id.pid).memory_full_info()
     except psutil.Error:
         return None
-    return int(getattr(full, "pss", full.rss))
+    return int(getattr(full, "pss", full.uss))
 
 
 def _status_document(current: GroupStatus | None, rows: list[_Row]) -> dict[str, Any]:

@@ -1,16 +1,13 @@
-"""Ports: choosing free ones, and saying who has a taken one."""
+"""Ports of a topology: choosing free ones, and refusing taken ones."""
 
 from __future__ import annotations
 
-import errno
 import random
-import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
-import psutil
-
+from clearline import ports
+from clearline.ports import PortError
 from network import topology as topologies
 from network.topology import PortUse, Topology
 
@@ -18,23 +15,10 @@ from network.topology import PortUse, Topology
 # connection could hold a node's port just when the node is started again.
 _LOWEST: Final = 15_000
 _HIGHEST: Final = 32_000
-
-
-class PortError(Exception):
-    """A port that can't be used; the text says which, who has it and what to do."""
-
-    code = "port_taken"
-
-
-@dataclass(frozen=True)
-class Holder:
-    """The process that listens on a port."""
-
-    pid: int
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.name} (pid {self.pid})"
+_ADVICE: Final = (
+    "Stop that process, or take other ports: --free-ports with a new --home. (Or edit a copy of "
+    "network/network.yaml and give it to `clearline network up` with --topology.)"
+)
 
 
 def resolve(topology: Topology) -> Topology:
@@ -57,53 +41,11 @@ def _free_port(host: str, taken: set[int]) -> int:
     first = random.SystemRandom().randrange(span)
     for step in range(span):
         port = _LOWEST + (first + step) % span
-        if port not in taken and available(host, port):
+        if port not in taken and ports.available(host, port):
             return port
     raise PortError(f"no free port between {_LOWEST} and {_HIGHEST} on {host}")
 
 
-def available(host: str, port: int) -> bool:
-    """Whether a server could listen there now. Raises PortError for an address not ours."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: connections that just ended don't count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-            probe.listen()
-        except PermissionError:
-            return False
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return False
-            raise PortError(f"{host}:{port} can't be used: {error.strerror or error}") from error
-    return True
-
-
-def holder(port: int) -> Holder | None:
-    """Who listens on a port; None when that isn't ours to see (another user's process)."""
-    try:
-        connections = psutil.net_connections(kind="tcp")
-    except (psutil.Error, OSError):
-        return None
-    for connection in connections:
-        address = connection.laddr
-        if not address or connection.status != psutil.CONN_LISTEN or connection.pid is None:
-            continue
-        if address.port == port:
-            try:
-                return Holder(connection.pid, psutil.Process(connection.pid).name())
-            except psutil.Error:
-                return None
-    return None
-
-
-def check(uses: Iterable[PortUse], advice: str) -> None:
-    """Raise PortError naming every taken port, its process, and the advice."""
-    problems = []
-    for use in uses:
-        if not available(use.host, use.port):
-            by = holder(use.port)
-            text = f"by {by}" if by else "by a process of somebody else"
-            problems.append(f"port {use.port} of {use.name} is taken {text}")
-    if problems:
-        raise PortError("\n".join((*problems, advice)))
+def check(uses: Iterable[PortUse]) -> None:
+    """Raise PortError naming every taken port, its process, and what to do."""
+    ports.check(uses, _ADVICE)

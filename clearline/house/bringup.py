@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clearline import records, supervisor
+from clearline import ports, records, supervisor
 from clearline.house import command, rooms
 from clearline.house.layout import MERCHANT_BANK, House, HouseError
+from clearline.ports import PortError
 from clearline.supervisor import SupervisorError
 
 Say = Callable[[str], None]
@@ -30,13 +31,21 @@ class Choice:
 def up(choice: Choice, say: Say) -> House:
     """Start the network and the rooms, and register the demonstration merchant.
 
-    Harmless when all of it runs already. Raises HouseError.
+    Harmless when all of it runs already; what this call started of the network is stopped again
+    when a room's port is taken. Raises HouseError.
     """
+    ran = _runs(choice.home / "run", "network")
     words: list[str | Path] = ["network", "up", "--home", choice.home, "--engine", choice.engine]
     if choice.ports == "free":
         words.append("--free-ports")
     command.run(*words)
     house = House.of(choice.home)
+    try:
+        _check_ports(house)
+    except PortError as error:
+        if not ran:
+            command.run("network", "down", "--home", choice.home)
+        raise HouseError(f"{error} [{error.code}]") from None
     rooms.furnish(house)
     register(house, say)
     say("starting the acquirers, the gateways and the connectors")
@@ -45,6 +54,22 @@ def up(choice: Choice, say: Say) -> House:
     except SupervisorError as error:
         raise HouseError(str(error)) from None
     return house
+
+
+def _runs(run_dir: Path, group: str) -> bool:
+    status = supervisor.status(run_dir, group)
+    return status is not None and status.supervised
+
+
+def _check_ports(house: House) -> None:
+    """Raises PortError when another program has a port of the rooms."""
+    if _runs(house.run_dir, rooms.GROUP):
+        return
+    supervisor.stop(house.run_dir, rooms.GROUP)  # what a killed supervisor left holds them
+    ports.check(
+        house.listening(),
+        "Stop that process, or take other ports: `clearline up --free-ports` with a new --home.",
+    )
 
 
 def register(house: House, say: Say) -> None:

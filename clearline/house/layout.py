@@ -15,6 +15,15 @@ ACQUIRER_ID = "unionpay"
 ACQUIRER_BANK = "BankOne"
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A room's process and where it listens."""
+
+    name: str
+    port: int
+    host: str = "127.0.0.1"
+
+
 class HouseError(Exception):
     """The house can't be started; the text says what to do."""
 
@@ -101,6 +110,17 @@ class House:
             raise HouseError(
                 f"{home / 'network.yaml'} is not a resolved topology: {error}"
             ) from None
+
+    def listening(self) -> tuple[Listening, ...]:
+        """Every port the rooms listen on."""
+        gateways = [Listening(gateway.name, gateway.port) for gateway in self.gateways]
+        links = [
+            Listening(f"{gateway.name}'s link", gateway.link_port)
+            for gateway in self.gateways
+            if gateway.link_port is not None
+        ]
+        acquirers = [Listening(acquirer.process, acquirer.port) for acquirer in self.acquirers]
+        return (*gateways, *links, *acquirers)
 
     @property
     def run_dir(self) -> Path:

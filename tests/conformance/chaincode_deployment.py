@@ -23,7 +23,8 @@ from typing import Any
 from fabric_protos.peer import policy_pb2
 from fabric_protos.peer.lifecycle import lifecycle_pb2
 
-from network import lifecycle, ports
+from clearline import ports
+from network import lifecycle
 from network.administration import PeerAdministration
 from network.channelpolicies import signature_policy
 from network.home import Home

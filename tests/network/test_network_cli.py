@@ -86,6 +86,7 @@ def test_cold_start_and_idle_memory_hold_their_bars(running: Running) -> None:
     assert running.cold_start < 10
     processes = {p["name"]: p for p in state(running.home)["processes"]}
     assert set(processes) == {*NODES, *SERVERS}
+    # PSS; where the system has none, what each process has for itself alone.
     assert sum(processes[name]["memory_bytes"] for name in NODES) < 300e6
 
 
