@@ -115,9 +115,10 @@ def write_text(path: Path, text: str) -> None:
 def read_marker(home: Home) -> Marker | None:
     """The home's marker; None when the folder is missing or empty.
 
-    Raises HomeError: `foreign_folder` when it holds something else, `unreadable_home` when the
-    marker can't be understood.
+    Raises HomeError: `foreign_folder` when it holds something else, `nested_home` when it lies in
+    another home, `unreadable_home` when the marker can't be understood.
     """
+    _refuse_nested(home)
     if not home.root.exists():
         return None
     if not home.root.is_dir():
@@ -126,7 +127,7 @@ def read_marker(home: Home) -> Marker | None:
         text = home.marker_file.read_text(encoding="utf-8")
     except FileNotFoundError:
         # Logs and locks may be there before the first `up`; anything else is somebody's data.
-        if all(entry.name in {"logs", "run"} for entry in home.root.iterdir()):
+        if all(_ours_before_up(entry) for entry in home.root.iterdir()):
             return None
         raise HomeError(
             "foreign_folder",
@@ -134,6 +135,22 @@ def read_marker(home: Home) -> Marker | None:
             "Nothing was touched. Choose another folder with --home.",
         ) from None
     return _parse_marker(home, text)
+
+
+def _ours_before_up(entry: Path) -> bool:
+    """`run` may also be another home's name: then it isn't this one's folder of locks."""
+    return entry.name in {"logs", "run"} and not (entry / "home.json").exists()
+
+
+def _refuse_nested(home: Home) -> None:
+    """A home in a home would be deleted with it, or mistaken for its folder of locks."""
+    around = next((up for up in home.root.parents if (up / "home.json").exists()), None)
+    if around is not None:
+        raise HomeError(
+            "nested_home",
+            f"{home.root} lies in {around}, which is a Clearline home itself: "
+            "choose a folder outside it with --home.",
+        )
 
 
 def _parse_marker(home: Home, text: str) -> Marker:

@@ -46,7 +46,7 @@ def _where(command: _Command) -> _Command:
         "folder",
         type=click.Path(file_okay=False, path_type=Path),
         envvar="CLEARLINE_HOME",
-        default=".clearline",
+        default=".clearline/dev",
         show_default=True,
         help="The network's folder (environment: CLEARLINE_HOME).",
     )(command)

@@ -77,6 +77,24 @@ def test_marker_of_a_later_format_is_not_touched(tmp_path: Path) -> None:
     assert refused.value.code == "unreadable_home"
 
 
+def test_a_home_in_a_home_is_refused(request_: UpRequest) -> None:
+    make_home(request_, quiet)
+    inside = Home(request_.home.root / "run" / "trial")
+    with pytest.raises(HomeError, match="lies in") as refused:
+        make_home(replace(request_, home=inside), quiet)
+    assert refused.value.code == "nested_home"
+    assert not inside.root.exists()
+
+
+def test_a_home_called_run_is_not_taken_for_a_folder_of_locks(request_: UpRequest) -> None:
+    inner = Home(request_.home.root / "run")
+    make_home(replace(request_, home=inner), quiet)
+    with pytest.raises(HomeError) as refused:
+        make_home(request_, quiet)
+    assert refused.value.code == "foreign_folder"
+    assert read_marker(inner) is not None
+
+
 def test_remove_keeps_what_is_not_ours(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     write_marker(home, Marker("n", Engine.EMBEDDED, "0", free_ports=False, source="default"))
