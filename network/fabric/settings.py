@@ -83,8 +83,20 @@ def core(peer: PeerChoice, files: NodeFiles) -> dict[str, Any]:
             "history": {"enableHistoryDatabase": True},
             "snapshots": {"rootDir": str(files.data / "snapshots")},
         },
-        "operations": {"listenAddress": _LOOPBACK_ANY, "tls": {"enabled": False}},
+        "operations": {"listenAddress": _LOOPBACK_ANY, "tls": _operations_tls(files)},
         "metrics": {"provider": "disabled"},
+    }
+
+
+def _operations_tls(files: NodeFiles) -> dict[str, Any]:
+    """That port can't be turned off, and changes the node's log level: nobody without a
+    certificate (core/operations/system.go)."""
+    return {
+        "enabled": True,
+        "cert": {"file": str(files.tls / "cert.pem")},
+        "key": {"file": str(files.tls / "key.pem")},
+        "clientAuthRequired": True,
+        "clientRootCAs": {"files": [str(path) for path in files.client_roots]},
     }
 
 
@@ -248,7 +260,7 @@ def orderer(node: OrdererChoice, files: NodeFiles) -> dict[str, Any]:
         },
         "FileLedger": {"Location": str(files.data / "ledger")},
         "Consensus": {"WALDir": str(files.data / "wal"), "SnapDir": str(files.data / "snapshots")},
-        "Operations": {"ListenAddress": _LOOPBACK_ANY, "TLS": {"Enabled": False}},
+        "Operations": {"ListenAddress": _LOOPBACK_ANY, "TLS": tls},
         "Metrics": {"Provider": "disabled"},
         "Admin": {"ListenAddress": f"{node.host}:{node.admin_port}", "TLS": tls},
         "ChannelParticipation": {"Enabled": True, "MaxRequestBodySize": "10 MB"},

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from fabric_programs import needs_fabric
 
@@ -93,8 +94,25 @@ def test_no_port_takes_a_stranger(fabric_network: Any) -> None:
     """Mutual TLS on every hop: without a certificate nothing answers, the handshake ends."""
     uses = [use for use in topologies.ports(fabric_network.topology) if use.owner in NODES]
     assert len(uses) == 12
-    for use in uses:
-        assert not answers(use.host, use.port), use.name
+    found = {(name, port) for name, port in listening(fabric_network.home)}
+    assert {(use.owner, use.port) for use in uses} <= found
+    # Beside them: each node's operations port, and a peer's for chaincode that dials it.
+    assert len(found) == len(uses) + 3 + 2 * 3
+    for name, port in found:
+        assert not answers("127.0.0.1", port), f"{port} of {name}"
+
+
+def listening(home: Any) -> list[tuple[str, int]]:
+    """Every port that a process of the network listens on, whatever it is for."""
+    status = supervisor.status(home.run, "network")
+    assert status is not None
+    return [
+        (process.name, connection.laddr.port)
+        for process in status.processes
+        if process.id is not None
+        for connection in psutil.Process(process.id.pid).net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
 
 
 def answers(host: str, port: int) -> bool:
