@@ -19,12 +19,26 @@ HERE: Final = Path(__file__).parent
 _INSTALL_SECONDS: Final = 300
 
 
+# What npm and go say when the packages can't be had from here: nothing is wrong with the suite.
+_UNREACHABLE: Final = (
+    "ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "E404", "E503",
+    "dial tcp", "no such host", "connection refused", "i/o timeout", "module lookup disabled",
+)  # fmt: skip
+
+
 class MissingToolError(Exception):
     """A stack can't run on this machine; the text says what is missing."""
 
 
+class ProgramError(Exception):
+    """The suite's own programs don't build: a defect, never a reason to skip."""
+
+
 def node() -> Path:
-    """A folder with node_modules and the suite's Node programs. Raises MissingToolError."""
+    """A folder with node_modules and the suite's Node programs.
+
+    Raises MissingToolError, ProgramError.
+    """
     for tool in ("node", "npm"):
         if shutil.which(tool) is None:
             raise MissingToolError(f"{tool} is not installed")
@@ -45,7 +59,7 @@ def node() -> Path:
 
 
 def go() -> Path:
-    """A folder with the executables driver and chaincode. Raises MissingToolError."""
+    """A folder with the executables driver and chaincode. Raises MissingToolError, ProgramError."""
     if shutil.which("go") is None:
         raise MissingToolError("go is not installed")
     source = HERE / "go"
@@ -100,4 +114,7 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -
         raise MissingToolError(f"{command[0]} took over {_INSTALL_SECONDS} s") from error
     if done.returncode != 0:
         said = "; ".join(done.stderr.strip().splitlines()[:2]) or "no message"
-        raise MissingToolError(f"{' '.join(command[:2])} failed: {said}")
+        failed = f"{' '.join(command[:2])} failed: {said}"
+        if any(sign in done.stderr for sign in _UNREACHABLE):
+            raise MissingToolError(failed)
+        raise ProgramError(f"{failed}\n{done.stderr}")
