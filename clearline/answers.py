@@ -40,11 +40,15 @@ RECEIPT: Final = Members(
 )
 
 
+EXCEPTION_MEMBERS: Final = ("kind", "sequence", "status", "tx_id")
+
+
 @dataclass(frozen=True, slots=True)
 class PaymentAnswer:
     """A payment at a gateway. `amount` in minor units; `tx_id` and `block_number` are those of
-    its newest change, null while it is only received; `response`, `result`, `receipt` are JWS
-    compact texts, null until there is one."""
+    its newest change, null while it is only received; `response`, `result`, `receipt` and `close`
+    (the merchant's own) are JWS compact texts, null until there is one. `exceptions`: what came
+    after the end, as on the ledger: an object of EXCEPTION_MEMBERS each, `open` or `resolved`."""
 
     merchant_id: str
     order_no: str
@@ -61,6 +65,8 @@ class PaymentAnswer:
     receipt: str | None = None
     tx_id: str | None = None
     block_number: int | None = None
+    close: str | None = None
+    exceptions: tuple[Json, ...] = ()
 
     @property
     def key(self) -> PaymentKey:
@@ -69,7 +75,7 @@ class PaymentAnswer:
 
     def to_json(self) -> dict[str, Json]:
         """The object that travels."""
-        return asdict(self)
+        return asdict(self) | {"exceptions": list(self.exceptions)}
 
     @classmethod
     def from_json(cls, value: Json) -> PaymentAnswer:
@@ -80,6 +86,8 @@ class PaymentAnswer:
         if not isinstance(value, dict):
             raise ValueError("not a payment: not an object")
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        if isinstance(known.get("exceptions"), list):
+            known["exceptions"] = tuple(known["exceptions"])
         try:
             answer = cls(**known)
             Status(answer.status)

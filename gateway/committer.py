@@ -98,7 +98,11 @@ class Committer:
         for held in self._projection.open_receipts():
             document: Json = orjson.loads(held.payload)
             submission = Submission(
-                held.key, held.intent_digest, document["intent"], document["acquirer_id"], ""
+                held.key,
+                held.intent_digest,
+                document["intent"],
+                document.get("acquirer_id", ""),  # a close has none
+                "",
             )
             if self._on_ledger(submission) is None:
                 flight = self._launch(submission)
@@ -131,7 +135,13 @@ class Committer:
         """A block was applied to the projection: wake whoever waited for it."""
         for change in changes:
             for flight in list(self._by_key.get(change.key, ())):
-                if flight.submission.intent_digest == change.intent_digest:
+                submission = flight.submission
+                own = (
+                    change.closing
+                    if submission.closes
+                    else (submission.intent_digest == change.intent_digest)
+                )
+                if own:
                     committed = Submitted(
                         State.COMMITTED,
                         status=change.status.value,
@@ -264,6 +274,9 @@ class Committer:
         return self._launch(submission)
 
     def _on_ledger(self, submission: Submission) -> Submitted | None:
+        if submission.closes:
+            closing = self._projection.is_closing(submission.key)
+            return Submitted(State.DUPLICATE) if closing else None
         digest = self._projection.digest_of(submission.key)
         if digest is None:
             return None
@@ -339,12 +352,12 @@ class Committer:
 
     async def _appeared(self, flight: _Flight) -> bool:
         """Whether the projection shows what the queue says is committed, in time."""
-        key = flight.submission.key
-        if flight.decided.done() or self._projection.digest_of(key) is not None:
+        submission = flight.submission
+        if flight.decided.done() or self._on_ledger(submission) is not None:
             return True
         # By its future, which the block sets: not by looking again at each block.
         await asyncio.wait((flight.decided,), timeout=_APPLY)
-        return flight.decided.done() or self._projection.digest_of(key) is not None
+        return flight.decided.done() or self._on_ledger(submission) is not None
 
     def _refuse(self, flight: _Flight, answer: Submitted) -> None:
         """It won't be on the ledger: whoever holds a receipt can read why."""

@@ -19,6 +19,14 @@ can tell, so that a refusal here is the one the ledger would give:
     12  not expired by this gateway's clock (the committer's)     expired
 
 The rest (attempts, intents of the future) is the contract's.
+
+A close passes 1 to 6, whatever the merchant's status, and
+
+     7  a close stands on the payment: its present answer         duplicate
+     8  the key is active                                         key_revoked
+     9  the payment, where this gateway sees it, has not ended    already_final
+
+Whether there is such a payment is the contract's: another gateway may have brought it just now.
 """
 
 from __future__ import annotations
@@ -28,8 +36,9 @@ from dataclasses import dataclass
 from clearline import intents, times
 from clearline.answers import PaymentAnswer
 from clearline.codes import Code, Refusal
-from clearline.intents import PayIntent
+from clearline.intents import CloseIntent, PayIntent, SignedClose, SignedIntent
 from clearline.jws import JwsError
+from clearline.records import Merchant
 from gateway import routing
 from gateway.messages import Submission
 from gateway.reader import Snapshot, verification_key
@@ -38,22 +47,30 @@ from gateway.routing import Judge
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """An intent that may go to the ledger, by the route chosen."""
+    """An intent that may go to the ledger, a pay intent by the route chosen."""
 
-    intent: PayIntent
+    intent: PayIntent | CloseIntent
     submission: Submission
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An intent that is on the ledger."""
+    """The payment of an intent that is on the ledger."""
 
     answer: PaymentAnswer
 
 
 def admit(compact: str | bytes, network: str, snapshot: Snapshot, judge: Judge) -> Admitted | Known:
     """Hold an intent against the checks above. Raises Refusal with the first that fails."""
-    signed = intents.parse(compact)
+    signed = intents.parse_any(compact)
+    merchant = _signer(signed, network, snapshot)
+    if isinstance(signed, SignedClose):
+        return _close(signed, merchant, snapshot)
+    return _pay(signed, merchant, snapshot, judge)
+
+
+def _signer(signed: SignedIntent | SignedClose, network: str, snapshot: Snapshot) -> Merchant:
+    """Checks 3 to 6."""
     intent, token = signed.intent, signed.token
     if intent.network != network:
         raise Refusal(Code.NETWORK_MISMATCH, f"this is {network}")
@@ -67,12 +84,35 @@ def admit(compact: str | bytes, network: str, snapshot: Snapshot, judge: Judge) 
         verification_key(key).verify(token)
     except JwsError as error:
         raise Refusal(Code.SIGNATURE_INVALID, str(error)) from None
+    return merchant
+
+
+def _close(signed: SignedClose, merchant: Merchant, snapshot: Snapshot) -> Admitted | Known:
+    intent = signed.intent
+    payment = snapshot.payment(intent.key)
+    if payment is not None and payment.close is not None:
+        return Known(payment)
+    _active(signed, merchant)
+    if payment is not None and payment.final:
+        raise Refusal(Code.ALREADY_FINAL, f"it is {payment.status}")
+    return Admitted(intent, Submission(intent.key, intent.digest(), signed.compact, "", ""))
+
+
+def _active(signed: SignedIntent | SignedClose, merchant: Merchant) -> None:
+    key = merchant.keys[signed.token.key_id]
+    if key.status != "active":
+        raise Refusal(Code.KEY_REVOKED, f"the signing key is {key.status}")
+
+
+def _pay(
+    signed: SignedIntent, merchant: Merchant, snapshot: Snapshot, judge: Judge
+) -> Admitted | Known:
+    intent = signed.intent
     digest = intent.digest()
     before = snapshot.payment(intent.key)
     if before is not None and before.intent_digest == digest:
         return Known(before)
-    if key.status != "active":
-        raise Refusal(Code.KEY_REVOKED, f"the signing key is {key.status}")
+    _active(signed, merchant)
     if before is not None:
         raise Refusal(Code.CONFLICT, "another intent has this payment's key")
     if merchant.status != "active":

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from clearline.answers import PaymentAnswer
 from clearline.cards import redact
 from clearline.codes import Code, Refusal
+from clearline.intents import CloseIntent, PaymentKey
 from clearline.statuses import Status
 from gateway import door
 from gateway.courier import Courier
@@ -106,6 +107,8 @@ def _known(item: Admitted, answer: Submitted) -> Entry | None:
     if answer.state is State.REFUSED:
         code = answer.code or Code.LEDGER_UNAVAILABLE
         return Entry(code.http_status, code, redact(answer.detail), limits=answer)
+    if isinstance(item.intent, CloseIntent):
+        return None  # what is told of it is the payment
     if answer.state is State.RECEIVED:
         submission = item.submission
         return Entry(
@@ -123,9 +126,24 @@ def _known(item: Admitted, answer: Submitted) -> Entry | None:
 
 def _read(item: Admitted, answer: Submitted, snapshot: Snapshot) -> Entry:
     payment = snapshot.payment(item.submission.key)
+    if answer.state is State.RECEIVED:
+        return _close_received(item, answer, payment or _held(item.submission.key, snapshot))
     if payment is None:  # the committer answers when the projection has it
         raise Refusal(Code.LEDGER_UNAVAILABLE, "the payment is committed and not yet readable")
     return _taken(Code.OK if answer.state is State.COMMITTED else Code.DUPLICATE, payment)
+
+
+def _close_received(item: Admitted, answer: Submitted, payment: PaymentAnswer | None) -> Entry:
+    """A close that is stored here: the payment as it is, with the close's receipt."""
+    if payment is None:
+        detail = f"the close is stored here, and {item.submission.key} is not to be seen yet"
+        return Entry(Code.LEDGER_UNAVAILABLE.http_status, Code.LEDGER_UNAVAILABLE, detail)
+    return Entry(RECEIVED_STATUS, None, payment=replace(payment, receipt=answer.receipt))
+
+
+def _held(key: PaymentKey, snapshot: Snapshot) -> PaymentAnswer | None:
+    received = snapshot.received(key.merchant_id, key.order_no, key.attempt)
+    return None if received is None or received.refusal is not None else received.answer
 
 
 def _taken(code: Code, payment: PaymentAnswer) -> Entry:

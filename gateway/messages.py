@@ -54,7 +54,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """An admitted intent on its way to the contract."""
+    """An admitted intent on its way to the contract; a close has neither route nor expiry."""
 
     key: PaymentKey
     intent_digest: str
@@ -70,7 +70,13 @@ class Submission:
     @property
     def payload(self) -> str:
         """One element of SubmitIntents' list."""
-        return orjson.dumps({"intent": self.intent, "acquirer_id": self.acquirer_id}).decode()
+        route = {} if self.closes else {"acquirer_id": self.acquirer_id}
+        return orjson.dumps({"intent": self.intent} | route).decode()
+
+    @property
+    def closes(self) -> bool:
+        """Whether it is a close."""
+        return not self.acquirer_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from clearline import intents
-from clearline.answers import RECEIPT, PaymentAnswer
+from clearline.answers import EXCEPTION_MEMBERS, RECEIPT, PaymentAnswer
 from clearline.canonical import MAX_INTEGER, Json
 from clearline.codes import Code
 from clearline.jws import MAX_COMPACT
@@ -27,7 +27,7 @@ INTENT_CODES: Final = (
     Code.ACQUIRER_INACTIVE, Code.MERCHANT_CODE_MISMATCH, Code.CURRENCY_NOT_ACCEPTED, Code.EXPIRED,
     Code.NOT_YET_VALID, Code.ALREADY_SUCCEEDED, Code.ATTEMPT_OUT_OF_ORDER, Code.ROLE_FORBIDDEN,
     Code.PAYLOAD_TOO_LARGE, Code.RATE_LIMITED, Code.OVERLOADED, Code.LEDGER_UNAVAILABLE,
-    Code.ACQUIRER_UNAVAILABLE,
+    Code.ACQUIRER_UNAVAILABLE, Code.PAYMENT_UNKNOWN, Code.ALREADY_FINAL,
 )  # fmt: skip
 _REQUEST_CODES: Final = (
     Code.UNSUPPORTED_MEDIA_TYPE, Code.PARAMETER_INVALID, Code.NOT_ACCEPTABLE,
@@ -60,6 +60,21 @@ _ANSWER_MEMBERS: Final[dict[str, Json]] = {
     "response": {"type": ["string", "null"], "description": "the acquirer's response, a JWS"},
     "result": {"type": ["string", "null"], "description": "the acquirer's result, a JWS"},
     "receipt": {"type": ["string", "null"], "description": "this gateway's receipt, a JWS"},
+    "close": {"type": ["string", "null"], "description": "the merchant's close, a JWS"},
+    "exceptions": {
+        "type": "array",
+        "description": "what came after the end: a success that is to be given back",
+        "items": {
+            "type": "object",
+            "properties": {
+                "kind": {"type": "string", "enum": ["late_success"]},
+                "sequence": {"type": "integer", "description": "the number of its report"},
+                "status": {"type": "string", "enum": ["open", "resolved"]},
+                "tx_id": {"type": "string"},
+            },
+            "required": list(EXCEPTION_MEMBERS),
+        },
+    },
     "tx_id": {"type": ["string", "null"], "description": "of its newest change"},
     "block_number": {"type": ["integer", "null"], "minimum": 0},
 }
@@ -117,6 +132,8 @@ def _schemas(settings: Settings) -> Json:
         **webhooks.schemas(),
         "PayIntent": intents.PAY.json_schema()
         | {"description": "the payload of an intent's JWS (typ clearline-intent+jws)"},
+        "CloseIntent": intents.CLOSE.json_schema()
+        | {"description": "the payload of a close's JWS (the same typ): it ends an open payment"},
         "Receipt": RECEIPT.json_schema()
         | {"description": "the payload of a receipt's JWS (typ clearline-receipt+jws)"},
         "Payment": {
@@ -235,13 +252,16 @@ def _post() -> Json:
     payment = _ref("Payment")
     return {
         "operationId": "postPayment",
-        "summary": "Request a payment.",
-        "description": "Sending the same intent again is always safe, to any gateway.",
+        "summary": "Request a payment, or close one that is open.",
+        "description": (
+            "The payload's `kind` says which. Sending the same intent again is always safe, to any"
+            " gateway."
+        ),
         "parameters": [_PREFER],
         "requestBody": {"required": True, "content": {"application/jose": {"schema": _COMPACT}}},
         "responses": {
             "200": _content("The same intent is on the ledger: the payment as it is now.", payment),
-            "201": _content("The payment is on the ledger.", payment),
+            "201": _content("The payment, or the close on it, is on the ledger.", payment),
             "202": _content(
                 "Stored durably, with a signed receipt; not on the ledger yet.", payment
             ),

@@ -14,6 +14,7 @@ from clearline.answers import PaymentAnswer
 from clearline.canonical import CanonicalError, Json
 from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
+from clearline.statuses import Status
 from gateway import http, problems
 from gateway.http import services
 from gateway.intake import Entry
@@ -28,7 +29,8 @@ blueprint = Blueprint("payments", __name__)
 
 @blueprint.post("/v1/payments")
 def post_payment() -> Response:
-    """One intent; 201 committed, 200 a duplicate, 202 received, or the refusal."""
+    """One intent, to be paid or to be closed; 201 committed, 200 a duplicate, 202 received, or the
+    refusal."""
     limits = services().settings.limits
     compact = http.body(INTENT, limits.intent_bytes).strip(b" \t\r\n")
     http.parameters()
@@ -119,7 +121,9 @@ def _to_the_end(entry: Entry, payment: PaymentAnswer, end: float) -> tuple[Entry
         now = snapshot.payment(key)
     if now is None:
         return entry, True
-    status = Code.OK.http_status if entry.code is None else entry.status
+    # On the ledger by now; of a close that is only received that is not to be seen here.
+    arrived = entry.code is None and payment.status == Status.RECEIVED
+    status = Code.OK.http_status if arrived else entry.status
     return replace(entry, payment=now, status=status), True
 
 

@@ -85,6 +85,11 @@ ON CONFLICT (merchant_id, order_no, attempt) DO UPDATE SET status = excluded.sta
     intent_digest = excluded.intent_digest, tx_id = excluded.tx_id,
     block_number = excluded.block_number, record = excluded.record
 """
+# A close names its payment and nothing else: whichever stands on it is the one receipted.
+_CLOSED: Final = """
+DELETE FROM receipts WHERE merchant_id = ? AND order_no = ? AND attempt = ?
+    AND json_extract(payload, '$.acquirer_id') IS NULL
+"""
 _REGISTRY: Final[dict[str, Callable[[Json], object]]] = {
     Kind.MERCHANT: partial(records.from_json, Merchant),
     Kind.ACQUIRER: partial(records.from_json, Acquirer),
@@ -100,7 +105,7 @@ class ProjectionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PaymentChange:
-    """What a block made of a payment."""
+    """What a block made of a payment; `closing`: the merchant's close stands on it."""
 
     key: PaymentKey
     intent_digest: str
@@ -108,6 +113,7 @@ class PaymentChange:
     tx_id: str
     block_number: int
     acquirer_id: str
+    closing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +183,9 @@ class Projection:
                 [(*change.key, change.intent_digest) for _, change in payments.values()],
             )
             self._connection.executemany(
+                _CLOSED, [change.key for _, change in payments.values() if change.closing]
+            )
+            self._connection.executemany(
                 "INSERT OR REPLACE INTO registry VALUES (?, ?, ?, ?)", registered.values()
             )
             self._connection.execute(
@@ -198,6 +207,14 @@ class Projection:
             key,
         ).fetchone()
         return None if row is None else str(row[0])
+
+    def is_closing(self, key: PaymentKey) -> bool:
+        """Whether the merchant's close stands on the payment."""
+        row = self._connection.execute(
+            "SELECT record FROM payments WHERE merchant_id = ? AND order_no = ? AND attempt = ?",
+            key,
+        ).fetchone()
+        return row is not None and bool(orjson.loads(row[0]).get("close"))
 
     def is_final(self, key: PaymentKey) -> bool:
         """Whether the payment is on the ledger and has ended."""
@@ -302,6 +319,7 @@ def _payment(
             tx_id,
             block_number,
             payment.acquirer_id,
+            bool(payment.close),
         )
     except (ValueError, TypeError) as error:
         # Endorsed by a majority and still no payment: nothing to show, and no reason to stop.

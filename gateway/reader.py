@@ -14,7 +14,7 @@ from typing import Final
 import orjson
 
 from clearline import intents, jws, records
-from clearline.answers import PaymentAnswer
+from clearline.answers import EXCEPTION_MEMBERS, PaymentAnswer
 from clearline.canonical import Json
 from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
@@ -87,10 +87,11 @@ class Snapshot:
         return None if row is None else _answer(row)
 
     def received(self, merchant_id: str, order_no: str, attempt: int | None) -> ReceivedView | None:
-        """The newest receipt for an order, or for one attempt at it."""
+        """The newest receipt of a pay intent for an order, or for one attempt at it."""
         row = self._connection.execute(
             "SELECT attempt, intent_digest, payload, receipt, refusal, detail FROM receipts"
             " WHERE merchant_id = ? AND order_no = ? AND attempt = coalesce(?, attempt)"
+            " AND json_extract(payload, '$.acquirer_id') IS NOT NULL"  # a close has none
             " ORDER BY attempt DESC, refusal, stored_at DESC LIMIT 1",
             (merchant_id, order_no, attempt),
         ).fetchone()
@@ -223,6 +224,10 @@ def payment_answer(payment: Payment, tx_id: str, block_number: int) -> PaymentAn
         reason=payment.reason,
         response=payment.response or None,
         result=payment.result or None,
+        close=payment.close or None,
+        exceptions=tuple(
+            {name: one[name] for name in EXCEPTION_MEMBERS} for one in payment.exceptions
+        ),
         tx_id=tx_id,
         block_number=block_number,
     )

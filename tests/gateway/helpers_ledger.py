@@ -21,6 +21,7 @@ from clearline import intents, records, times
 from clearline.codes import Code, Outcome
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.profile import Profile
+from clearline.intents import CloseIntent, PaymentKey
 from clearline.records import Payment
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ class LedgerPeer(FakePeer):
         )
 
     def _intent(self, item: Any, tx_id: str, overlay: dict[str, str], kv: Any) -> Outcome:
-        intent = intents.parse(item["intent"]).intent
+        intent = intents.parse_any(item["intent"]).intent
         if intent.order_no.startswith(SCRIPTED):
             code = intent.order_no.removeprefix(SCRIPTED).partition(".")[0]
             return Outcome(Code(code), intent.key, detail="scripted")
@@ -74,6 +75,8 @@ class LedgerPeer(FakePeer):
         if held is not None:
             read.version.block_num, read.version.tx_num = held[0]
         current = overlay.get(name, held[1] if held else None)
+        if isinstance(intent, CloseIntent):
+            return _close(item["intent"], intent.key, tx_id, current, overlay)
         if current is not None:
             before = records.load(Payment, current.encode())
             same = before.intent_digest == intent.digest()
@@ -100,8 +103,24 @@ class LedgerPeer(FakePeer):
         return Outcome(Code.OK, intent.key, "requested", tx_id=tx_id)
 
 
+def _close(
+    compact: str, key: PaymentKey, tx_id: str, current: str | None, overlay: dict[str, str]
+) -> Outcome:
+    """As the contract: see chaincode/contract/intents.py."""
+    if current is None:
+        return Outcome(Code.PAYMENT_UNKNOWN, key, detail="no such payment")
+    payment = records.load(Payment, current.encode())
+    if payment.close:
+        return Outcome(Code.DUPLICATE, key, payment.status, tx_id=payment.close_tx)
+    if payment.final:
+        return Outcome(Code.ALREADY_FINAL, key, payment.status, f"it is {payment.status}")
+    closing = replace(payment, close=compact, close_tx=tx_id, txs=[*payment.txs, tx_id])
+    overlay[records.payment_key(key)] = records.dump(closing).decode()
+    return Outcome(Code.OK, key, payment.status, tx_id=tx_id)
+
+
 def _explodes(item: Any) -> bool:
-    return "intent" in item and intents.parse(item["intent"]).intent.order_no == "explode"
+    return "intent" in item and intents.parse_any(item["intent"]).intent.order_no == "explode"
 
 
 class Ledger:

@@ -148,9 +148,9 @@ def test_description_covers_every_address_and_its_references_hold(app: Flask) ->
 def test_description_names_every_code_an_intent_can_meet() -> None:
     """Codes of reports, registration and reading are not an intent's."""
     others = {
-        "ok", "duplicate", "batch_too_large", "function_unknown", "payment_unknown",
+        "ok", "duplicate", "batch_too_large", "function_unknown",
         "acquirer_mismatch", "intent_mismatch", "amount_mismatch", "equivocation",
-        "sequence_gap", "already_final", "transition_forbidden", "late_success", "lease_taken",
+        "sequence_gap", "transition_forbidden", "late_success", "lease_taken",
         "lease_lost", "no_contradiction", "record_full", "proposal_unknown",
         "proposal_decided", "same_person", "entity_unknown", "account_unknown",
         "account_taken", "merchant_code_taken", "record_exists", "key_refused",
