@@ -58,7 +58,8 @@ class Entry(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt as the book knows it; `compact` is its newest signed intent."""
+    """One attempt as the book knows it; `compact` is its newest signed intent, `close` the signed
+    close (empty: the merchant wants it paid)."""
 
     order_no: str
     attempt: int
@@ -72,6 +73,7 @@ class Attempt:
     tx_id: str = ""
     block_number: int | None = None
     changed_at: str = ""
+    close: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import orjson
 
 from clearline import intents, times
 from clearline.canonical import Json
-from clearline.intents import PaymentKey
+from clearline.intents import CloseIntent, PaymentKey
 from merchant.attempts import KeptReceipt
 from merchant.client import HttpGateways
 from merchant.desk import Desk, home_option, opened
@@ -61,7 +61,9 @@ def _examine(desk: Desk, kept: KeptReceipt, http: HttpGateways) -> Finding:
         for text in desk.book.intents(kept.order_no, kept.attempt)
     )
     gateway = urls.index(kept.gateway) if kept.gateway in urls else None
-    held = Held(key, gateway, kept.receipt, signed)
+    # A close names its payment and nothing else: `created` is not in its digest.
+    closes = CloseIntent(desk.profile.network, *key, created="").digest()
+    held = Held(key, gateway, kept.receipt, signed, closes)
     return examine(held, desk.profile.gateway_keys, len(urls), times.now(), http)
 
 
@@ -84,6 +86,7 @@ def _print(findings: Sequence[Finding], urls: Sequence[str]) -> None:
 def _to_json(desk: Desk, finding: Finding, urls: Sequence[str]) -> Json:
     held, claim = finding.held, finding.claim
     compacts = desk.book.intents(held.key.order_no, held.key.attempt)
+    tried = desk.book.attempts(held.key.order_no)
     return {
         "order_no": held.key.order_no,
         "attempt": held.key.attempt,
@@ -92,6 +95,7 @@ def _to_json(desk: Desk, finding: Finding, urls: Sequence[str]) -> Json:
         "receipt": held.receipt,
         "claim": None if claim is None else asdict(claim),
         "intents": compacts,
+        "close": next((a.close for a in tried if a.attempt == held.key.attempt), "") or None,
         "given_by": None if held.gateway is None else urls[held.gateway],
         "witness": None if finding.witness is None else urls[finding.witness],
         "block": finding.block,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,8 @@ _WATCH: Final = 24 * 3600.0  # seconds
 _SHOWN: Final = 20  # open orders named one by one
 
 
-def _asked(desk: Desk, order_nos: tuple[str, ...]) -> Iterator[State]:
+def asked(desk: Desk, order_nos: tuple[str, ...]) -> Iterator[State]:
+    """The orders named, each once. Raises click.UsageError for one the book does not hold."""
     for order_no in dict.fromkeys(order_nos):
         state = desk.book.state(order_no)
         if state is None:
@@ -44,20 +46,28 @@ def _check_asked(context: click.Context) -> None:
         raise click.UsageError("name orders, or say --all")
 
 
-def _run(desk: Desk, plan: Plan, options: Options) -> Summary:
-    profile, signer = desk.profile, desk.signer()
+@contextmanager
+def connected(desk: Desk) -> Iterator[Gateways]:
+    """The profile's gateways. Raises click.ClickException when a CA file is missing."""
+    profile = desk.profile
     for gateway in profile.gateways:
         if not gateway.ca.is_file():
             raise click.ClickException(
                 f"the CA file {gateway.ca} of {gateway.url} is not there; mend merchant.json"
             )
-    http = HttpGateways(profile, signer)
+    http = HttpGateways(profile, desk.signer())
     urls = tuple(gateway.url for gateway in profile.gateways)
-    gateways = Gateways(http, urls, Rota(len(urls)))
     try:
-        return PayRun(desk.book, profile, gateways, options, choose()).run(plan, signer)
+        yield Gateways(http, urls, Rota(len(urls)))
     finally:
         http.close()
+
+
+def run(desk: Desk, plan: Plan, options: Options) -> Summary:
+    """Carry out a plan."""
+    with connected(desk) as gateways:
+        payrun = PayRun(desk.book, desk.profile, gateways, options, choose())
+        return payrun.run(plan, desk.signer())
 
 
 def _print_json(summary: Summary) -> None:
@@ -121,8 +131,8 @@ def pay(
     chosen = {Again.RETRY_DECLINED: retry_declined, Again.RENEW: renew}
     again = frozenset(name for name, wanted in chosen.items() if wanted)
     with opened(home) as desk:
-        plan = make_plan(desk.book.states() if every else _asked(desk, order_nos), again)
-        summary = _run(desk, plan, Options(concurrency, batch, timeout))
+        plan = make_plan(desk.book.states() if every else asked(desk, order_nos), again)
+        summary = run(desk, plan, Options(concurrency, batch, timeout))
     (_print_json if as_json else _print_lines)(summary)
     sys.exit(summary.exit_code)
 
@@ -153,8 +163,8 @@ def watch(
     """
     _check_asked(context)
     with opened(home) as desk:
-        plan = watch_plan(desk.book.states() if every else _asked(desk, order_nos))
-        summary = _run(desk, plan, Options(concurrency=8, timeout=timeout))
+        plan = watch_plan(desk.book.states() if every else asked(desk, order_nos))
+        summary = run(desk, plan, Options(concurrency=8, timeout=timeout))
     (_print_json if as_json else _print_lines)(summary)
     sys.exit(summary.exit_code)
 
@@ -266,6 +276,7 @@ def _attempt(desk: Desk, attempt: Attempt) -> dict[str, Json]:
         "expires_at": attempt.expires_at,
         "changed_at": attempt.changed_at,
         "intent": attempt.compact,
+        "close": attempt.close or None,
         "intent_digests": [intent.digest() for intent in signed],
         "tx_id": attempt.tx_id,
         "block_number": attempt.block_number,
@@ -283,6 +294,8 @@ def _print_attempt(shown: dict[str, Json]) -> None:
     said = " ".join(part for part in (shown["code"], shown["detail"]) if part)
     click.echo(f"  attempt {shown['attempt']}: {shown['status']} {said}".rstrip())
     click.echo(f"    intent {', '.join(shown['intent_digests'])}, expires {shown['expires_at']}")
+    if shown["close"]:
+        click.echo("    the merchant signed its close")
     if shown["tx_id"]:
         click.echo(f"    transaction {shown['tx_id']} in block {shown['block_number']}")
     if shown["proof"]:

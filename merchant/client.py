@@ -179,7 +179,9 @@ class HttpGateways:
         if not isinstance(members, dict):
             return Sight(False, detail=f"HTTP {reply.status} without a document")
         if reply.status == 200:
-            return Sight(True, members.get("block_number") is not None, block)
+            there = members.get("block_number") is not None
+            closed = there and (members.get("close") is not None or members.get("final") is True)
+            return Sight(True, there, block, closed=closed)
         if reply.status == 404 and members.get("code") == Code.PAYMENT_UNKNOWN:
             refusal = members.get("receipt_refusal")
             return Sight(True, False, block, refusal if isinstance(refusal, str) else "")

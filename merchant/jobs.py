@@ -40,6 +40,7 @@ class Mode(StrEnum):
 
     PAY = "pay"
     ASK = "ask"
+    CLOSE = "close"  # as ASK, and says when it has lapsed
 
 
 class Call(StrEnum):
@@ -221,7 +222,8 @@ def _refused(job: Job, heard: Heard, reply: Refused) -> Job | Ending:
     if asking.refusals:
         first = next(iter(asking.refusals.values()))
         return _given_up(asking, heard.url, OrderStatus.REFUSED, first.code, first.detail)
-    if job.mode is Mode.PAY and not asking.doubted and job.status is not OrderStatus.DISPUTED:
+    expired = heard.now >= job.expires_at and job.mode is not Mode.ASK
+    if expired and not asking.doubted and job.status is not OrderStatus.DISPUTED:
         return _given_up(
             asking, heard.url, OrderStatus.LAPSED, Code.EXPIRED, "expired, and no gateway knows it"
         )

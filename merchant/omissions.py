@@ -33,24 +33,31 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A receipt in the order book: what it came with."""
+    """A receipt in the order book: what it came with. `closes`: digest of the payment's close."""
 
     key: PaymentKey
     gateway: int | None  # index in the profile of who gave it; None when it is there no more
     receipt: str
     digests: frozenset[str]  # of the intents this merchant signed for the payment
+    closes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a gateway shows of a payment: on the ledger or not, as of which block; `refusal` is its
-    word on a receipt. Not `known`: it could not be asked, `detail` says why."""
+    """What a gateway shows of a payment: on the ledger or not, as of which block, and whether a
+    close stands on it or came too late; `refusal` is its word on a receipt. Not `known`: it could
+    not be asked, `detail` says why."""
 
     known: bool
     on_ledger: bool = False
     block: int | None = None
     refusal: str = ""
     detail: str = ""
+    closed: bool = False
+
+    def shows(self, digest: str, held: Held) -> bool:
+        """Whether what the receipt promised is to be seen."""
+        return self.closed if digest == held.closes else self.on_ledger
 
 
 class Looking(Protocol):
@@ -86,7 +93,7 @@ def examine(held: Held, keys: Keys, gateways: int, now: str, looking: Looking) -
         return Finding(held, Verdict.FORGED, error.detail)
     if PaymentKey(claim.merchant_id, claim.order_no, claim.attempt) != held.key:
         return Finding(held, Verdict.FORGED, "the receipt is for another payment", claim)
-    if claim.intent_digest not in held.digests:
+    if claim.intent_digest not in held.digests | {held.closes}:
         return Finding(held, Verdict.FORGED, "the receipt is for an intent never signed", claim)
     # 2. The gateway it names signed it, with a key that was handed over outside this network.
     pinned = keys.get(claim.gateway)
@@ -112,7 +119,7 @@ def _ask(
     # 4. The ledger does not know the payment, and the gateway says nothing of a refusal.
     sights = {gateway: looking.look(gateway, held.key, None) for gateway in gateways}
     for gateway, sight in sights.items():
-        if sight.on_ledger:
+        if sight.shows(claim.intent_digest, held):
             return Finding(held, Verdict.KEPT, "on the ledger", claim, gateway, sight.block)
     own = sights.get(held.gateway) if held.gateway is not None else None
     if own is not None and own.refusal:
@@ -123,7 +130,7 @@ def _ask(
     newest = max((seen.block for seen in others.values() if seen.block is not None), default=-1)
     for gateway in others:
         again = looking.look(gateway, held.key, newest)
-        if again.on_ledger:
+        if again.shows(claim.intent_digest, held):
             return Finding(held, Verdict.KEPT, "on the ledger", claim, gateway, again.block)
         if not again.known or again.block is None or again.block < newest:
             continue

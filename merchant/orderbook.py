@@ -6,18 +6,16 @@ the same bytes. One process writes at a time, in transactions; SQLite syncs each
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
 from clearline import reports, times
+from merchant import bookfile
 from merchant.attempts import (
     RENEWABLE,
     Attempt,
-    BookError,
     Change,
     Entry,
     KeptAnswer,
@@ -30,61 +28,6 @@ from merchant.attempts import (
 from merchant.orders import Order
 from merchant.verify import Dispute
 
-_VERSION: Final = 2
-_APPLICATION_ID: Final = 0x434C4D42
-_SCHEMA: Final = """
-CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE orders (
-    order_no TEXT PRIMARY KEY,
-    digest TEXT NOT NULL,
-    content TEXT NOT NULL,
-    taken_at TEXT NOT NULL
-);
-CREATE TABLE intents (
-    order_no TEXT NOT NULL REFERENCES orders,
-    attempt INTEGER NOT NULL CHECK (attempt BETWEEN 1 AND 9999),
-    digest TEXT NOT NULL,
-    compact TEXT NOT NULL,
-    expires_at TEXT NOT NULL,
-    signed_at TEXT NOT NULL,
-    PRIMARY KEY (order_no, attempt, digest)
-);
-CREATE TABLE attempts (
-    order_no TEXT NOT NULL REFERENCES orders,
-    attempt INTEGER NOT NULL,
-    digest TEXT NOT NULL,
-    status TEXT NOT NULL,
-    code TEXT NOT NULL DEFAULT '',
-    detail TEXT NOT NULL DEFAULT '',
-    gateway TEXT NOT NULL DEFAULT '',
-    result TEXT NOT NULL DEFAULT '',
-    tx_id TEXT NOT NULL DEFAULT '',
-    block_number INTEGER,
-    changed_at TEXT NOT NULL,
-    PRIMARY KEY (order_no, attempt)
-);
-CREATE TABLE answers (
-    id INTEGER PRIMARY KEY,
-    order_no TEXT NOT NULL,
-    attempt INTEGER NOT NULL,
-    at TEXT NOT NULL,
-    gateway TEXT NOT NULL,
-    verdict TEXT NOT NULL,
-    body TEXT NOT NULL
-);
-CREATE INDEX answers_of ON answers (order_no, attempt);
-CREATE VIEW tried AS
-    SELECT a.order_no, a.attempt, i.compact, i.expires_at, a.status, a.code, a.detail, a.gateway,
-        a.result, a.tx_id, a.block_number, a.changed_at
-    FROM attempts a JOIN intents i USING (order_no, attempt, digest);
-CREATE VIEW standing AS
-    SELECT o.rowid AS place, o.content, t.* FROM orders o LEFT JOIN tried t
-    ON t.order_no = o.order_no
-    AND t.attempt = (SELECT max(attempt) FROM attempts b WHERE b.order_no = o.order_no);
-"""
-_EVENTS: Final = (
-    "CREATE TABLE events (event_id TEXT PRIMARY KEY, at TEXT NOT NULL, verdict TEXT NOT NULL)"
-)
 # How far a status that is not proven is on its way: news of an earlier one changes nothing.
 _WAY: Final = {
     OrderStatus.REFUSED: 0,
@@ -102,57 +45,10 @@ class OrderBook:
 
     def __init__(self, path: Path, network: str, merchant_id: str) -> None:
         """Open the book, making it when there is none. Raises BookError."""
-        try:
-            # Made by us first, so that no other account of the machine can ever read it.
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA foreign_keys = ON")
-            self._prepare(path, {"network": network, "merchant_id": merchant_id})
-        except (sqlite3.Error, OSError) as error:
-            raise BookError(f"can't open the order book {path}: {error}") from None
+        self._db = bookfile.opened(path, {"network": network, "merchant_id": merchant_id})
 
-    def _prepare(self, path: Path, about: dict[str, str]) -> None:
-        with self._writing():
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if version == 0 and tables == 0:
-                for statement in (*_SCHEMA.split(";\n"), _EVENTS):
-                    self._db.execute(statement)
-                self._db.executemany("INSERT INTO about VALUES (?, ?)", about.items())
-                self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                self._db.execute(f"PRAGMA user_version = {_VERSION}")
-                return
-            (application,) = self._db.execute("PRAGMA application_id").fetchone()
-            if application == _APPLICATION_ID and version == 1:
-                # Format 1 had no webhooks.
-                self._db.execute(_EVENTS)
-                self._db.execute(f"PRAGMA user_version = {_VERSION}")
-                version = _VERSION
-        if application != _APPLICATION_ID:
-            raise BookError(f"{path} is not an order book")
-        if version != _VERSION:
-            raise BookError(f"{path} is of format {version}, this program reads {_VERSION}")
-        found = dict(self._db.execute("SELECT name, value FROM about").fetchall())
-        if found != about:
-            raise BookError(
-                f"{path} belongs to merchant {found.get('merchant_id')} in network "
-                f"{found.get('network')}, the profile says {about['merchant_id']} in "
-                f"{about['network']}; use another folder"
-            )
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        # IMMEDIATE: of two processes the second waits here, not in the middle of its work.
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+    def _writing(self) -> AbstractContextManager[None]:
+        return bookfile.writing(self._db)
 
     def close(self) -> None:
         """Close the file; committed work is on the disk already."""
@@ -266,6 +162,11 @@ class OrderBook:
                     "(order_no, attempt, digest, status, changed_at) VALUES (?, ?, ?, ?, ?)",
                     (new.order_no, new.attempt, new.digest, OrderStatus.SIGNED, now),
                 )
+                # Who asks for it anew does not want it closed any more.
+                self._db.execute(
+                    "DELETE FROM closes WHERE order_no = ? AND attempt = ?",
+                    (new.order_no, new.attempt),
+                )
             rows = [
                 self._db.execute(
                     "SELECT * FROM tried WHERE order_no = ? AND attempt = ?",
@@ -274,6 +175,27 @@ class OrderBook:
                 for new in intents
             ]
         return [_attempt(row) for row in rows]
+
+    def store_close(self, order_no: str, attempt: int, compact: str) -> str:
+        """Store a signed close before it is posted; the first one stands and is answered."""
+        key = (order_no, attempt)
+        with self._writing():
+            self._db.execute(
+                "INSERT OR IGNORE INTO closes VALUES (?, ?, ?, ?)", (*key, compact, times.now())
+            )
+            row = self._db.execute(
+                "SELECT compact FROM closes WHERE order_no = ? AND attempt = ?", key
+            ).fetchone()
+        return str(row[0])
+
+    def keep(self, order_no: str, attempt: int, kept: KeptAnswer) -> None:
+        """Keep an answer that changed nothing and is evidence all the same."""
+        with self._writing():
+            self._db.execute(
+                "INSERT INTO answers (order_no, attempt, at, gateway, verdict, body) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (order_no, attempt, kept.at, kept.gateway, kept.verdict, kept.body),
+            )
 
     def record(self, changes: Sequence[Change]) -> list[Change]:
         """Write what answers made of attempts, in one transaction; answers what was written.

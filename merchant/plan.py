@@ -70,7 +70,8 @@ def _place(plan: Plan, state: State, again: frozenset[Again]) -> None:
     elif status is OrderStatus.LAPSED:
         plan.left.append(state)
     else:
-        plan.todo.append(Resume(state, Mode.PAY))
+        # What is to be closed is not asked for again: it is followed to its end.
+        plan.todo.append(Resume(state, Mode.CLOSE if attempt.close else Mode.PAY))
 
 
 def watch_plan(states: Iterable[State]) -> Plan:

@@ -226,6 +226,8 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "response": _MAYBE,
     "result": _MAYBE,
     "receipt": _MAYBE,
+    "close": _MAYBE,
+    "exceptions": (tuple,),
     "tx_id": _MAYBE,
     "block_number": (int, type(None)),
 }

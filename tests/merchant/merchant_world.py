@@ -25,7 +25,7 @@ from merchant_tls import TlsFiles
 from clearline import bearer, intents, jws, reports
 from clearline.cli import cli
 from clearline.codes import Code, Refusal
-from clearline.intents import PayIntent
+from clearline.intents import CloseIntent, PayIntent
 from clearline.jws import KeySigner
 from clearline.reports import Report, acquirer_reference
 from clearline.statuses import Reason, ReportKind, Status
@@ -82,11 +82,13 @@ def answer_for(intent: PayIntent, status: Status, result: str | None) -> dict[st
 
 @dataclass
 class Entry:
-    """A payment on the fake ledger; it ends after `asks` reads."""
+    """A payment on the fake ledger; it ends after `asks` reads. tok_never ends by a close only."""
 
     intent: PayIntent
     compact: str
     asks: int
+    close: str = ""
+    ended: bool = False
 
 
 class Ledger:
@@ -96,11 +98,13 @@ class Ledger:
         self.signer = signer
         self.entries: dict[tuple[str, int], Entry] = {}
         self.lock = threading.Lock()
-        # How often a payment is asked about before it has ended; tok_never never ends.
+        # How often a payment is asked about before it has ended.
         self.asks = 0
 
     def submit(self, compact: str) -> tuple[Code, Entry | None]:
-        intent = intents.parse(compact).intent
+        intent = intents.parse_any(compact).intent
+        if isinstance(intent, CloseIntent):
+            return self._close(compact, intent)
         with self.lock:
             key = (intent.order_no, intent.attempt)
             found = self.entries.get(key)
@@ -111,14 +115,30 @@ class Ledger:
                 return Code.CONFLICT, None
             return Code.DUPLICATE, found
 
+    def _close(self, compact: str, intent: CloseIntent) -> tuple[Code, Entry | None]:
+        with self.lock:
+            entry = self.entries.get((intent.order_no, intent.attempt))
+            if entry is None:
+                return Code.PAYMENT_UNKNOWN, None
+            if entry.close:
+                return Code.DUPLICATE, entry
+            if entry.ended:
+                return Code.ALREADY_FINAL, None
+            entry.close = compact
+            return Code.OK, entry
+
     def view(self, entry: Entry) -> dict[str, Any]:
+        closing = {"close": entry.close or None}
         with self.lock:
             never = entry.intent.acquirers[0].payer_token == "tok_never"
-            if entry.asks > 0 or never:
+            if entry.asks > 0 or (never and not entry.close):
                 entry.asks -= 1
-                return answer_for(entry.intent, Status.REQUESTED, None)
-        result = sign_result(entry.intent, self.signer)
-        return answer_for(entry.intent, reports.parse(result).report.status, result)
+                return answer_for(entry.intent, Status.REQUESTED, None) | closing
+            entry.ended = True
+        unpaid = {"status": Status.CLOSED, "reason": Reason.CLOSED_BY_MERCHANT} if never else {}
+        result = sign_result(entry.intent, self.signer, **unpaid)
+        status = reports.parse(result).report.status
+        return answer_for(entry.intent, status, result) | closing
 
 
 @dataclass(frozen=True)
@@ -201,7 +221,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         assert self.headers["Content-Type"] == "application/jose"
         compact = body.decode()
-        order_no = intents.parse(compact).intent.order_no
+        order_no = intents.parse_any(compact).intent.order_no
         with gateway.lock:
             gateway.posts.append((order_no, compact))
         fault = gateway.behave("POST", order_no)
