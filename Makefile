@@ -21,8 +21,8 @@ setup: ## make .venv and install the pinned, hashed requirements into it
 run: setup ## the whole way once: start, pay an order file, verify the ledger, stop (ORDERS="file.csv ...")
 	@$(BIN)/clearline run --engine $(ENGINE) $(foreach file,$(ORDERS),--orders "$(file)")
 
-up: setup ## start everything, leave it running, and print what to try next
-	@$(BIN)/clearline up --engine $(ENGINE) --home "$(HOME_DIR)"
+up: setup ## start everything, leave it running, and print what to try next (STANDBY=1)
+	@$(BIN)/clearline up --engine $(ENGINE) --home "$(HOME_DIR)" $(if $(STANDBY),--standby)
 
 down: setup ## stop what `make up` started
 	@$(BIN)/clearline down --home "$(HOME_DIR)"

@@ -215,8 +215,8 @@ class _Keeper:
 
 def _forget_files(probes: Sequence[Probe]) -> None:
     for probe in probes:
-        if probe.kind == "file":
-            Path(probe.target).unlink(missing_ok=True)
+        for path in probe.files:
+            path.unlink(missing_ok=True)
 
 
 def _kill_marked(mark: str) -> None:
@@ -246,7 +246,7 @@ async def _answers(probe: Probe) -> bool:
     try:
         async with asyncio.timeout(_PROBE_TIMEOUT):
             if probe.kind == "file":
-                return Path(probe.target).exists()  # noqa: ASYNC240 - one stat of a local file
+                return any(path.exists() for path in probe.files)  # stats of local files
             if probe.kind == "tcp":
                 host, _, port = probe.target.rpartition(":")
                 _, writer = await asyncio.open_connection(host, int(port))

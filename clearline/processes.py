@@ -47,12 +47,19 @@ class Probe:
     """How to see that a process is ready.
 
     kind "tcp": target host:port accepts. "http": target URL answers 2xx or 3xx; `ca` is the PEM
-    file that vouches for an https server. "file": target exists (it is deleted before a start).
+    file that vouches for an https server. "file": target, or one of the files it names line by
+    line, exists (they are deleted before a start).
     """
 
     kind: str
     target: str
     ca: str | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What a probe of kind "file" looks for."""
+        names = self.target.splitlines() if self.kind == "file" else ()
+        return tuple(map(Path, names))
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a caller chooses: where, on which engine, and `ports` fixed (`topology`) or `free`."""
+    """What a caller chooses: where, on which engine, `ports` fixed (`topology`) or `free`, and how
+    many `connectors` an acquirer has: with 2 the second stands by."""
 
     home: Path
     engine: str = "embedded"
     ports: str = "topology"
+    connectors: int = 1
 
 
 def up(choice: Choice, say: Say) -> House:
@@ -46,7 +48,7 @@ def up(choice: Choice, say: Say) -> House:
         if not ran:
             command.run("network", "down", "--home", choice.home)
         raise HouseError(f"{error} [{error.code}]") from None
-    rooms.furnish(house)
+    rooms.furnish(house, choice.connectors)
     register(house, say)
     say("starting the acquirers, the gateways and the connectors")
     try:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from clearline.house import bringup
 from clearline.house.bringup import Choice
 from clearline.house.demonstration import demonstrate
 from clearline.house.layout import House, HouseError
+from clearline.house.status import healthy, statuses
 
 _HOME = click.option(
     "--home",
@@ -39,14 +43,22 @@ def _say(text: str) -> None:
 @_HOME
 @_ENGINE
 @click.option("--free-ports", is_flag=True, help="Take free ports instead of the topology's.")
-def up(home: Path, engine: str, free_ports: bool) -> None:
+@click.option(
+    "--standby",
+    "connectors",
+    flag_value=2,
+    type=int,
+    default=1,
+    help="Give each acquirer a second connector that stands by; it stays in this home.",
+)
+def up(home: Path, engine: str, free_ports: bool, connectors: int) -> None:
     """Start the network and every room, and leave them running.
 
     Example: clearline up --home .clearline/dev
     """
     try:
         ports = "free" if free_ports else "topology"
-        house = bringup.up(Choice(home, engine, ports), _say)
+        house = bringup.up(Choice(home, engine, ports, connectors), _say)
     except HouseError as error:
         raise click.ClickException(str(error)) from None
     console.print(_what_to_try(house), highlight=False, soft_wrap=True)
@@ -63,6 +75,32 @@ def down(home: Path) -> None:
         bringup.down(home, _say)
     except HouseError as error:
         raise click.ClickException(str(error)) from None
+
+
+@click.command()
+@_HOME
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a process.")
+def status(home: Path, as_json: bool) -> None:
+    """Show the rooms' processes, and which connector of each acquirer acts.
+
+    Exit code 1 when one of them is not ready, or an acquirer has none that acts.
+
+    Example: clearline status --home .clearline/dev
+    """
+    try:
+        rows = statuses(House.of(home))
+    except HouseError as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(asdict(row)))
+    else:
+        table = Table("process", "state", "restarts", "acquirer", "role", "epoch", "open")
+        for row in rows:
+            shown = (row.process, row.state, row.restarts, row.acquirer, row.role, row.epoch)
+            table.add_row(*("" if one is None else str(one) for one in (*shown, row.open)))
+        console.print(table)
+    sys.exit(0 if healthy(rows) else 1)
 
 
 @click.command()
@@ -118,6 +156,7 @@ See it as the supervisor does:
 
 Processes and logs, and the end:
   {clearline} network status --home {house.home}
+  {clearline} status --home {house.home}
   tail -f {house.home}/logs/connector-unionpay.log
   {clearline} down --home {house.home}
 """

@@ -78,8 +78,24 @@ KNOWN = (
 
 
 @dataclass(frozen=True, slots=True)
+class Connector:
+    """One of an acquirer's connectors; all but the first are started to stand by."""
+
+    acquirer: Acquirer
+    number: int = 1
+
+    @property
+    def name(self) -> str:
+        """`connector-unionpay`, `connector-unionpay-2`: process, folder and holder of the lease."""
+        return self.acquirer.connector + ("" if self.number == 1 else f"-{self.number}")
+
+
+@dataclass(frozen=True, slots=True)
 class House:
-    """A home whose network is up: the paths and ports that the rooms' settings are made of."""
+    """A home whose network is up: the paths and ports that the rooms' settings are made of.
+
+    An acquirer has the connectors that were furnished: one, or a standby beside it for good.
+    """
 
     home: Path
     network: str
@@ -130,6 +146,15 @@ class House:
     def acquirer_dir(self, acquirer: Acquirer) -> Path:
         """An acquirer's own folder: another company's keys, book and settings."""
         return self.home / "acquirers" / acquirer.acquirer_id
+
+    def connectors(self, acquirer: Acquirer) -> tuple[Connector, ...]:
+        """The acquirer's connectors in this house."""
+        both = (Connector(acquirer), Connector(acquirer, 2))
+        return tuple(one for one in both if one.number == 1 or self.settings(one).exists())
+
+    def settings(self, connector: Connector) -> Path:
+        """A connector's settings file."""
+        return self.room_dir(connector.name) / "settings.json"
 
     @property
     def merchant_dir(self) -> Path:

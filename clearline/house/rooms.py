@@ -8,20 +8,31 @@ from pathlib import Path
 from typing import Any
 
 from clearline.house import command
-from clearline.house.layout import MERCHANT_BANK, MERCHANT_ID, Acquirer, Gateway, House
+from clearline.house.layout import (
+    MERCHANT_BANK,
+    MERCHANT_ID,
+    Acquirer,
+    Connector,
+    Gateway,
+    House,
+)
 from clearline.jws import KeySigner
 from clearline.processes import GroupSpec, Probe, ProcessSpec
 
 GROUP = "rooms"
 
 
-def furnish(house: House) -> None:
+def furnish(house: House, connectors: int = 1) -> None:
     """Make what the rooms need before they start: keys, settings, the merchant's folder.
 
-    What is there stays; a second call changes nothing.
+    What is there stays; a second call changes nothing. `connectors`: 2 gives each acquirer a
+    standby.
     """
     for acquirer in house.acquirers:
         _furnish_acquirer(house, acquirer)
+        wanted = {Connector(acquirer, number) for number in range(1, connectors + 1)}
+        for connector in wanted | set(house.connectors(acquirer)):
+            _write(house.settings(connector), _connector_settings(house, connector))
     for gateway in house.gateways:
         _write(house.room_dir(gateway.name) / "settings.json", _gateway_settings(house, gateway))
     _furnish_merchant(house)
@@ -64,7 +75,11 @@ def specification(house: House) -> GroupSpec:
             after=(committer.name,),
         )
         specs += [committer, server, notifier]
-    specs += [_connector(house, acquirer) for acquirer in house.acquirers]
+    specs += [
+        _connector(house, connector)
+        for acquirer in house.acquirers
+        for connector in house.connectors(acquirer)
+    ]
     return GroupSpec(GROUP, tuple(specs), grace_seconds=10.0)
 
 
@@ -159,8 +174,6 @@ def _furnish_acquirer(house: House, acquirer: Acquirer) -> None:
     if not key.exists():
         key.parent.mkdir(parents=True, exist_ok=True)
         KeySigner.generate().save(key)
-    settings = house.room_dir(acquirer.connector) / "settings.json"
-    _write(settings, _connector_settings(house, acquirer))
 
 
 def _furnish_merchant(house: House) -> None:
@@ -242,9 +255,10 @@ def _receipt_keys(house: House) -> dict[str, Any]:
     }
 
 
-def _connector_settings(house: House, acquirer: Acquirer) -> dict[str, Any]:
+def _connector_settings(house: House, connector: Connector) -> dict[str, Any]:
+    acquirer = connector.acquirer
     return {
-        "name": acquirer.connector,
+        "name": connector.name,
         "network": house.network,
         "acquirer_id": acquirer.acquirer_id,
         "adapter": acquirer.kind,
@@ -264,14 +278,17 @@ def _connector_settings(house: House, acquirer: Acquirer) -> dict[str, Any]:
     }
 
 
-def _connector(house: House, acquirer: Acquirer) -> ProcessSpec:
-    settings = house.room_dir(acquirer.connector) / "settings.json"
+def _connector(house: House, connector: Connector) -> ProcessSpec:
+    settings = house.settings(connector)
+    role = [] if connector.number == 1 else ["--standby"]
+    # Either will do: which of two acts is the lease's to say, and changes while they run.
+    shown = (settings.parent / "data" / name for name in ("ready", "standby"))
     return _process(
         house,
-        acquirer.connector,
-        ["connector", "serve", "--config", str(settings)],
-        Probe("file", str(settings.parent / "data" / "ready")),
-        after=(acquirer.process,),
+        connector.name,
+        ["connector", "serve", "--config", str(settings), *role],
+        Probe("file", "\n".join(map(str, shown))),
+        after=(connector.acquirer.process,),
     )
 
 
