@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import requests
-from books import differences, read_books
 
 from clearline.house import command
 from clearline.house.layout import House
@@ -34,25 +33,6 @@ def test_run_does_the_whole_way_and_stops_cleanly(tmp_path: Path) -> None:
     assert "8 paid, 1 declined, 1 closed" in done.stdout + done.stderr
     assert "every check holds" in done.stdout
     assert not list((tmp_path / "home" / "run").glob("*.json.lock"))
-
-
-def test_every_ending_of_the_sandbox_agrees_in_all_books(house: House, tmp_path: Path) -> None:
-    endings = {
-        "tok_approve": "paid",
-        "tok_slow": "paid",
-        "tok_do_not_honor": "declined",
-        "tok_expired_card": "declined",
-        "tok_timeout": "closed",
-        "tok_timeout_charged": "closed",
-        "tok_late": "closed",
-    }
-    orders = write_orders(tmp_path / "orders.csv", "end", list(endings))
-    command.output("merchant", "--home", house.merchant_dir, "import", orders)
-    command.output("merchant", "pay", "--home", house.merchant_dir, "--all", "--batch", "3")
-    books = read_books(house)
-    assert differences(books) == []
-    said = {no: order["status"] for no, order in books.merchant.items() if no.startswith("end-")}
-    assert list(said.values()) == list(endings.values())
 
 
 def test_the_printed_curl_works_for_any_http_client(house: House, tmp_path: Path) -> None:
