@@ -12,7 +12,7 @@ def test_every_proposal_is_on_the_page() -> None:
     named: dict[str, set[str]] = {}
     for kinds, body in re.findall(r"^\| (`.+?`) \| (.+) \|$", PAGE, re.MULTILINE):
         words = set(re.findall(r"[a-z_0-9]+", body))
-        named |= {kind: words for kind in re.findall(r"`([a-z_]+)`", kinds)}
+        named |= dict.fromkeys(re.findall(r"`([a-z_]+)`", kinds), words)
     assert set(named) == set(PROPOSALS)
     for kind, shape in PROPOSALS.items():
         members = set(shape.json_schema()["properties"])

@@ -268,6 +268,29 @@ def test_a_process_that_will_not_stop_is_killed_with_its_children(
     until(lambda: not alive(grandchild), "the grandchild is gone")
 
 
+def test_either_of_a_probes_files_will_do_and_neither_is_an_old_one(
+    tmp_path: Path, run: Path
+) -> None:
+    """As of two connectors: one says that it acts, or that it stands by."""
+    names = [tmp_path / "acts", tmp_path / "stands-by"]
+    for name in names:
+        name.write_text("of an earlier life")
+    script = (
+        "import pathlib, signal, sys; files = [pathlib.Path(name) for name in sys.argv[1:]]\n"
+        "assert not any(file.exists() for file in files); files[1].touch(); signal.pause()"
+    )
+    spec = ProcessSpec(
+        name="either",
+        argv=(sys.executable, "-c", script, *map(str, names)),
+        log=str(tmp_path / "either.log"),
+        cwd=str(tmp_path),
+        probes=(Probe("file", "\n".join(map(str, names))),),
+    )
+    status = supervisor.start(group(spec), run)
+    assert [process.ready for process in status.processes] == [True]
+    assert [name.exists() for name in names] == [False, True]
+
+
 def test_a_process_that_cannot_start_is_reported_with_its_log(tmp_path: Path, run: Path) -> None:
     spec = ProcessSpec(
         name="broken",
