@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from clearline import canonical, webhooks
+from clearline import canonical, times, webhooks
+from clearline.answers import PaymentAnswer
 from clearline.canonical import CanonicalError, Json
 from clearline.webhooks import Event
-from merchant.attempts import Change, News, OrderStatus
+from merchant.attempts import Change, KeptAnswer, News, OrderStatus
 from merchant.jobs import STATUS_OF, Mode, start
 from merchant.orderbook import OrderBook
 from merchant.profile import Profile
@@ -91,6 +92,12 @@ def take(book: OrderBook, profile: Profile, deliveries: Sequence[Delivery]) -> l
     known = [book.taken(delivery.event_id) for delivery in deliveries]
     news = [_news(book, profile, delivery) for delivery in deliveries]
     written = book.take(news)
+    for delivery, before, item in zip(deliveries, known, news, strict=True):
+        said = _exceptions(delivery.event.data)
+        if said and not before and item.change is not None:
+            # The end stays; that money came in after it is for people to see.
+            answer = KeptAnswer(times.now(), delivery.gateway, said, delivery.body)
+            book.keep(*delivery.event.data.key[1:], answer)
     return [
         _taken(delivery, before, item, change)
         for delivery, before, item, change in zip(deliveries, known, news, written, strict=True)
@@ -134,6 +141,19 @@ def _news(book: OrderBook, profile: Profile, delivery: Delivery) -> News:
             body=delivery.body,
         )
     return News(delivery.event_id, change)
+
+
+def _exceptions(answer: PaymentAnswer) -> str:
+    """What a gateway tells of the time after a payment's end: `late_success open`, empty for
+    nothing."""
+    told = [
+        f"{one['kind']} {one['status']}"
+        for one in answer.exceptions
+        if isinstance(one, dict)
+        and one.get("kind") == "late_success"
+        and one.get("status") in ("open", "resolved")
+    ]
+    return ", ".join(told[:4])
 
 
 def _taken(delivery: Delivery, known: bool, news: News, written: Change | None) -> Taken:

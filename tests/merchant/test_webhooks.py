@@ -126,6 +126,20 @@ def test_an_order_is_paid_by_the_banks_signature_inside(till: Till) -> None:
     assert "bank-signed result: verified" in shown.output
 
 
+def test_a_success_after_the_end_is_shown_and_changes_nothing(till: Till) -> None:
+    assert till.send(till.event(Status.DECLINED)) == 200
+    late = {"kind": "late_success", "sequence": 2, "tx_id": "cd" * 32}
+    for tx, status in (("cd", "open"), ("ef", "resolved")):
+        told = till.event(Status.DECLINED, tx, 8, exceptions=(late | {"status": status},))
+        for _ in range(2):
+            assert till.send(told) == 200
+    assert till.status() is OrderStatus.DECLINED
+    with closing(till.book()) as book:
+        verdicts = [kept.verdict for kept in book.answers("A-1", 1)]
+    assert verdicts[1:] == ["do_not_honor", "late_success open", "late_success resolved"]
+    assert "late_success open" in till.world.run("status", "A-1").output
+
+
 def test_again_changes_nothing(till: Till) -> None:
     event = till.event(Status.SUCCEEDED)
     headers, body = till.message(event)
