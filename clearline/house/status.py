@@ -22,7 +22,7 @@ _OPEN: Final = ("pending", "sending", "doubtful", "accepted", "late")
 @dataclass(frozen=True, slots=True)
 class Row:
     """A process; of a connector also its acquirer, its role, the epoch it acts under (None when it
-    does not act) and how many payments are open in its outbox (None before it has run)."""
+    does not act) and how many payments are open in its outbox (None likewise)."""
 
     process: str
     state: str
@@ -65,7 +65,7 @@ def _row(house: House, process: ProcessStatus, connector: Connector | None) -> R
     role = STARTING
     if process.ready:  # the files of one that was killed are still there
         role = ACTS if (data / "ready").exists() else STANDS_BY
-    said = _said(house, connector)
+    said = _said(house, connector) if role == ACTS else {}
     return Row(
         row.process,
         row.state,
@@ -73,8 +73,8 @@ def _row(house: House, process: ProcessStatus, connector: Connector | None) -> R
         row.restarts,
         connector.acquirer.acquirer_id,
         role,
-        said.get("epoch") if role == ACTS else None,
-        sum(said["payments"].get(phase, 0) for phase in _OPEN) if said and role == ACTS else None,
+        said.get("epoch"),
+        sum(said["payments"].get(phase, 0) for phase in _OPEN) if said else None,
     )
 
 

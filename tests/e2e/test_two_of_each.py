@@ -42,7 +42,7 @@ def test_a_standby_of_each_acquirer_takes_over_and_gives_back(house: House, till
     for first, second in pairs:
         assert (shown[first.name].role, shown[second.name].role) == (ACTS, STANDS_BY)
         assert shown[second.name].epoch is None
-    orders = numbered("lease-c", UNIONPAY, CARDS * 15) | numbered("lease-w", WALLET, PAYERS * 6)
+    orders = numbered("lease-c", UNIONPAY, CARDS * 10) | numbered("lease-w", WALLET, PAYERS * 4)
     with till.paying(*till.take(orders)) as paying:
         wait_until(lambda: any(till.ends("lease-c-004")) and till.ends("lease-c-004") != ["signed"],
                    "the first payments are under way")  # fmt: skip
@@ -79,7 +79,7 @@ def test_a_gateway_dies_and_the_same_intents_go_to_the_other(
     house: House, till: Till, tmp_path: Path
 ) -> None:
     dying = house.gateways[0]
-    orders = numbered("fail", UNIONPAY, CARDS * 40)
+    orders = numbered("fail", UNIONPAY, CARDS * 30)
     with till.paying(*till.take(orders), "--concurrency", "24") as paying:
         wait_until(lambda: "requested" in till.ends("fail-010") + till.ends("fail-012")
                    or "paid" in till.ends("fail-010"), "payments are under way")  # fmt: skip
