@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from bank.desk import DeskError, Ledger
+from bank.desk import DeskError
+from bank.patience import Ledger, PatientLedger
 from clearline.fabric.errors import EvaluateError, FabricError
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.identity import IdentityError
@@ -24,7 +25,7 @@ async def connected(path: Path) -> AsyncIterator[Ledger]:
     try:
         profile = Profile.load(path)
         async with Gateway.connect(profile) as gateway:
-            yield gateway.network(profile.channel).contract(profile.chaincode)
+            yield PatientLedger(gateway.network(profile.channel).contract(profile.chaincode))
     except (ProfileError, IdentityError) as error:
         raise click.ClickException(str(error)) from None
     except DeskError as error:
