@@ -206,6 +206,23 @@ def test_order_status_and_list(world: World) -> None:
     assert len(world.run("list", "--limit", "1", "--json").stdout.splitlines()) == 1
 
 
+@pytest.mark.parametrize("terminal", ["", "1"], ids=["pipe", "terminal"])
+def test_the_list_never_cuts_an_order_s_number(
+    world: World, monkeypatch: pytest.MonkeyPatch, terminal: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", terminal)
+    names = ["20261123-0002", "n" * 64]
+    world.orders(*names)
+    world.pay("--all")
+    shown = world.run("list").stdout
+    for name in names:
+        assert name in shown
+    if not terminal:  # nothing at all is cut where there is no width
+        assert "\u2026" not in shown and shown.count("approved") == 2
+
+
 def test_a_key_unpinned_later_is_shown_as_no_proof(world: World) -> None:
     world.orders("A-1")
     world.pay("A-1")
