@@ -16,6 +16,7 @@ from bank.accounts import AccountError, name_account
 from bank.connection import connected
 from bank.desk import Applied, Decision
 from bank.documents import DocumentError, Draft, draft, read_json, read_records
+from bank.patience import PATIENT
 from clearline.canonical import Json
 from clearline.codes import Code, Outcome
 from clearline.jws import Algorithm, KeySigner
@@ -234,7 +235,7 @@ async def _propose(profile: Path, drafts: Sequence[Draft]) -> list[Outcome]:
 
 async def _apply(maker: Path, checker: Path, drafts: Sequence[Draft]) -> list[Applied]:
     async with connected(maker) as one, connected(checker) as other:
-        return await desk.apply(one, other, drafts)
+        return await desk.apply(one, other, drafts, PATIENT)
 
 
 async def _proposals(profile: Path, status: str | None) -> list[Proposal]:
@@ -244,12 +245,12 @@ async def _proposals(profile: Path, status: str | None) -> list[Proposal]:
 
 async def _record(profile: Path, kind: str, record_id: str) -> Json:
     async with connected(profile) as ledger:
-        return await desk.record(ledger, kind, record_id)
+        return await desk.record(ledger, kind, record_id, PATIENT)
 
 
 async def _decided(profile: Path, ids: Sequence[str], decision: Decision) -> list[Outcome]:
     async with connected(profile) as ledger:
-        return await desk.decide(ledger, ids, decision)
+        return await desk.decide(ledger, ids, decision, PATIENT)
 
 
 def _decide(profile: Path, proposal_ids: tuple[str, ...], decision: Decision) -> None:

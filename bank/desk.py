@@ -1,7 +1,8 @@
 """What a clerk does at the ledger: propose, decide, look. One typed wrapper around the contract.
 
 Every call takes a list and answers an outcome an item. Proposals carry ids of our own, so that a
-call whose end is unknown can simply be made again.
+call whose end is unknown can simply be made again. What the contract says is not there is asked
+for again for a moment: the peers that said so may be behind.
 """
 
 from __future__ import annotations
@@ -9,25 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 from bank.documents import Draft
+from bank.patience import NOT_THERE_YET, PATIENT, Ledger, Patience
 from clearline import canonical
 from clearline.canonical import CanonicalError, Json
 from clearline.codes import Code, Outcome
 from clearline.records import Proposal, from_json
 
 PAGE: Final = 200
-
-
-class Ledger(Protocol):
-    """The contract, through one identity: clearline.fabric.contract.Contract is one."""
-
-    async def submit(self, function: str, *args: str | bytes) -> bytes:
-        """Endorse, order, wait for the commit; the contract's answer."""
-
-    async def evaluate(self, function: str, *args: str | bytes) -> bytes:
-        """Ask one peer; the contract's answer."""
 
 
 class DeskError(RuntimeError):
@@ -61,13 +53,34 @@ async def propose(maker: Ledger, drafts: Sequence[Draft]) -> list[Outcome]:
     return _outcomes(await maker.submit("ProposeRecords", argument), len(drafts))
 
 
-async def decide(checker: Ledger, proposal_ids: Sequence[str], decision: Decision) -> list[Outcome]:
-    """DecideRecords, the same decision on each. Raises FabricError, DeskError."""
-    items = [{"proposal_id": name, "decision": decision.value} for name in proposal_ids]
-    return _outcomes(await checker.submit("DecideRecords", canonical.dumps(items)), len(items))
+async def decide(
+    checker: Ledger,
+    proposal_ids: Sequence[str],
+    decision: Decision,
+    patience: Patience = PATIENT,
+) -> list[Outcome]:
+    """DecideRecords, the same decision on each, in their order; what is not there yet is asked
+    for again. Raises FabricError, DeskError."""
+    outcomes: dict[str, Outcome] = {}
+
+    async def ask() -> list[Outcome]:
+        # Only what is missing again: what was taken would now be called a duplicate.
+        left = [name for name in proposal_ids if _missing(outcomes.get(name))]
+        items = [{"proposal_id": name, "decision": decision.value} for name in left]
+        answer = await checker.submit("DecideRecords", canonical.dumps(items))
+        outcomes.update(zip(left, _outcomes(answer, len(left)), strict=True))
+        return [outcomes[name] for name in proposal_ids]
+
+    return await patience.until(lambda answer: not any(map(_missing, answer)), ask)
 
 
-async def apply(maker: Ledger, checker: Ledger, drafts: Sequence[Draft]) -> list[Applied]:
+def _missing(outcome: Outcome | None) -> bool:
+    return outcome is None or outcome.code in NOT_THERE_YET
+
+
+async def apply(
+    maker: Ledger, checker: Ledger, drafts: Sequence[Draft], patience: Patience = PATIENT
+) -> list[Applied]:
     """Propose and approve records in their order: two transactions, two identities.
 
     Harmless to repeat: what is approved already counts as done. Raises FabricError, DeskError.
@@ -79,7 +92,7 @@ async def apply(maker: Ledger, checker: Ledger, drafts: Sequence[Draft]) -> list
         for draft, outcome in zip(drafts, proposed, strict=True)
         if outcome.code.taken and outcome.status != approved
     ]
-    answers = await decide(checker, waiting, Decision.APPROVE) if waiting else []
+    answers = await decide(checker, waiting, Decision.APPROVE, patience) if waiting else []
     decided = dict(zip(waiting, answers, strict=True))
     return [
         _applied(draft, decided.get(draft.proposal_id, outcome))
@@ -108,12 +121,17 @@ async def proposals(desk: Ledger, status: str | None) -> list[Proposal]:
             return found
 
 
-async def record(desk: Ledger, kind: str, record_id: str) -> Json:
-    """A record as the ledger holds it, None when there is none."""
-    answer = _list(await desk.evaluate("GetRecords", canonical.dumps([[kind, record_id]])))
-    if len(answer) != 1:
-        raise DeskError(f"GetRecords answered {len(answer)} records for one")
-    return answer[0]
+async def record(desk: Ledger, kind: str, record_id: str, patience: Patience = PATIENT) -> Json:
+    """A record as the ledger holds it, None when there is none (also not a moment later)."""
+    argument = canonical.dumps([[kind, record_id]])
+
+    async def ask() -> Json:
+        answer = _list(await desk.evaluate("GetRecords", argument))
+        if len(answer) != 1:
+            raise DeskError(f"GetRecords answered {len(answer)} records for one")
+        return answer[0]
+
+    return await patience.until(lambda found: found is not None, ask)
 
 
 def _outcomes(answer: bytes, count: int) -> list[Outcome]:

@@ -200,11 +200,8 @@ def _open(file: str) -> Iterator[BinaryIO]:
 
 def _import(desk: Desk, stream: BinaryIO, form: Format) -> _Import:
     result = _Import()
-    chunk: list[Taken] = []
+    chunk: list[Taken | Bad] = []
     for row in read(stream, form, desk.profile):
-        if isinstance(row, Bad):
-            result.refuse(row)
-            continue
         chunk.append(row)
         if len(chunk) >= _CHUNK:
             _add(desk, chunk, result)
@@ -213,9 +210,14 @@ def _import(desk: Desk, stream: BinaryIO, form: Format) -> _Import:
     return result
 
 
-def _add(desk: Desk, chunk: list[Taken], result: _Import) -> None:
-    for row, entry in zip(chunk, desk.book.add(row.order for row in chunk), strict=True):
-        if entry is Entry.CONFLICT:
+def _add(desk: Desk, chunk: list[Taken | Bad], result: _Import) -> None:
+    """Put a chunk's good rows into the book, then report on all its rows in their order."""
+    taken = [row.order for row in chunk if isinstance(row, Taken)]
+    entries = iter(desk.book.add(taken) if taken else [])
+    for row in chunk:
+        if isinstance(row, Bad):
+            result.refuse(row)
+        elif (entry := next(entries)) is Entry.CONFLICT:
             detail = "the order book holds another order under this number; it stays"
             result.refuse(Bad(row.line, row.order.order_no, RowCode.CONFLICT, detail))
         else:

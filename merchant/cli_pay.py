@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ from typing import Final
 import click
 import orjson
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from clearline import intents
 from clearline.canonical import Json
@@ -28,6 +28,7 @@ from merchant.workers import Gateways
 
 _WATCH: Final = 24 * 3600.0  # seconds
 _SHOWN: Final = 20  # open orders named one by one
+_PIPE_WIDTH: Final = 400  # columns; wider than any row
 
 
 def asked(desk: Desk, order_nos: tuple[str, ...]) -> Iterator[State]:
@@ -192,8 +193,17 @@ def list_orders(home: Path, statuses: tuple[str, ...], limit: int | None, as_jso
         for state in shown:
             click.echo(orjson.dumps(_row(state)))
         return
-    table = Table("order", "amount", "attempt", "status", "reason", "changed")
-    for state in shown:
+    _print_table(shown)
+    click.echo(f"{len(shown)} of {len(states)} orders")
+
+
+def _print_table(states: Sequence[State]) -> None:
+    """As wide as the terminal where there is one; the order's number is never cut, for it is what
+    the other commands ask for."""
+    longest = max((len(state.order.order_no) for state in states), default=0)
+    order = Column("order", no_wrap=True, min_width=longest)
+    table = Table(order, "amount", "attempt", "status", "reason", "changed")
+    for state in states:
         attempt = state.attempt
         table.add_row(
             state.order.order_no,
@@ -203,8 +213,10 @@ def list_orders(home: Path, statuses: tuple[str, ...], limit: int | None, as_jso
             attempt.code if attempt else "",
             attempt.changed_at if attempt else "",
         )
-    Console().print(table)
-    click.echo(f"{len(shown)} of {len(states)} orders")
+    console = Console()
+    if not console.is_terminal:  # a pipe or a file has no width
+        console.width = _PIPE_WIDTH
+    console.print(table)
 
 
 def _row(state: State) -> dict[str, Json]:

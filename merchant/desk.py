@@ -17,7 +17,8 @@ from merchant.attempts import BookError
 from merchant.orderbook import OrderBook
 from merchant.profile import BOOK_FILE, Profile, ProfileError
 
-DEFAULT_HOME: Final = "merchant"
+# Not "merchant": in a clone that is this room's source.
+DEFAULT_HOME: Final = "shop"
 ENVIRONMENT: Final = "CLEARLINE_MERCHANT_HOME"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -29,6 +29,7 @@ from merchant.orders import (
 from merchant.profile import Profile
 
 MAX_LINE: Final = 65_536  # bytes
+_NUMBERS: Final = frozenset({"amount", "order_no", "mcc"})  # JSON numbers are taken for these
 _BOM: Final = b"\xef\xbb\xbf"
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 
@@ -184,12 +185,7 @@ def _header(line: bytes | None, profile: Profile) -> list[str]:
 def _jsonl(lines: Iterator[tuple[int, bytes | None]], profile: Profile) -> Iterator[Taken | Bad]:
     for number, line in lines:
         try:
-            row = _object(_text(line))
-            for name in row:
-                if not known_column(name, profile):
-                    raise OrderRefusedError(
-                        RowCode.MEMBER_UNKNOWN, f"{redact(name[:40])!r} is not an order's member"
-                    )
+            row = _fields(_object(_text(line)), profile)
         except OrderRefusedError as error:
             yield Bad(number, "", error.code, error.detail)
             continue
@@ -248,8 +244,8 @@ _DECODER: Final = json.JSONDecoder(
 )
 
 
-def _object(text: str) -> dict[str, str]:
-    """One JSON line as fields. Numbers count as they are written; null is "not given"."""
+def _object(text: str) -> dict[str, object]:
+    """The members of one JSON line that are given: null is "not given"."""
     try:
         value = _DECODER.decode(text)
     except OrderRefusedError:
@@ -259,14 +255,23 @@ def _object(text: str) -> dict[str, str]:
         raise OrderRefusedError(RowCode.JSON_INVALID, f"not JSON: {detail}") from None
     if not isinstance(value, dict):
         raise OrderRefusedError(RowCode.JSON_INVALID, "the line is not an object")
+    return {name: member for name, member in value.items() if member is not None}
+
+
+def _fields(members: dict[str, object], profile: Profile) -> dict[str, str]:
+    """A JSON row as fields; the numbers of _NUMBERS count as they are written."""
+    # Names before values: what is no member has no type to be wrong.
+    for name in members:
+        if not known_column(name, profile):
+            raise OrderRefusedError(
+                RowCode.MEMBER_UNKNOWN, f"{redact(name[:40])!r} is not an order's member"
+            )
     row: dict[str, str] = {}
-    for name, member in value.items():
-        if member is None:
-            continue
-        if not isinstance(member, str) or (
-            isinstance(member, _NumberText) and name not in ("amount", "order_no", "mcc")
-        ):
-            raise OrderRefusedError(RowCode.FIELD_INVALID, f"{redact(name[:40])} must be a string")
+    for name, member in members.items():
+        number = name in _NUMBERS
+        if not isinstance(member, str) or (isinstance(member, _NumberText) and not number):
+            wanted = "a string or a number" if number else "a string"
+            raise OrderRefusedError(RowCode.FIELD_INVALID, f"{redact(name[:40])} must be {wanted}")
         row[name] = str(member)
     return row
 

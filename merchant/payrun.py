@@ -50,7 +50,7 @@ class Observer(Protocol):
         """The run starts with orders that stand so."""
 
     def update(self, counts: dict[OrderStatus, int], done: int) -> None:
-        """So they stand now; `done` of them are through with this run."""
+        """So they stand now; `done` of them have a proven end."""
 
     def say(self, text: str) -> None:
         """Something that must be seen at once."""
@@ -65,8 +65,11 @@ class _Tally:
     status: dict[str, OrderStatus] = field(default_factory=dict)
     open: dict[str, Open] = field(default_factory=dict)
     times: list[float] = field(default_factory=list)
-    done: int = 0
     last: float = 0.0
+
+    @property
+    def done(self) -> int:
+        return sum(count for status, count in self.counts.items() if status.final)
 
     def stands(self, order_no: str, status: OrderStatus) -> None:
         before = self.status.get(order_no)
@@ -102,7 +105,6 @@ class PayRun:
             tally.stands(state.order.order_no, state.status)
         for state in plan.left:
             self._leave_open(state)
-        tally.done = len(plan.settled) + len(plan.left)
         begun = tally.last = monotonic()
         interrupted = False
         observer.begin(dict(tally.counts), tally.counts.total())
@@ -155,7 +157,10 @@ class PayRun:
     def _prepare(self, items: Sequence[Sign | Resume], signer: Signer) -> list[Job]:
         now = times.now()
         new = [self._sign(item, now, signer) for item in items if isinstance(item, Sign)]
-        stored = iter(self._book.store(new) if new else [])
+        kept = self._book.store(new) if new else []
+        for attempt in kept:
+            self._tally.stands(attempt.order_no, attempt.status)
+        stored = iter(kept)
         jobs = []
         for item in items:
             if isinstance(item, Sign):
@@ -200,7 +205,6 @@ class PayRun:
     def _end(self, ended: Ended, written: Change | None) -> None:
         tally, ending = self._tally, ended.ending
         key = ending.job.key
-        tally.done += 1
         tally.last = max(tally.last, ended.ended)
         status = ending.status if written is None else written.status
         if status.final:

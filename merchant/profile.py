@@ -43,6 +43,8 @@ KEY_FILE: Final = "key.pem"
 BOOK_FILE: Final = "orders.db"
 EXPIRES_IN: Final = 900  # seconds; long enough for a payer at a till, short enough to plan with
 MAX_PROFILE_BYTES: Final = 1_000_000
+# What may lie in a folder before it is a merchant's: CA files and keys others handed over.
+_HANDED_OVER: Final = frozenset({".pem", ".crt", ".cer", ".jwk", ".json"})
 
 
 class ProfileError(ValueError):
@@ -241,7 +243,7 @@ def save(document: Json, home: Path) -> Path:
     Raises SchemaError for a bad document, ProfileError when the folder has a profile.
     """
     parse(document, home)
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make(home)
     path = home / FILE
     write_new(path, canonical.dumps(document) + b"\n")
     return path
@@ -249,12 +251,34 @@ def save(document: Json, home: Path) -> Path:
 
 def save_key(signer: KeySigner, home: Path) -> Path:
     """Write the key as key.pem, readable by its owner only; never replaces one (ProfileError)."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make(home)
     path, draft = home / KEY_FILE, home / f".{KEY_FILE}.{os.getpid()}"
     draft.unlink(missing_ok=True)
     signer.save(draft)
     _put(draft, path)
     return path
+
+
+def _make(home: Path) -> None:
+    """Make the folder. Raises ProfileError when it is there and holds somebody else's things."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any((home / name).exists() for name in (FILE, KEY_FILE, BOOK_FILE)):
+        return
+    foreign = [
+        path.name
+        for path in sorted(home.iterdir())
+        if not (path.is_file() and path.suffix in _HANDED_OVER) and not _is_draft(path)
+    ]
+    if foreign:
+        raise ProfileError(
+            f"{home} holds other things ({foreign[0]}) and is no merchant's folder; "
+            "name another with --home"
+        )
+
+
+def _is_draft(path: Path) -> bool:
+    """Whether a call of ours that was ended in the middle left it."""
+    return path.name.startswith((f".{FILE}.", f".{KEY_FILE}."))
 
 
 def write_new(path: Path, data: bytes) -> None:

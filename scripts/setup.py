@@ -8,16 +8,22 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 
 OLDEST = (3, 11)
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # hfc's closure comes last and without dependencies: fabric-sdk-py pins packages that no longer
 # build. setuptools and wheel come first, because two of them build from source.
 STEPS = (
-    ("build.txt", ["--require-hashes"]),
-    ("dev.txt", ["--require-hashes"]),
-    ("hfc.txt", ["--require-hashes", "--no-deps", "--no-build-isolation"]),
+    ("build.txt", "what builds packages", ["--require-hashes"]),
+    ("dev.txt", "what Clearline and its tests need (the longest step)", ["--require-hashes"]),
+    (
+        "hfc.txt",
+        "the client of Fabric's CA (two packages are built from source)",
+        ["--require-hashes", "--no-deps", "--no-build-isolation"],
+    ),
 )
+EVERY = 5.0  # seconds between two lines about a step that goes on
 
 
 def stop(message):
@@ -59,23 +65,62 @@ def main(venv):
         with open(stamp) as file:
             if file.read() == wanted:
                 return
-    print("setup: installing into %s (about half a minute, once)" % os.path.relpath(venv))
+    started = time.time()
+    steps = len(STEPS) + 2
+    say("installing into %s, once: one to three minutes" % os.path.relpath(venv))
+    say("1 of %d: an empty virtual environment" % steps)
     # Clear: one made by another Python would mix two versions' libraries.
     run([sys.executable, "-m", "venv", "--clear", venv], "could not make the virtual environment")
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for name, options in STEPS:
+    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
+    for number, (name, what, options) in enumerate(STEPS):
+        path = os.path.join(ROOT, "requirements", name)
+        count = packages(path)
+        say("%d of %d: %s, %d packages" % (number + 2, steps, what, count))
         run(
-            pip + options + ["-r", os.path.join(ROOT, "requirements", name)],
+            pip + options + ["-r", path],
             "could not install requirements/%s; is the package index reachable?" % name,
+            count,
         )
+    say("%d of %d: Clearline itself" % (steps, steps))
     run(pip + ["--no-deps", "--no-build-isolation", "-e", ROOT], "could not install Clearline")
     with open(stamp, "w") as file:
         file.write(wanted)
+    say("done in %d s" % (time.time() - started))
 
 
-def run(command, failure):
-    """Run a step and stop with `failure` when it fails."""
-    if subprocess.call(command, cwd=ROOT) != 0:
+def say(text):
+    """One line, at once, wherever it goes."""
+    sys.stdout.write("setup: " + text + "\n")
+    sys.stdout.flush()
+
+
+def packages(path):
+    """How many packages a list of requirements names."""
+    with open(path) as file:
+        return sum("==" in line for line in file if not line.lstrip().startswith("#"))
+
+
+def run(command, failure, count=0):
+    """Run a step, telling how far it is, and stop with `failure` when it fails.
+
+    What it printed is shown only then: warnings and errors go to standard error as they come.
+    """
+    printed = []
+    fetched = 0
+    told = time.time()
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, universal_newlines=True
+    ) as process:
+        for line in process.stdout:
+            printed.append(line)
+            fetched += line.startswith("Collecting ")
+            if count and line.startswith("Installing collected packages"):
+                say("  %d fetched, now they are installed" % fetched)
+            elif count and line.startswith("Collecting ") and time.time() - told >= EVERY:
+                told = time.time()
+                say("  %d of %d fetched" % (fetched, count))
+    if process.returncode != 0:
+        sys.stderr.write("".join(printed[-20:]))
         stop(failure)
 
 

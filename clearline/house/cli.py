@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from clearline.house import bringup
 from clearline.house.bringup import Choice
-from clearline.house.demonstration import demonstrate
+from clearline.house.demonstration import demonstrate, keep
 from clearline.house.layout import House, HouseError
 from clearline.house.status import healthy, statuses
 
@@ -36,7 +39,7 @@ console = Console()
 
 
 def _say(text: str) -> None:
-    console.print(f"[bold]·[/bold] {text}", highlight=False)
+    console.print(f"[bold]·[/bold] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 @click.command()
@@ -57,11 +60,12 @@ def up(home: Path, engine: str, free_ports: bool, connectors: int) -> None:
     Example: clearline up --home .clearline/dev
     """
     try:
+        keep(home)
         ports = "free" if free_ports else "topology"
         house = bringup.up(Choice(home, engine, ports, connectors), _say)
     except HouseError as error:
         raise click.ClickException(str(error)) from None
-    console.print(_what_to_try(house), highlight=False, soft_wrap=True)
+    click.echo(_what_to_try(house))
 
 
 @click.command()
@@ -118,10 +122,13 @@ def status(home: Path, as_json: bool) -> None:
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(".clearline/run"),
     show_default=True,
-    help="Folder for the run; what an earlier run left there is removed.",
+    help="Folder for the run: a new one, or an earlier run's, which is removed.",
 )
 def run(engine: str, orders: tuple[Path, ...], home: Path) -> None:
     """Start everything on free ports, pay an order file, verify the ledger, stop.
+
+    A bad row stops nothing else. Exit code 1 when a row was not taken, a payment has no proven
+    end, or a check failed.
 
     Example: clearline run --orders examples/orders.csv
     """
@@ -134,13 +141,17 @@ def run(engine: str, orders: tuple[Path, ...], home: Path) -> None:
 
 
 def _what_to_try(house: House) -> str:
-    merchant = house.merchant_dir
+    """Commands for a shell, as they stand: the tests take them out of here and run them."""
+    quote = shlex.quote
+    merchant = quote(str(house.merchant_dir))
     gateway = house.gateways[0]
-    ca = house.tls_ca(gateway.bank)
-    # As it was called: a fresh clone has it in .venv only, not on the path.
+    ca = quote(str(house.tls_ca(gateway.bank)))
+    home = quote(str(house.home))
+    log = quote(str(house.home / "logs" / "connector-unionpay.log"))
+    auditor = quote(str(house.profile("Supervisor", "auditor")))
     clearline = _shown(Path(sys.argv[0]))
     return f"""
-[bold]Everything runs.[/bold] The acquirers are sandboxes: the payer token chooses the outcome.
+Everything runs. The acquirers are sandboxes: the payer token chooses the outcome.
 
 Pay an order file, then look at one payment through the bank's gateway:
   {clearline} merchant --home {merchant} import examples/orders.csv
@@ -150,20 +161,25 @@ Pay an order file, then look at one payment through the bank's gateway:
     {gateway.url}/v1/payments/20261123-0002
 
 See it as the supervisor does:
-  {clearline} audit verify --profile {house.profile("Supervisor", "auditor")}
+  {clearline} audit verify --profile {auditor}
   {clearline} audit payment M-0001 20261123-0002 \\
-    --profile {house.profile("Supervisor", "auditor")}
+    --profile {auditor}
 
 Processes and logs, and the end:
-  {clearline} network status --home {house.home}
-  {clearline} status --home {house.home}
-  tail -f {house.home}/logs/connector-unionpay.log
-  {clearline} down --home {house.home}
+  {clearline} network status --home {home}
+  {clearline} status --home {home}
+  tail -f {log}
+  {clearline} down --home {home}
 """
 
 
 def _shown(program: Path) -> str:
-    try:
-        return str(program.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return program.name
+    """This program for a shell, as short as it can be called from here."""
+    if program.name == "__main__.py":  # python -m clearline
+        return f"{shlex.quote(sys.executable)} -P -m clearline"
+    found = shutil.which(program.name)
+    if found is not None and program.exists() and Path(found).samefile(program):
+        return shlex.quote(program.name)
+    # A fresh clone has it in .venv only, not on the path.
+    path, here = program.absolute(), Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

@@ -20,12 +20,23 @@ from bank.cli import bank
 from bank.connection import connected, explain
 from bank.desk import Decision, DeskError
 from bank.documents import draft
+from bank.patience import Patience
+from chaincode.contract.context import Role, Submitter
+from chaincode.contract.functions import function
 from clearline.cli import cli
-from clearline.codes import Code
-from clearline.fabric.errors import CommitError, EvaluateError, GrpcFailure, SubmitError
+from clearline.codes import Code, Refusal
+from clearline.fabric.errors import (
+    CommitError,
+    EndorseError,
+    EvaluateError,
+    GrpcFailure,
+    PeerError,
+    SubmitError,
+)
 from clearline.jws import KeySigner
 
 Run = Callable[..., Result]
+IMPATIENT = Patience(disagreeing=0.0, missing=0.0)
 RECORDS = [draft(kind, BODIES[kind]) for kind in ("entity", "account", "merchant")]
 
 
@@ -43,6 +54,7 @@ def run(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> Run:
         yield chain.as_(path.stem)
 
     monkeypatch.setattr("bank.cli.connected", fake)
+    monkeypatch.setattr("bank.cli.PATIENT", IMPATIENT)
     return lambda *arguments, **options: CliRunner().invoke(cli, ["bank", *arguments], **options)
 
 
@@ -204,6 +216,28 @@ def test_failures_say_what_is_known() -> None:
     assert "not known" in unknown and "Run the same command again" in unknown
     assert "Nothing was changed" in explain(CommitError("ab", 11, 7))
     assert "question" in explain(EvaluateError("evaluate", "ab", "not_applied", failure))
+
+
+def _refused(said: str) -> EndorseError:
+    details = (PeerError("b:7051", "BankOne", f"chaincode response 403, {said}"),)
+    failure = GrpcFailure(grpc.StatusCode.ABORTED, "failed to endorse", details)
+    return EndorseError("Endorse", "ab", "not_applied", failure)
+
+
+@pytest.mark.parametrize(
+    ("name", "role"), [("ProposeRecords", "bank-maker"), ("DecideRecords", "bank-checker")]
+)
+def test_the_wrong_role_is_told_whose_profile_to_use(name: str, role: str) -> None:
+    with pytest.raises(Refusal) as refused:  # the contract's own words
+        function(name, Submitter("BankOne", Role.GATEWAY, "ab" * 32))
+    told = explain(_refused(str(refused.value)))
+    assert "Nothing was changed" in told and "again" not in told
+    assert f"one of role {role} with --profile" in told
+
+
+def test_a_refusal_is_not_said_to_pass_by_itself() -> None:
+    told = explain(_refused("batch_too_large: 900000 bytes, at most 800000"))
+    assert "would be refused again" in told
 
 
 def test_a_profile_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -70,6 +70,28 @@ def test_a_python_without_venv_is_told_what_to_install(
     assert "python3-venv" in capsys.readouterr().err
 
 
+def test_set_up_tells_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    setup = runpy.run_path(str(ROOT / "scripts" / "setup.py"), run_name="setup")
+    setup["run"].__globals__["EVERY"] = 0.0
+    lines = ["Collecting a==1", "  Using cached a", "Collecting b==2",
+             "Installing collected packages: a, b"]  # fmt: skip
+    pip = [sys.executable, "-c", f"print({chr(10).join(lines)!r})"]
+    setup["run"](pip, "no", 2)
+    assert capsys.readouterr().out.splitlines() == [
+        "setup:   1 of 2 fetched", "setup:   2 of 2 fetched",
+        "setup:   2 fetched, now they are installed",
+    ]  # fmt: skip
+    assert setup["packages"](str(ROOT / "requirements" / "build.txt")) == 3
+
+
+def test_a_step_of_set_up_that_fails_shows_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    setup = runpy.run_path(str(ROOT / "scripts" / "setup.py"), run_name="setup")
+    program = "import sys; print('no matching version'); sys.exit(1)"
+    with pytest.raises(SystemExit):
+        setup["run"]([sys.executable, "-c", program], "could not install it")
+    assert capsys.readouterr().err == "no matching version\nsetup: could not install it\n"
+
+
 def test_every_command_has_help_with_an_example() -> None:
     import click
 

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import requests
 
+from clearline import supervisor
 from clearline.house import command
 from clearline.house.layout import House
 
@@ -21,21 +23,64 @@ def write_orders(path: Path, prefix: str, tokens: list[str]) -> Path:
     return path
 
 
+def run_house(folder: Path, orders: Path) -> subprocess.CompletedProcess[str]:
+    """`clearline run` in the folder, by relative paths, as make gives them."""
+    words = ["run", "--orders", orders.name, "--home", "home"]
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "clearline", *words],
+        capture_output=True, text=True, timeout=100, check=False, cwd=folder,
+    )  # fmt: skip
+
+
+def left_running(home: Path) -> list[str]:
+    """Command lines of processes that speak of this home, or were started by its supervisors."""
+    specs = [json.loads(path.read_text()) for path in (home / "run").glob("*.spec.json")]
+    assert {spec["group"] for spec in specs} == {"network", "rooms"}
+    found = []
+    for process in psutil.process_iter():
+        try:
+            told = [*process.cmdline(), *process.environ().values()]
+        except psutil.Error:
+            continue  # gone meanwhile, or another person's
+        if any(str(home) in word for word in told):
+            found.append(" ".join(process.cmdline()))
+    return found
+
+
 def test_run_does_the_whole_way_and_stops_cleanly(tmp_path: Path) -> None:
     tokens = ["tok_approve"] * 8 + ["tok_insufficient_funds", "tok_timeout_charged"]
-    orders = write_orders(tmp_path / "orders.csv", "run", tokens)
-    words = ["run", "--orders", orders.name, "--home", "home"]  # relative, as make gives them
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "clearline", *words],
-        capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path,
-    )  # fmt: skip
+    home = tmp_path / "home"
+    done = run_house(tmp_path, write_orders(tmp_path / "orders.csv", "run", tokens))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "8 paid, 1 declined, 1 closed" in done.stdout + done.stderr
     assert "every check holds" in done.stdout
-    assert not list((tmp_path / "home" / "run").glob("*.json.lock"))
+    for group in ("network", "rooms"):
+        assert not supervisor.state_file(home / "run", group).exists()
+    assert left_running(home) == []
+
+    # Again in its own folder, with a file that is not all good: that stops nothing else.
+    orders = tmp_path / "bad.csv"
+    orders.write_text(
+        "order_no,amount,currency,payer_token\nbad-1,1.25,CNY,tok_approve\n"
+        "bad-2,1.2.5,CNY,tok_approve\nbad-1,9.99,CNY,tok_approve\n"
+        "bad-3,3.25,CNY,tok_approve\nbad-4\n"
+    )
+    done = run_house(tmp_path, orders)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "2 orders: 2 paid" in done.stdout
+    assert "every check holds" in done.stdout
+    summary = done.stderr.partition("not all of it went well")[2]
+    assert "bad.csv: 3 not taken" in summary
+    for line, code in ((3, "amount_invalid"), (4, "conflict"), (6, "fields_missing")):
+        assert f"line {line} " in summary and code in summary
+    assert left_running(home) == []
 
 
-def test_the_printed_curl_works_for_any_http_client(house: House, tmp_path: Path) -> None:
+def test_what_runs_is_seen_as_running(house: House) -> None:
+    assert len(left_running(house.home)) > 12
+
+
+def test_any_http_client_reads_a_payment_at_either_gateway(house: House, tmp_path: Path) -> None:
     orders = write_orders(tmp_path / "orders.csv", "curl", ["tok_approve"])
     command.output("merchant", "--home", house.merchant_dir, "import", orders)
     command.output("merchant", "pay", "--home", house.merchant_dir, "curl-000")

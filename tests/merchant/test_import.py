@@ -178,6 +178,25 @@ def test_bad_json_lines(row: bytes, code: RowCode) -> None:
     assert isinstance(good, Taken) and good.order.order_no == "1001" and good.order.mcc == "5812"
 
 
+@pytest.mark.parametrize(
+    ("row", "code", "said"),
+    [
+        (
+            b'{"order_no":"A","amount":1,"note":5}\n',
+            RowCode.MEMBER_UNKNOWN,
+            "not an order's member",
+        ),
+        (b'{"order_no":"A","amount":true}\n', RowCode.FIELD_INVALID, "a string or a number"),
+        (b'{"order_no":[],"amount":1}\n', RowCode.FIELD_INVALID, "a string or a number"),
+        (b'{"order_no":"A","amount":1,"store":5}\n', RowCode.FIELD_INVALID, "must be a string"),
+    ],
+)
+def test_what_is_said_of_a_member(row: bytes, code: RowCode, said: str) -> None:
+    (bad,) = rows(row, Format.JSONL)
+    assert isinstance(bad, Bad) and bad.code is code
+    assert bad.detail.endswith(said)
+
+
 def test_every_row_code_has_a_row() -> None:
     assert {code for _, code in BAD_ROWS + JSON_ROWS} | {RowCode.CONFLICT} == set(RowCode)
 
@@ -270,6 +289,20 @@ def test_import_again_skips_and_conflicts(world: World, tmp_path: Path) -> None:
     assert (again["added"], again["same"], len(again["bad"])) == (0, 3, 1)
     listed = world.run("list", "--json").stdout.splitlines()
     assert [json.loads(line)["amount"] for line in listed] == [2933, 100]
+
+
+def test_bad_rows_and_conflicts_are_told_of_in_the_order_of_their_lines(
+    world: World, tmp_path: Path
+) -> None:
+    file = tmp_path / "orders.csv"
+    file.write_text("order_no,amount\nA-1,1\nA-1,2\nA-2,x\nA-2,1\nA-2,3\nA-3,y\n")
+    result = world.run("import", str(file), "--json")
+    told = [(bad["line"], bad["code"]) for bad in json.loads(result.stdout)["bad"]]
+    assert told == [
+        (3, "conflict"), (4, "amount_invalid"), (6, "conflict"), (7, "amount_invalid"),
+    ]  # fmt: skip
+    lines = [line.partition(" (")[0] for line in result.stderr.splitlines()]
+    assert lines == ["line 3", "line 4", "line 6", "line 7"]
 
 
 def test_card_numbers_never_reach_the_book(world: World) -> None:

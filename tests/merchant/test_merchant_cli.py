@@ -55,6 +55,46 @@ def test_keygen(tmp_path: Path, algorithm: Algorithm) -> None:
     assert [path.name for path in home.iterdir()] == ["key.pem"]
 
 
+def test_the_default_folder_is_no_source_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert invoke("keygen").exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["shop"]
+    assert not (Path(__file__).parents[2] / "shop").exists()
+
+
+@pytest.mark.parametrize("other", ["cli.py", "photos/", "notes.txt", ".git/"])
+def test_a_folder_with_other_things_is_refused(tmp_path: Path, other: str) -> None:
+    home = tmp_path / "m"
+    (home / other if other.endswith("/") else home).mkdir(parents=True)
+    if not other.endswith("/"):
+        (home / other).write_text("")
+    result = invoke("keygen", "--home", str(home))
+    assert result.exit_code == 1
+    assert "holds other things" in result.stderr and "--home" in result.stderr
+    assert [path.name for path in home.iterdir()] == [other.rstrip("/")]
+
+
+def test_a_folder_with_what_a_bank_handed_over_is_taken(tmp_path: Path) -> None:
+    home = tmp_path / "m"
+    home.mkdir()
+    for name in ("ca.pem", "unionpay.jwk", ".key.pem.4711"):
+        (home / name).write_text("")
+    assert invoke("keygen", "--home", str(home)).exit_code == 0
+    (
+        home / "photos"
+    ).mkdir()  # once it is a merchant's folder, what else is there is their business
+    again = invoke("keygen", "--home", str(home))
+    assert "never overwritten" in again.stderr
+
+
+def test_what_a_merchant_makes_in_a_clone_is_not_committed() -> None:
+    root = Path(__file__).parents[2]
+    ignored = (root / ".gitignore").read_text().splitlines()
+    assert {"/shop/", "*.pem", "merchant.json", "webhooks.json", "orders.db*"} <= set(ignored)
+
+
 def test_the_home_comes_from_option_group_or_environment(tmp_path: Path) -> None:
     for arguments, environment in (
         (["keygen", "--home", str(tmp_path / "a")], {}),
@@ -204,6 +244,23 @@ def test_order_status_and_list(world: World) -> None:
     (line,) = world.run("list", "--status", "paid", "--json").stdout.splitlines()
     assert json.loads(line)["block_number"] == 7
     assert len(world.run("list", "--limit", "1", "--json").stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("terminal", ["", "1"], ids=["pipe", "terminal"])
+def test_the_list_never_cuts_an_order_s_number(
+    world: World, monkeypatch: pytest.MonkeyPatch, terminal: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", terminal)
+    names = ["20261123-0002", "n" * 64]
+    world.orders(*names)
+    world.pay("--all")
+    shown = world.run("list").stdout
+    for name in names:
+        assert name in shown
+    if not terminal:  # nothing at all is cut where there is no width
+        assert "\u2026" not in shown and shown.count("approved") == 2
 
 
 def test_a_key_unpinned_later_is_shown_as_no_proof(world: World) -> None:

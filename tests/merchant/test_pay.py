@@ -129,6 +129,16 @@ def test_no_gateway_at_all_ends_in_time_and_loses_nothing(world: World) -> None:
     assert {len(compacts) for compacts in world.posted().values()} == {1}
 
 
+def test_what_no_gateway_took_is_signed_and_not_done(world: World) -> None:
+    for gateway in world.gateways:
+        gateway.behave = lambda method, order_no: Fault("reset")
+    world.orders("A-1")
+    result = world.run("pay", "A-1", "--timeout", "1")
+    assert "0 of 1 done: 1 signed" in result.stderr
+    assert "1 orders: 1 signed" in result.stdout and "A-1 attempt 1: signed" in result.stdout
+    assert "new" not in result.stdout
+
+
 def test_retry_after_is_honoured(world: World) -> None:
     asked: list[float] = []
 
