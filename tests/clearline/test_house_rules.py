@@ -111,3 +111,15 @@ def test_every_command_has_help_with_an_example() -> None:
 
     look(cli, "clearline")
     assert missing == []
+
+
+def test_every_acquirers_adapter_has_the_same_files() -> None:
+    """Knowing one is knowing all (docs/acquirers.md): verbs, messages, wire."""
+    from connector.settings import ADAPTERS
+
+    folders = {path.parent.name for path in (ROOT / "connector").glob("*/adapter.py")}
+    assert folders == set(ADAPTERS)
+    for name in ADAPTERS:
+        found = {path.stem for path in (ROOT / "connector" / name).glob("*.py")}
+        assert found >= {"adapter", "messages", "wire"}, name
+        assert (ROOT / "acquirers" / name).is_dir(), name
