@@ -17,7 +17,7 @@ blueprint = Blueprint("health", __name__)
 
 @blueprint.get("/healthz")
 def healthz() -> Response:
-    """The process is alive and has a thread to answer with."""
+    """The process is alive; this has a thread of its own, so it says nothing about the others."""
     return http.json_response({"status": "alive"})
 
 

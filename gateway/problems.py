@@ -8,6 +8,7 @@ from typing import Final
 
 import orjson
 from flask import Flask, Response, g
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
 from clearline.canonical import Json
@@ -96,6 +97,12 @@ def install(app: Flask) -> None:
         if isinstance(error, Declined):
             return response(error.code, error.detail, error.headers, error.members)
         return response(error.code, error.detail)
+
+    @app.errorhandler(ParseException)
+    def unreadable(_error: ParseException) -> Response:
+        # gunicorn finds out while the body is read, which is the application's doing.
+        g.code = Code.MALFORMED.value
+        return response(Code.MALFORMED, "the body's transfer coding is not that of RFC 9112")
 
     @app.errorhandler(HTTPException)
     def raised(error: HTTPException) -> Response:

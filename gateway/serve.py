@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
+import importlib
 import logging
 import os
+import resource
 import shutil
-import socket
 import ssl
-import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
-from gunicorn.http.errors import ParseException
-from gunicorn.workers.gthread import ThreadWorker
 
-from clearline.codes import Code
-from clearline.logs import get_logger
-from gateway import problems
+from gateway.server.tether import Tether
 from gateway.settings import Settings, SettingsError
 
-_SILENCE: Final = struct.pack("ll", 15, 0)  # struct timeval: seconds a read or write may stall
-_log = get_logger("clearline.gateway.serve")
+# Files a worker has open beside its connections: three of the projection in each thread, which
+# are twice `threads`; logs, counters.
+_OTHER_FILES, _FILES_A_THREAD = 256, 8
 
 
 class QuietLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
@@ -40,60 +35,30 @@ class QuietLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
         self.error_log.setLevel(logging.INFO)
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's threaded worker; what it refuses by itself is a problem document too."""
-
-    def enqueue_req(self, conn: Any) -> None:
-        """A client that stalls lets go of its thread in the end."""
-        if not conn.initialized:
-            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _SILENCE)
-            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SILENCE)
-        super().enqueue_req(conn)
-
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
-        """Answer what is no HTTP request without gunicorn's page."""
-        if isinstance(exc, ssl.SSLError):
-            return  # no TLS, nobody to answer
-        if not isinstance(exc, ParseException):
-            super().handle_error(req, client, addr, exc)
-            return
-        _log.info("not an HTTP request", extra={"reason": str(exc)})
-        code = Code.MALFORMED
-        body = json.dumps(
-            problems.document(code, "the request is no HTTP/1.1 as it is served here")
-        )
-        head = (
-            f"HTTP/1.1 {code.http_status} Bad Request\r\n"
-            f"Content-Type: {problems.MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n"
-            "Cache-Control: no-store\r\nConnection: close\r\n\r\n"
-        )
-        with contextlib.suppress(OSError):  # it may have gone away
-            client.sendall((head + body).encode("ascii"))
-
-
 class Server(BaseApplication):  # type: ignore[misc]
     """gunicorn, configured by our settings only."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
+        self._tether = Tether()
         super().__init__()
 
     def load_config(self) -> None:
         """Every option that differs from gunicorn's defaults."""
-        settings = self._settings
+        settings = self.settings
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         options: dict[str, object] = {
             "bind": f"{host}:{settings.port}",
-            "worker_class": "gateway.serve.Worker",
+            "worker_class": "gateway.server.worker.Worker",
             "workers": settings.workers,
             "threads": settings.threads,
-            "worker_connections": 1000,
+            "worker_connections": settings.limits.connections,
             "certfile": str(settings.certificate),
             "keyfile": str(settings.private_key),
             "ssl_context": _ssl_context,
-            # Longer than clients keep a connection, so that they are the ones to close it.
-            "keepalive": 75,
-            "timeout": 60,
+            "post_fork": self._forked,
+            # A worker's poller waits for nobody: one that is silent for so long is stuck.
+            "timeout": 30,
             "graceful_timeout": 10,
             "forwarded_allow_ips": "",
             "control_socket_disable": True,
@@ -103,11 +68,14 @@ class Server(BaseApplication):  # type: ignore[misc]
         for name, value in options.items():
             self.cfg.set(name, value)
 
+    def _forked(self, _master: Any, _worker: Any) -> None:
+        self._tether.hold()
+
     def load(self) -> Flask:
         """The application, made in each worker."""
         from gateway.app import create_app  # after the folder of its counters is known
 
-        return create_app(self._settings)
+        return create_app(self.settings)
 
 
 _contexts: dict[int, ssl.SSLContext] = {}
@@ -119,6 +87,7 @@ def _ssl_context(_config: object, factory: Callable[[], ssl.SSLContext]) -> ssl.
     if context is None:
         context = factory()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION  # dear for the server, of no use to a client
         _contexts.clear()
         _contexts[os.getpid()] = context
     return context
@@ -133,8 +102,21 @@ def run(settings: Settings) -> None:
         raise SettingsError(
             f"can't use {settings.certificate} and {settings.private_key}: {error}"
         ) from None
+    others = _OTHER_FILES + _FILES_A_THREAD * settings.threads
+    _allow_files(settings.limits.connections + others)
     _count_in(settings.data_dir / "metrics")
+    # Read once, before the workers are made: each would take as long again to be there.
+    importlib.import_module("gateway.app")
+    importlib.import_module("gateway.server.worker")
     Server(settings).run()
+
+
+def _allow_files(wanted: int) -> None:
+    """Have the system allow as many open files, as far as it may; what it gives some is 256."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _count_in(folder: Path) -> None:

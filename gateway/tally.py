@@ -22,6 +22,9 @@ _SECONDS: Final = Histogram(
 _REFUSALS: Final = Counter(
     "clearline_refusals", "Refusals of whole requests.", ("code",), registry=HERE
 )
+DROPPED: Final = Counter(
+    "clearline_connections_dropped", "Connections closed to make room for others.", registry=HERE
+)
 
 
 def count(endpoint: str, status: int, seconds: float, code: str | None) -> None:

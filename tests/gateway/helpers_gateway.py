@@ -321,6 +321,11 @@ class Process:
         self._environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None before the first start."""
+        return None if self._process is None else self._process.pid
+
     def start(self) -> None:
         """Start it."""
         with self.log.open("ab") as log:

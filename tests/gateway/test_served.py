@@ -1,111 +1,23 @@
 """Both processes as they run: gunicorn over TLS, the committer behind it, killed and restarted."""
 
 import json
-import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
-from helpers_gateway import (
-    REGISTRY,
-    Process,
-    free_port,
-    new_intent,
-    record_name,
-    signed,
-    token,
-    until,
-    write_identity,
-    write_settings,
-)
-from helpers_ledger import Ledger
+from helpers_gateway import new_intent, signed, token, until
+from helpers_served import Served, open_served
 
 from clearline import records
-from clearline.fabric.profile import Profile
-
-
-@dataclass
-class Served:
-    """A gateway of two processes over a ledger in this one."""
-
-    ledger: Ledger
-    committer: Process
-    server: Process
-    folder: Path
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self.port}"
-
-    def session(self) -> requests.Session:
-        session = requests.Session()
-        session.trust_env = False
-        session.verify = str(self.folder / "cert.pem")
-        return session
-
-    def post(self, compact: str, session: requests.Session | None = None, **headers: str) -> Any:
-        return (session or self.session()).post(
-            f"{self.url}/v1/payments",
-            data=compact,
-            headers={"Content-Type": "application/jose"} | headers,
-            timeout=20,
-        )
-
-    def get(self, path: str) -> Any:
-        return self.session().get(self.url + path, headers=token(), timeout=20)
-
-    def ready(self) -> bool:
-        try:
-            return bool(self.session().get(f"{self.url}/readyz", timeout=5).ok)
-        except requests.ConnectionError:
-            return False
-
-    def raw(self, data: bytes) -> bytes:
-        """What the server answers to these bytes over TLS."""
-        context = ssl.create_default_context(cafile=str(self.folder / "cert.pem"))
-        with (
-            socket.create_connection(("127.0.0.1", self.port), 10) as plain,
-            context.wrap_socket(plain, server_hostname="localhost") as wrapped,
-        ):
-            wrapped.sendall(data)
-            answer = b""
-            while part := wrapped.recv(65_536):
-                answer += part
-                if b"\r\n\r\n" in answer and answer.endswith(b"}"):
-                    break
-            return answer
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("served")
-    write_identity(folder)
-    ledger = Ledger(folder / "cert.pem", folder / "key.pem")
-    port = free_port()
-    path = write_settings(folder, ledger.peer.endpoint, port, commit_wait_s=3)
-    ledger.use(Profile.load(folder / "profile.json"))
-    for record in REGISTRY:
-        ledger.write(records.record_key(*record_name(record)), records.dump(record))
-    committer = Process(folder, "committer", "committer", "--config", str(path))
-    server = Process(folder, "serve", "serve", "--config", str(path))
-    committer.start()
-    server.start()
-    opened = Served(ledger, committer, server, folder, port)
-    try:
-        until(opened.ready, 20)
+    with open_served(tmp_path_factory.mktemp("served")) as opened:
         yield opened
-    finally:
-        statuses = (server.stop(), committer.stop())
-        ledger.close()
-    assert statuses == (0, 0), (server.log.read_text(), committer.log.read_text())
 
 
 def test_a_payment_over_tls(served: Served) -> None:
@@ -215,15 +127,63 @@ def test_a_chunked_body_is_held_to_the_limit(served: Served) -> None:
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
 
 
+def test_a_client_that_waits_to_send_its_body_is_told_to(served: Served) -> None:
+    compact = signed().encode()
+    with served.tls(served.context()) as wrapped:
+        head = b"POST /v1/payments HTTP/1.1\r\nHost: x\r\nContent-Type: application/jose\r\n"
+        wrapped.sendall(head + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(compact))
+        assert wrapped.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        wrapped.sendall(compact)
+        assert wrapped.recv(100).startswith(b"HTTP/1.1 201 ")
+
+
+def test_requests_in_a_row_are_answered_in_a_row(served: Served) -> None:
+    one = b"GET /%s HTTP/1.1\r\nHost: x\r\n%s\r\n"
+    last = b"Connection: close\r\n"
+    answer = served.raw(one % (b"healthz", b"") * 20 + b"\r\n" + one % (b"v1/gateway", last), 21)
+    assert answer.count(b"HTTP/1.1 200 OK") == 21
+    assert answer.endswith(b"}")
+    assert answer.rindex(b'"receipt_keys"') > answer.rindex(b'"alive"')
+
+
+@pytest.mark.parametrize(
+    ("rest", "status", "code"),
+    [
+        (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed"),
+        (b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n", 400, "malformed"),
+        (b"Content-Length: 99999999\r\n\r\nabc", 413, "payload_too_large"),
+        (b"Content-Length: 20000\r\n\r\n" + b"x" * 20_000, 413, "payload_too_large"),
+        (b"A: " + b"x" * 40_000 + b"\r\n\r\n", 400, "malformed"),
+        (b"A: " + b"x" * 40_000, 400, "malformed"),
+    ],
+    ids=[
+        "no chunk",
+        "a wrong chunk",
+        "far too long",
+        "too long",
+        "a long head",
+        "no end of a head",
+    ],
+)
+def test_odd_bodies_are_problems_too(served: Served, rest: bytes, status: int, code: str) -> None:
+    head = b"POST /v1/payments HTTP/1.1\r\nHost: x\r\nContent-Type: application/jose\r\n"
+    answered, _, body = served.raw(head + rest).partition(b"\r\n\r\n")
+    assert answered.startswith(b"HTTP/1.1 %d " % status)
+    assert json.loads(body)["code"] == code
+
+
 def test_old_tls_is_refused(served: Served) -> None:
-    context = ssl.create_default_context(cafile=str(served.folder / "cert.pem"))
+    context = served.context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    with (
-        socket.create_connection(("127.0.0.1", served.port), 10) as plain,
-        context.wrap_socket(plain, server_hostname="localhost") as wrapped,
-    ):
+    with served.tls(context) as wrapped:
         assert wrapped.version() in ("TLSv1.2", "TLSv1.3")
-    with socket.create_connection(("127.0.0.1", served.port), 10) as plain:
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with pytest.warns(DeprecationWarning):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.raises(ssl.SSLError):
+        served.tls(context).close()
+    with served.tcp() as plain:
         plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert not plain.recv(100).startswith(b"HTTP/1.1 200")
 
