@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 from clearline.fabric.commit_queue import QueueStats
@@ -11,8 +12,8 @@ from clearline.fabric.queue_items import ItemResult, QueueItem
 class Queue(Protocol):
     """What the committer needs of clearline.fabric.commit_queue.CommitQueue."""
 
-    async def submit(self, item: QueueItem) -> ItemResult:
-        """The committed outcome."""
+    def put(self, item: QueueItem) -> asyncio.Future[ItemResult]:
+        """The committed outcome, once it is known."""
 
     async def accept(self, item: QueueItem) -> None:
         """Durable when it returns."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -90,6 +90,13 @@ _CLOSED: Final = """
 DELETE FROM receipts WHERE merchant_id = ? AND order_no = ? AND attempt = ?
     AND json_extract(payload, '$.acquirer_id') IS NULL
 """
+# CROSS: the keys first, then the index, whatever SQLite makes of a table it can't see into.
+_DIGESTS: Final = """
+SELECT merchant_id, order_no, attempt, intent_digest FROM json_each(?) AS asked
+CROSS JOIN payments ON merchant_id = json_extract(asked.value, '$[0]')
+    AND order_no = json_extract(asked.value, '$[1]')
+    AND attempt = json_extract(asked.value, '$[2]')
+"""
 _REGISTRY: Final[dict[str, Callable[[Json], object]]] = {
     Kind.MERCHANT: partial(records.from_json, Merchant),
     Kind.ACQUIRER: partial(records.from_json, Acquirer),
@@ -144,6 +151,8 @@ class Projection:
             self._connection.executescript(SCHEMA)
             self._connection.execute(f"PRAGMA user_version = {FORMAT}")
             row = self._connection.execute("SELECT last_block, last_hash FROM meta").fetchone()
+            # In memory too: hardly any payment has a receipt, and each block asks for all of its.
+            self._received = self._load_received()
         except (sqlite3.Error, OSError) as error:
             raise ProjectionError(f"can't keep the projection in {path}: {error}") from error
         self.last_block: int = row[0] if row else -1
@@ -177,14 +186,18 @@ class Projection:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(_PUT_PAYMENT, [row for row, _ in payments.values()])
+            ended = [
+                (change.key, change.intent_digest)
+                for _, change in payments.values()
+                if (change.key, change.intent_digest) in self._received
+            ]
             self._connection.executemany(
                 "DELETE FROM receipts WHERE merchant_id = ? AND order_no = ? AND attempt = ?"
                 " AND intent_digest = ?",
-                [(*change.key, change.intent_digest) for _, change in payments.values()],
+                [(*key, digest) for key, digest in ended],
             )
-            self._connection.executemany(
-                _CLOSED, [change.key for _, change in payments.values() if change.closing]
-            )
+            closed = {change.key for _, change in payments.values() if change.closing}
+            self._connection.executemany(_CLOSED, closed)
             self._connection.executemany(
                 "INSERT OR REPLACE INTO registry VALUES (?, ?, ?, ?)", registered.values()
             )
@@ -197,6 +210,9 @@ class Projection:
                 self._connection.rollback()
             raise ProjectionError(f"can't write {self._path}: {error}") from error
         self.last_block, self._last_hash = block.number, block.header_hash
+        self._received.difference_update(ended)
+        if closed:
+            self._received = {one for one in self._received if one[0] not in closed}
         return tuple(change for _, change in payments.values())
 
     def digest_of(self, key: PaymentKey) -> str | None:
@@ -215,6 +231,14 @@ class Projection:
             key,
         ).fetchone()
         return row is not None and bool(orjson.loads(row[0]).get("close"))
+
+    def digests_of(self, keys: Sequence[PaymentKey]) -> dict[PaymentKey, str]:
+        """As digest_of, of those of the keys that are on the ledger; one statement for all."""
+        asked = orjson.dumps([list(key) for key in keys]).decode()
+        return {
+            PaymentKey(row[0], row[1], row[2]): row[3]
+            for row in self._connection.execute(_DIGESTS, (asked,))
+        }
 
     def is_final(self, key: PaymentKey) -> bool:
         """Whether the payment is on the ledger and has ended."""
@@ -241,6 +265,7 @@ class Projection:
             " payload, receipt, stored_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (*held.key, held.intent_digest, held.payload, held.receipt, time.time()),
         )
+        self._received.add((held.key, held.intent_digest))
 
     def receipt_of(self, key: PaymentKey, intent_digest: str) -> str | None:
         """The receipt that was given for this intent, while it has not ended."""
@@ -258,10 +283,12 @@ class Projection:
             " AND attempt = ? AND intent_digest = ?",
             (code.value, detail, *key, intent_digest),
         )
-        self._connection.execute(
+        forgotten = self._connection.execute(
             "DELETE FROM receipts WHERE refusal <> '' AND stored_at < ?",
             (time.time() - _REFUSALS_KEPT,),
         )
+        if forgotten.rowcount:
+            self._received = self._load_received()
 
     def note_missed(self, key: PaymentKey, intent_digest: str, deadline: str, receipt: str) -> None:
         """Note that a receipt's word was not kept; the note stays, whatever comes of the intent."""
@@ -279,6 +306,14 @@ class Projection:
                 " FROM receipts WHERE refusal = '' ORDER BY stored_at"
             )
         ]
+
+    def _load_received(self) -> set[tuple[PaymentKey, str]]:
+        return {
+            (PaymentKey(row[0], row[1], row[2]), row[3])
+            for row in self._connection.execute(
+                "SELECT merchant_id, order_no, attempt, intent_digest FROM receipts"
+            )
+        }
 
     def _effects(
         self, block: Block

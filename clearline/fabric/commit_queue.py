@@ -136,10 +136,18 @@ class CommitQueue:
         Raises QueueFull, QueueClosed, ItemConflict, ItemRefused; ValueError for text that is no
         Unicode.
         """
+        return await self.put(item)
+
+    def put(self, item: QueueItem) -> asyncio.Future[ItemResult]:
+        """As submit, for whoever has many at once: a future, and no task, for each.
+
+        Raises QueueFull, QueueClosed, ItemConflict, ValueError; the future QueueClosed and
+        ItemRefused.
+        """
         pending = self._enter(item)
         waiter: asyncio.Future[ItemResult] = asyncio.get_running_loop().create_future()
         pending.waiters.append(waiter)
-        return await waiter
+        return waiter
 
     async def accept(self, item: QueueItem) -> None:
         """Take an item for good: it is on stable storage when this returns.

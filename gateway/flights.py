@@ -1,0 +1,86 @@
+"""Submissions that are not decided yet, found by intent, by payment and by merchant."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from clearline.fabric.queue_items import QueueItem
+from clearline.intents import PaymentKey
+from clearline.records import payment_key
+from gateway.messages import Submission, Submitted
+
+FUNCTION = "SubmitIntents"
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """A submission on its way, and whoever waits for its decision."""
+
+    submission: Submission
+    item: QueueItem
+    decided: asyncio.Future[Submitted]
+    receipt: str = ""
+    deadline: str = ""  # the receipt's, until it is met or noted as missed
+    receiving: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Flights:
+    """All of them. Use it from one event loop."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Flight] = {}
+        self._by_key: dict[PaymentKey, list[Flight]] = {}
+        self._of_merchant: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Flight]:
+        return iter(self._by_id.values())
+
+    @property
+    def merchants(self) -> int:
+        """How many have any."""
+        return len(self._of_merchant)
+
+    def of_merchant(self, merchant_id: str) -> int:
+        """How many this one has."""
+        return self._of_merchant[merchant_id]
+
+    def of_payment(self, key: PaymentKey) -> tuple[Flight, ...]:
+        """Those that ask for this payment; they differ in their intents."""
+        return tuple(self._by_key.get(key, ()))
+
+    def get(self, item_id: str) -> Flight | None:
+        """The one with this very intent."""
+        return self._by_id.get(item_id)
+
+    def add(self, submission: Submission) -> Flight:
+        """A new one."""
+        item = QueueItem(
+            submission.item_id,
+            FUNCTION,
+            submission.payload,
+            (payment_key(submission.key),),
+            owner=submission.key.merchant_id,
+        )
+        flight = Flight(submission, item, asyncio.get_running_loop().create_future())
+        self._by_id[item.item_id] = flight
+        self._by_key.setdefault(submission.key, []).append(flight)
+        self._of_merchant[submission.key.merchant_id] += 1
+        return flight
+
+    def remove(self, flight: Flight) -> None:
+        """It is decided."""
+        key = flight.submission.key
+        del self._by_id[flight.item.item_id]
+        same_key = self._by_key[key]
+        same_key.remove(flight)
+        if not same_key:
+            del self._by_key[key]
+        self._of_merchant[key.merchant_id] -= 1
+        if not self._of_merchant[key.merchant_id]:
+            del self._of_merchant[key.merchant_id]
