@@ -33,16 +33,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clearline import intents, times
+from clearline import intents
 from clearline.answers import PaymentAnswer
 from clearline.codes import Code, Refusal
-from clearline.intents import CloseIntent, PayIntent, SignedClose, SignedIntent
+from clearline.intents import CloseIntent, PayIntent
 from clearline.jws import JwsError
-from clearline.records import Merchant
+from clearline.records import KeyRecord, Merchant
 from gateway import routing
 from gateway.messages import Submission
 from gateway.reader import Snapshot, verification_key
-from gateway.routing import Judge
+from gateway.routing import Judge, Lookup
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """An intent that its merchant signed (checks 1 to 6)."""
+
+    intent: PayIntent | CloseIntent
+    compact: str
+    digest: str
+    merchant: Merchant
+    key: KeyRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +71,9 @@ class Known:
     answer: PaymentAnswer
 
 
-def admit(compact: str | bytes, network: str, snapshot: Snapshot, judge: Judge) -> Admitted | Known:
-    """Hold an intent against the checks above. Raises Refusal with the first that fails."""
+def verify(compact: str | bytes, network: str, snapshot: Snapshot) -> Verified:
+    """Checks 1 to 6. Raises Refusal with the first that fails."""
     signed = intents.parse_any(compact)
-    merchant = _signer(signed, network, snapshot)
-    if isinstance(signed, SignedClose):
-        return _close(signed, merchant, snapshot)
-    return _pay(signed, merchant, snapshot, judge)
-
-
-def _signer(signed: SignedIntent | SignedClose, network: str, snapshot: Snapshot) -> Merchant:
-    """Checks 3 to 6."""
     intent, token = signed.intent, signed.token
     if intent.network != network:
         raise Refusal(Code.NETWORK_MISMATCH, f"this is {network}")
@@ -84,41 +87,42 @@ def _signer(signed: SignedIntent | SignedClose, network: str, snapshot: Snapshot
         verification_key(key).verify(token)
     except JwsError as error:
         raise Refusal(Code.SIGNATURE_INVALID, str(error)) from None
-    return merchant
+    return Verified(intent, signed.compact, intent.digest(), merchant, key)
 
 
-def _close(signed: SignedClose, merchant: Merchant, snapshot: Snapshot) -> Admitted | Known:
-    intent = signed.intent
-    payment = snapshot.payment(intent.key)
-    if payment is not None and payment.close is not None:
-        return Known(payment)
-    _active(signed, merchant)
-    if payment is not None and payment.final:
-        raise Refusal(Code.ALREADY_FINAL, f"it is {payment.status}")
-    return Admitted(intent, Submission(intent.key, intent.digest(), signed.compact, "", ""))
-
-
-def _active(signed: SignedIntent | SignedClose, merchant: Merchant) -> None:
-    key = merchant.keys[signed.token.key_id]
-    if key.status != "active":
-        raise Refusal(Code.KEY_REVOKED, f"the signing key is {key.status}")
-
-
-def _pay(
-    signed: SignedIntent, merchant: Merchant, snapshot: Snapshot, judge: Judge
+def admit(
+    verified: Verified, before: PaymentAnswer | None, acquirers: Lookup, judge: Judge, today: str
 ) -> Admitted | Known:
-    intent = signed.intent
-    digest = intent.digest()
-    before = snapshot.payment(intent.key)
+    """The other checks. `before` is the payment under its key, if there is one; `today` a date in
+    UTC. Raises Refusal with the first that fails."""
+    intent, digest, merchant = verified.intent, verified.digest, verified.merchant
+    if isinstance(intent, CloseIntent):
+        return _close(verified, intent, before)
     if before is not None and before.intent_digest == digest:
         return Known(before)
-    _active(signed, merchant)
+    _active(verified)
     if before is not None:
         raise Refusal(Code.CONFLICT, "another intent has this payment's key")
     if merchant.status != "active":
         raise Refusal(Code.MERCHANT_INACTIVE, f"the merchant is {merchant.status}")
-    route = routing.choose(intent, merchant, snapshot.acquirer, judge, times.now()[:10])
+    route = routing.choose(intent, merchant, acquirers, judge, today)
     return Admitted(
         intent,
-        Submission(intent.key, digest, signed.compact, route.acquirer_id, intent.expires_at),
+        Submission(intent.key, digest, verified.compact, route.acquirer_id, intent.expires_at),
     )
+
+
+def _close(
+    verified: Verified, intent: CloseIntent, payment: PaymentAnswer | None
+) -> Admitted | Known:
+    if payment is not None and payment.close is not None:
+        return Known(payment)
+    _active(verified)
+    if payment is not None and payment.final:
+        raise Refusal(Code.ALREADY_FINAL, f"it is {payment.status}")
+    return Admitted(intent, Submission(intent.key, verified.digest, verified.compact, "", ""))
+
+
+def _active(verified: Verified) -> None:
+    if verified.key.status != "active":
+        raise Refusal(Code.KEY_REVOKED, f"the signing key is {verified.key.status}")

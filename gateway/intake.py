@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from clearline import times
 from clearline.answers import PaymentAnswer
 from clearline.cards import redact
 from clearline.codes import Code, Refusal
@@ -13,7 +14,7 @@ from clearline.intents import CloseIntent, PaymentKey
 from clearline.statuses import Status
 from gateway import door
 from gateway.courier import Courier
-from gateway.door import Admitted, Known
+from gateway.door import Admitted, Known, Verified
 from gateway.messages import State, Submit, Submitted, Until
 from gateway.reader import Reader, Snapshot, received_answer, requested_answer
 from gateway.routing import Judge
@@ -54,9 +55,18 @@ class Intake:
         entries: dict[int, Entry] = {}
         admitted: dict[int, Admitted] = {}
         with self._reader.snapshot() as snapshot:
+            verified: dict[int, Verified] = {}
             for place, compact in enumerate(compacts):
                 try:
-                    found = self._admit(compact, snapshot)
+                    verified[place] = self._verify(compact, snapshot)
+                except Refusal as refusal:
+                    entries[place] = _refused(refusal.code, refusal.detail)
+            before = snapshot.payments([item.intent.key for item in verified.values()])
+            today = times.now()[:10]
+            for place, item in verified.items():
+                payment = before.get(item.intent.key)
+                try:
+                    found = door.admit(item, payment, snapshot.acquirer, self._judge, today)
                 except Refusal as refusal:
                     entries[place] = _refused(refusal.code, refusal.detail)
                     continue
@@ -94,12 +104,12 @@ class Intake:
             seen.add(item.submission.item_id)
         return entries
 
-    def _admit(self, compact: object, snapshot: Snapshot) -> Admitted | Known:
+    def _verify(self, compact: object, snapshot: Snapshot) -> Verified:
         if not isinstance(compact, str | bytes):
             raise Refusal(Code.MALFORMED, "an intent is a JWS compact text")
         if len(compact) > self._longest:
             raise Refusal(Code.PAYLOAD_TOO_LARGE, f"an intent has at most {self._longest} bytes")
-        return door.admit(compact, self._network, snapshot, self._judge)
+        return door.verify(compact, self._network, snapshot)
 
 
 def _known(item: Admitted, answer: Submitted) -> Entry | None:
@@ -114,11 +124,17 @@ def _known(item: Admitted, answer: Submitted) -> Entry | None:
         return Entry(
             RECEIVED_STATUS,
             None,
-            payment=received_answer(item.intent, submission.acquirer_id, answer.receipt),
+            payment=received_answer(
+                item.intent, submission.intent_digest, submission.acquirer_id, answer.receipt
+            ),
         )
     if answer.state is State.COMMITTED and answer.status == Status.REQUESTED:
         payment = requested_answer(
-            item.intent, answer.acquirer_id, answer.tx_id, answer.block_number
+            item.intent,
+            item.submission.intent_digest,
+            answer.acquirer_id,
+            answer.tx_id,
+            answer.block_number,
         )
         return _taken(Code.OK, payment)
     return None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -44,6 +44,13 @@ class Page:
 
 
 _COLUMNS: Final = "seq, tx_id, block_number, record"
+# CROSS: the keys first, then the index, whatever SQLite makes of a table it can't see into.
+_OF_KEYS: Final = f"""
+SELECT {_COLUMNS} FROM json_each(?) AS asked
+CROSS JOIN payments ON merchant_id = json_extract(asked.value, '$[0]')
+    AND order_no = json_extract(asked.value, '$[1]')
+    AND attempt = json_extract(asked.value, '$[2]')
+"""  # noqa: S608  no input in it
 
 
 class Snapshot:
@@ -51,6 +58,7 @@ class Snapshot:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._seen: dict[tuple[Kind, str], bytes | None] = {}
 
     @property
     def last_block(self) -> int:
@@ -77,6 +85,15 @@ class Snapshot:
         ).fetchone()
         return None if row is None else _answer(row)
 
+    def payments(self, keys: Sequence[PaymentKey]) -> dict[PaymentKey, PaymentAnswer]:
+        """Those of these payments that are on the ledger; one statement for all."""
+        if len(keys) == 1:
+            found = self.payment(keys[0])
+            return {} if found is None else {keys[0]: found}
+        asked = orjson.dumps([list(key) for key in keys]).decode()
+        answers = [_answer(row) for row in self._connection.execute(_OF_KEYS, (asked,))]
+        return {PaymentKey(one.merchant_id, one.order_no, one.attempt): one for one in answers}
+
     def newest(self, merchant_id: str, order_no: str) -> PaymentAnswer | None:
         """The last attempt at an order that is on the ledger."""
         row = self._connection.execute(
@@ -98,9 +115,8 @@ class Snapshot:
         if row is None:
             return None
         payload: Json = orjson.loads(row[2])
-        answer = received_answer(
-            intents.parse(payload["intent"]).intent, payload["acquirer_id"], row[3]
-        )
+        intent = intents.parse(payload["intent"]).intent
+        answer = received_answer(intent, row[1], payload["acquirer_id"], row[3])
         return ReceivedView(answer, Code(row[4]) if row[4] else None, row[5])
 
     def page(self, merchant_id: str, status: Status | None, before: int | None, limit: int) -> Page:
@@ -120,10 +136,13 @@ class Snapshot:
         return Page(tuple(_answer(row) for row in rows), int(rows[-1][0]) if more else None)
 
     def _registered(self, kind: Kind, name: str) -> bytes | None:
-        row = self._connection.execute(
-            "SELECT record FROM registry WHERE kind = ? AND id = ?", (kind.value, name)
-        ).fetchone()
-        return None if row is None else bytes(row[0])
+        # A batch asks for the same few again and again.
+        if (kind, name) not in self._seen:
+            row = self._connection.execute(
+                "SELECT record FROM registry WHERE kind = ? AND id = ?", (kind.value, name)
+            ).fetchone()
+            self._seen[kind, name] = None if row is None else bytes(row[0])
+        return self._seen[kind, name]
 
 
 class Reader:
@@ -184,7 +203,7 @@ def verification_key(record: KeyRecord) -> PublicKey:
 
 
 def received_answer(
-    intent: intents.PayIntent, acquirer_id: str, receipt: str | None
+    intent: intents.PayIntent, digest: str, acquirer_id: str, receipt: str
 ) -> PaymentAnswer:
     """What is said of an intent that is stored here and not yet on the ledger."""
     return PaymentAnswer(
@@ -196,17 +215,28 @@ def received_answer(
         amount=intent.amount,
         currency=intent.currency,
         acquirer_id=acquirer_id,
-        intent_digest=intent.digest(),
+        intent_digest=digest,
         receipt=receipt,
     )
 
 
 def requested_answer(
-    intent: intents.PayIntent, acquirer_id: str, tx_id: str, block_number: int
+    intent: intents.PayIntent, digest: str, acquirer_id: str, tx_id: str, block_number: int
 ) -> PaymentAnswer:
     """What is said of an intent that a block has just put on the ledger."""
-    received = received_answer(intent, acquirer_id, None)
-    return replace(received, status=Status.REQUESTED.value, tx_id=tx_id, block_number=block_number)
+    return PaymentAnswer(
+        merchant_id=intent.merchant_id,
+        order_no=intent.order_no,
+        attempt=intent.attempt,
+        status=Status.REQUESTED.value,
+        final=False,
+        amount=intent.amount,
+        currency=intent.currency,
+        acquirer_id=acquirer_id,
+        intent_digest=digest,
+        tx_id=tx_id,
+        block_number=block_number,
+    )
 
 
 def payment_answer(payment: Payment, tx_id: str, block_number: int) -> PaymentAnswer:
