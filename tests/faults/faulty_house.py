@@ -71,11 +71,11 @@ class FaultyHouse:
         return before
 
     def wait_back(self, before: ProcessStatus, seconds: float = 20) -> None:
-        """It has been started again since, and is ready."""
+        """It has been started again since, and is ready; before it may have been dying."""
 
         def back() -> bool:
             now = self.process(before.name)
-            return now.ready and now.restarts > before.restarts
+            return now.ready and (now.restarts > before.restarts or not before.ready)
 
         wait_until(back, seconds, f"{before.name} is back")
 
