@@ -1,5 +1,6 @@
 """The way between a daemon and its peer is cut, reset, broken inside a message, stalled, closed."""
 
+import asyncio
 import random
 import time
 
@@ -9,6 +10,10 @@ from faulty_house import BEHIND_PROXIES, FaultyHouse
 from invariants import hold
 from wires import Proxy
 
+from clearline.fabric.gateway import Gateway
+from clearline.fabric.profile import Profile
+
+SLOW = "committer-bankone"
 ROUNDS = 3
 FAULTS = ("cut", "reset", "break", "stall", "down")
 
@@ -44,6 +49,22 @@ def test_streams_break_under_load(faulty: FaultyHouse, chance: random.Random) ->
     assert {status.name: status.restarts for status in faulty.everyone()} == before
     assert all(proxy.cuts for proxy in faulty.proxies.values())
     hold(faulty)
+
+
+def test_a_slow_way_is_a_way(faulty: FaultyHouse) -> None:
+    """Connecting may take longer than the shortest pause between two attempts."""
+    profile = Profile.load(faulty.house.profile("BankOne", "gateway").with_name(f"{SLOW}.json"))
+
+    async def ask() -> bytes:
+        async with Gateway.connect(profile) as gateway:
+            contract = gateway.network(profile.channel).contract(profile.chaincode)
+            asking = asyncio.create_task(contract.evaluate("GetPayments", "[]"))
+            await asyncio.sleep(0.5)  # the way's slowness
+            faulty.proxies[SLOW].flow()
+            return await asking
+
+    faulty.proxies[SLOW].stall()
+    assert asyncio.run(ask()) == b"[]"
 
 
 @pytest.mark.parametrize("name", ["connector-unionpay", "committer-banktwo"])
