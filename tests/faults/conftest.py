@@ -15,17 +15,25 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "e2e"))  # books.py, the checker
 
 from faulty_house import FaultyHouse, faulty_house
+from invariants import hold
 
 ENGINE = os.environ.get("ENGINE", "embedded")
 SEED = os.environ.get("FAULTS_SEED", "1")
 
 
 @pytest.fixture(scope="session")
-def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyHouse]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyHouse]:
     """On free ports, behind proxies."""
     home, folder = tmp_path_factory.mktemp("faulty"), tmp_path_factory.mktemp("faults")
     with faulty_house(home, folder, ENGINE) as house:
         yield house
+
+
+@pytest.fixture(scope="module")
+def faulty(whole: FaultyHouse) -> Iterator[FaultyHouse]:
+    """The house; after each group of faults, a module, everything must hold."""
+    yield whole
+    hold(whole)
 
 
 @pytest.fixture

@@ -3,18 +3,25 @@
 import csv
 import io
 import threading
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from clearline import intents, times
+from clearline.intents import PayIntent
+from clearline.jws import KeySigner
 from merchant import profile as profiles
-from merchant.attempts import OrderStatus
+from merchant.attempts import NewIntent, OrderStatus
 from merchant.client import HttpGateways
 from merchant.importer import Bad, Format, read
 from merchant.orderbook import OrderBook
+from merchant.orders import intent_for
 from merchant.payrun import Options, PayRun
 from merchant.plan import make_plan
+from merchant.profile import Profile
 from merchant.rota import Rota
 from merchant.summary import Summary
 from merchant.workers import Gateways
@@ -37,28 +44,74 @@ class _Quiet:
     def end(self) -> None: ...
 
 
-def pay(
-    home: Path, prefix: str, orders: Orders, *, seconds: float = 60, expires_in: int = 900
-) -> Summary:
-    """Orders for these acquirers with these payers, each to its end: what came of them."""
-    profile = replace(profiles.load(home), expires_in=expires_in)
-    signer = profiles.load_signer(home)
-    book = OrderBook(home / profiles.BOOK_FILE, profile.network, profile.merchant_id)
-    urls = tuple(gateway.url for gateway in profile.gateways)
-    http = HttpGateways(profile, signer)
-    try:
-        rows = list(read(io.BytesIO(_file(prefix, orders)), Format.CSV, profile))
+@dataclass
+class Till:
+    """The merchant's folder, opened in this thread: orders in, signed intents out, each to its
+    end."""
+
+    home: Path
+    profile: Profile
+    signer: KeySigner
+    book: OrderBook
+
+    @classmethod
+    @contextmanager
+    def opened(cls, home: Path, expires_in: int = 900) -> Iterator[Self]:
+        """Intents expire after `expires_in` seconds."""
+        profile = replace(profiles.load(home), expires_in=expires_in)
+        book = OrderBook(home / profiles.BOOK_FILE, profile.network, profile.merchant_id)
+        try:
+            yield cls(home, profile, profiles.load_signer(home), book)
+        finally:
+            book.close()
+
+    def add(self, prefix: str, orders: Orders) -> list[str]:
+        """Their order numbers, `<prefix>-000` and so on."""
+        rows = list(read(io.BytesIO(_file(prefix, orders)), Format.CSV, self.profile))
         taken = [row.order for row in rows if not isinstance(row, Bad)]
         assert len(taken) == len(orders), rows
-        book.add(taken)
-        states = [state for order in taken if (state := book.state(order.order_no)) is not None]
-        gateways = Gateways(http, urls, Rota(len(urls)))
-        options = Options(concurrency=12, timeout=seconds)
-        run = PayRun(book, profile, gateways, options, _Quiet())
-        return run.run(make_plan(states, frozenset()), signer)
-    finally:
-        http.close()
-        book.close()
+        self.book.add(taken)
+        return [order.order_no for order in taken]
+
+    def intent(self, order_no: str) -> PayIntent:
+        """The intent for an order, created now; `sign` stores it."""
+        state = self.book.state(order_no)
+        assert state is not None
+        return intent_for(state.order, 1, self.profile, times.now())
+
+    def compact(self, intent: PayIntent) -> str:
+        """Signed, and not in the book."""
+        return intents.sign(intent, self.signer)
+
+    def keep(self, intent: PayIntent, compact: str) -> None:
+        """In the book, as the one for its attempt."""
+        self.book.store([
+            NewIntent(intent.order_no, intent.attempt, intent.digest(), compact, intent.expires_at)
+        ])  # fmt: skip
+
+    def sign(self, intent: PayIntent) -> str:
+        """As it is posted; the book has it first."""
+        compact = self.compact(intent)
+        self.keep(intent, compact)
+        return compact
+
+    def finish(self, order_nos: list[str], seconds: float = 60) -> Summary:
+        """Pay them as the tool does, to their ends."""
+        states = [state for number in order_nos if (state := self.book.state(number)) is not None]
+        urls = tuple(gateway.url for gateway in self.profile.gateways)
+        http = HttpGateways(self.profile, self.signer)
+        try:
+            gateways = Gateways(http, urls, Rota(len(urls)))
+            options = Options(concurrency=12, timeout=seconds)
+            run = PayRun(self.book, self.profile, gateways, options, _Quiet())
+            return run.run(make_plan(states, frozenset()), self.signer)
+        finally:
+            http.close()
+
+    def statuses(self, order_nos: list[str]) -> list[str]:
+        """What the merchant's book says of them."""
+        states = [self.book.state(number) for number in order_nos]
+        return [state.status.value for state in states if state is not None]
 
 
 def _file(prefix: str, orders: Orders) -> bytes:
@@ -66,7 +119,8 @@ def _file(prefix: str, orders: Orders) -> bytes:
     writer = csv.writer(text)
     writer.writerow(["order_no", "amount", "currency", "acquirer", "payer_token"])
     for number, (acquirer, token) in enumerate(orders):
-        writer.writerow([f"{prefix}-{number:03d}", f"12.{number % 100:02d}", "CNY", acquirer, token])
+        row = [f"{prefix}-{number:03d}", f"12.{number % 100:02d}", "CNY", acquirer, token]
+        writer.writerow(row)
     return text.getvalue().encode()
 
 
@@ -85,14 +139,14 @@ class Load:
     def _run(self) -> None:
         number = 0
         try:
-            while not self._stop.is_set():
-                orders = [(acquirer, token) for acquirer, token in MIXED] * 2
-                summary = pay(self._home, f"{self._prefix}-{number}", orders)
-                assert not summary.open, summary.open
-                number += 1
-                with self._more:
-                    self.ended += len(orders)
-                    self._more.notify_all()
+            with Till.opened(self._home) as till:
+                while not self._stop.is_set():
+                    summary = till.finish(till.add(f"{self._prefix}-{number}", MIXED * 2))
+                    assert not summary.open, summary.open
+                    number += 1
+                    with self._more:
+                        self.ended += len(MIXED) * 2
+                        self._more.notify_all()
         except BaseException as error:
             self._error = error
             with self._more:

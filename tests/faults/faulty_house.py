@@ -1,4 +1,4 @@
-"""The whole house with faults at hand: proxies before peers and acquirer, clocks, disks, signals."""
+"""The whole house with faults at hand: proxies, clocks, disks, signals, tampering."""
 
 import fcntl
 import json
@@ -24,8 +24,8 @@ from clearline.house.layout import House
 from clearline.processes import ProcessId, ProcessStatus
 
 INJECT = Path(__file__).with_name("inject")
-ANSWER_SECONDS = 1.0  # the connectors' time-out, so that stops of seconds exceed it
-LATE_SECONDS = 1.6
+ANSWER_SECONDS = 1.5  # the connectors' time-out, so that stops of seconds exceed it
+LATE_SECONDS = 2.2
 # Whose clock can be wrong, and whose disk can fail: known when a process starts.
 CLOCKS = ("gateway-bankone", "committer-bankone", "connector-unionpay", "connector-qr_wallet",
           "chaincode.bankone", "acquirer-unionpay", "acquirer-qr_wallet")  # fmt: skip
@@ -90,6 +90,11 @@ class FaultyHouse:
     def log(self, name: str) -> str:
         """What it has logged so far."""
         return Path(self.process(name).log).read_text(errors="replace")
+
+    def wait_said(self, name: str, words: str, begun: int) -> str:
+        """What it has logged from character `begun` on, once these words are in it."""
+        wait_until(lambda: words in self.log(name)[begun:], 20, f"{name} says {words!r}")
+        return self.log(name)[begun:]
 
     def data(self, name: str) -> Path:
         """The folder that a connector, or a gateway's committer, keeps its files in."""

@@ -7,7 +7,6 @@ import time
 import pytest
 from fault_load import Load
 from faulty_house import BEHIND_PROXIES, FaultyHouse
-from invariants import hold
 from wires import Proxy
 
 from clearline.fabric.gateway import Gateway
@@ -48,7 +47,6 @@ def test_streams_break_under_load(faulty: FaultyHouse, chance: random.Random) ->
             load.more()
     assert {status.name: status.restarts for status in faulty.everyone()} == before
     assert all(proxy.cuts for proxy in faulty.proxies.values())
-    hold(faulty)
 
 
 def test_a_slow_way_is_a_way(faulty: FaultyHouse) -> None:
@@ -77,4 +75,3 @@ def test_a_stream_that_stalls_and_is_then_reset(faulty: FaultyHouse, name: str) 
         faulty.proxies[name].reset()
         faulty.proxies[name].flow()
         load.more()
-    hold(faulty)

@@ -1,4 +1,4 @@
-"""Proxies between the house's processes, which cut, stall and meddle. One event loop in a thread."""
+"""Proxies between the house's processes, which cut, stall and meddle."""
 
 import asyncio
 import socket
@@ -19,7 +19,7 @@ _IDLE_SECONDS = 300.0
 
 
 class Wires:
-    """The loop they live on; `call` from the test's thread."""
+    """The loop they live on, in a thread of its own; `call` from the test's thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()

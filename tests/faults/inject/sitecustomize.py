@@ -81,7 +81,13 @@ def _shift(path):
         def now(cls, tz=None):
             return real.now(tz) + datetimes.timedelta(seconds=ahead())
 
-    time.time = lambda: real_time() + ahead()
+    def shifted():
+        # gRPC makes deadlines of it for its core, which has the machine's clock.
+        if sys._getframe(1).f_globals.get("__name__", "").startswith("grpc"):
+            return real_time()
+        return real_time() + ahead()
+
+    time.time = shifted
     datetimes.datetime = Shifted
 
 
