@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import requests
 from wires import Between, Meddler, Proxy, Wires
 
 from clearline import processes, supervisor
@@ -90,6 +91,24 @@ class FaultyHouse:
     def log(self, name: str) -> str:
         """What it has logged so far."""
         return Path(self.process(name).log).read_text(errors="replace")
+
+    def ask(self, gateway: int, method: str, path: str, **more: Any) -> requests.Response:
+        """One exchange with one of the gateways, under /v1/payments."""
+        at = self.house.gateways[gateway]
+        with requests.Session() as session:
+            session.trust_env = False
+            return session.request(
+                method,
+                f"{at.url}/v1/payments{path}",
+                verify=str(self.house.tls_ca(at.bank)),
+                timeout=60,
+                **more,
+            )
+
+    def post(self, gateway: int, compact: str, **headers: str) -> requests.Response:
+        """An intent, posted to one of the gateways."""
+        jose = {"Content-Type": "application/jose"} | headers
+        return self.ask(gateway, "POST", "", data=compact, headers=jose)
 
     def wait_said(self, name: str, words: str, begun: int) -> str:
         """What it has logged from character `begun` on, once these words are in it."""

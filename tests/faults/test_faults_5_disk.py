@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fault_load import Load
+from fault_load import Load, Till
 from faulty_house import FaultyHouse
 
 sys.path.append(str(Path(__file__).with_name("inject")))
@@ -22,7 +22,7 @@ LIMITED_SECONDS = 1.0
 
 @pytest.mark.skipif(not can_fail_calls(), reason="system calls can be made to fail on Linux only")
 def test_a_full_disk_and_a_failed_sync_end_a_connector(faulty: FaultyHouse) -> None:
-    """Each names its file and ends; the next one goes on."""
+    """Each says why and ends; the next one goes on."""
     happening = {
         "connector-unionpay": ({"pwrite64": errno.ENOSPC}, "database or disk is full"),
         "connector-qr_wallet": ({"fsync": errno.EIO, "fdatasync": errno.EIO}, "disk I/O error"),
@@ -35,26 +35,28 @@ def test_a_full_disk_and_a_failed_sync_end_a_connector(faulty: FaultyHouse) -> N
             faulty.order(name, fails=fails)
         for name, (_, words) in happening.items():
             faulty.wait_back(before[name])
-            assert (
-                f"outbox.db: the outbox can't be written: {words}"
-                in (faulty.log(name)[begun[name] :])
-            )
+            said = faulty.log(name)[begun[name] :]
+            assert f"Error: the outbox can't be written: {words}" in said
         load.more()
 
 
 @pytest.mark.skipif(not can_fail_calls(), reason="system calls can be made to fail on Linux only")
 def test_a_committer_whose_syncs_fail_refuses(faulty: FaultyHouse) -> None:
     """It takes nothing that it can't keep; payments go by the other gateway until it is back."""
-    name = "committer-bankone"
-    with Load(faulty.house.merchant_dir, "unsynced") as load:
+    name, home = "committer-bankone", faulty.house.merchant_dir
+    with Load(home, "unsynced") as load, Till.opened(home) as till:
         load.more()
+        numbers = till.add("unkept", [("unionpay", "tok_approve")])
+        compact = till.sign(till.intent(numbers[0]))
         begun = len(faulty.log(name))
         faulty.order(name, fails={"fsync": errno.EIO, "fdatasync": errno.EIO})
         faulty.wait_said(name, "the queue's store failed: disk I/O error", begun)
+        refused = faulty.post(0, compact, Prefer="respond-async")
+        assert (refused.status_code, refused.json()["code"]) == (503, "ledger_unavailable")
+        faulty.wait_back(faulty.kill(name))
         load.more()
-        before = faulty.kill(name)
-        faulty.wait_back(before)
-        load.more()
+        assert not till.finish(numbers).open
+        assert till.statuses(numbers) == ["paid"]
 
 
 @pytest.mark.parametrize("name", ["committer-banktwo", "connector-unionpay"])

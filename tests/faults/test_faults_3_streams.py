@@ -13,6 +13,7 @@ from clearline.fabric.gateway import Gateway
 from clearline.fabric.profile import Profile
 
 SLOW = "committer-bankone"
+UNKNOWN = '[["M-0001", "nobody-s", 1]]'
 ROUNDS = 3
 FAULTS = ("cut", "reset", "break", "stall", "down")
 
@@ -56,13 +57,13 @@ def test_a_slow_way_is_a_way(faulty: FaultyHouse) -> None:
     async def ask() -> bytes:
         async with Gateway.connect(profile) as gateway:
             contract = gateway.network(profile.channel).contract(profile.chaincode)
-            asking = asyncio.create_task(contract.evaluate("GetPayments", "[]"))
+            asking = asyncio.create_task(contract.evaluate("GetPayments", UNKNOWN))
             await asyncio.sleep(0.5)  # the way's slowness
             faulty.proxies[SLOW].flow()
             return await asking
 
     faulty.proxies[SLOW].stall()
-    assert asyncio.run(ask()) == b"[]"
+    assert asyncio.run(ask()) == b"[null]"
 
 
 @pytest.mark.parametrize("name", ["connector-unionpay", "committer-banktwo"])

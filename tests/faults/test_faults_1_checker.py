@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from books import Books, differences, read_books
+from fabric_protos.common import common_pb2
 from fault_load import Till
 from faulty_house import FaultyHouse, copy_database
 
@@ -21,24 +22,28 @@ from audit.source import from_peer
 from audit.verifier import Verifier
 from clearline.fabric.profile import Profile
 from clearline.house.layout import House
+from clearline.reports import acquirer_reference
 
 ORDERS = [("unionpay", "tok_approve"), ("unionpay", "tok_do_not_honor"),
           ("qr_wallet", "tok_approve"), ("unionpay", "tok_timeout_charged")]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def ended(faulty: FaultyHouse) -> FaultyHouse:
-    """The house with some payments, all ended."""
-    with Till.opened(faulty.house.merchant_dir) as till:
+def honest(whole: FaultyHouse) -> Books:
+    """The books of the house with some payments, all ended."""
+    with Till.opened(whole.house.merchant_dir) as till:
         assert not till.finish(till.add("planted", ORDERS)).open
-    assert differences(read_books(faulty.house)) == []
-    return faulty
+    books = read_books(whole.house)
+    assert differences(books) == []
+    assert len(books.ledger) >= len(ORDERS)
+    return books
 
 
 @pytest.fixture
-def copied(ended: FaultyHouse, tmp_path: Path) -> House:
+def copied(whole: FaultyHouse, honest: Books, tmp_path: Path) -> House:
     """The same house with copies of the acquirers' and the merchant's books."""
-    house = ended.house
+    assert honest.ledger
+    house = whole.house
     for name in ("crypto", "profiles", "rooms", "network.yaml"):
         (tmp_path / name).symlink_to(house.home / name)
     shutil.copytree(house.merchant_dir, tmp_path / "merchant",
@@ -62,8 +67,6 @@ def write(path: Path, statement: str, *values: object) -> None:
 
 def reference_of(books: Books, order_no: str) -> str:
     """The acquirer's name for an order."""
-    from clearline.reports import acquirer_reference
-
     return next(
         acquirer_reference(key, books.network) for key in books.ledger if key.order_no == order_no
     )
@@ -135,45 +138,50 @@ PLANTED: list[tuple[Plant, str, list[str]]] = [
 ]  # fmt: skip
 
 
-def test_each_planted_fault_is_named(ended: FaultyHouse, copied: House) -> None:
-    """One after the other into the copies, each found beside those before it."""
-    books = read_books(ended.house)
+def test_each_planted_fault_is_named(honest: Books, copied: House) -> None:
+    """All of them in the copies, each found beside the others, and nothing else."""
     expected: list[str] = []
     for plant, order_no, words in PLANTED:
-        plant(copied, reference_of(books, order_no))
-        key = next(key for key in books.ledger if key.order_no == order_no)
+        plant(copied, reference_of(honest, order_no))
+        key = next(key for key in honest.ledger if key.order_no == order_no)
         expected += [text.format(key=key) for text in words]
     assert sorted(differences(read_books(copied))) == sorted(expected)
 
 
-def test_what_is_missing_or_open_on_the_ledger_is_named(ended: FaultyHouse) -> None:
-    books = read_books(ended.house)
-    key = next(key for key in books.ledger if key.order_no == "planted-000")
-    reference = reference_of(books, key.order_no)
-    dropped = {other: record for other, record in books.ledger.items() if other != key}
-    assert differences(replace(books, ledger=dropped)) == [
+def test_what_is_missing_or_open_on_the_ledger_is_named(honest: Books) -> None:
+    key = next(key for key in honest.ledger if key.order_no == "planted-000")
+    reference = reference_of(honest, key.order_no)
+    dropped = {other: record for other, record in honest.ledger.items() if other != key}
+    assert differences(replace(honest, ledger=dropped)) == [
         f"the acquirer knows {reference}, the ledger does not",
         f"{key.order_no} is paid without a success",
     ]
-    open_ = books.ledger | {key: books.ledger[key] | {"status": "unknown"}}
-    assert f"{key} is unknown: it has not ended" in differences(replace(books, ledger=open_))
+    open_ = honest.ledger | {key: honest.ledger[key] | {"status": "unknown"}}
+    assert f"{key} is unknown: it has not ended" in differences(replace(honest, ledger=open_))
 
 
-def test_a_block_that_is_dropped_or_altered_is_named(ended: FaultyHouse) -> None:
+@pytest.mark.parametrize("check", ["block_number", "data_hash", "header_chain"])
+def test_a_block_that_is_dropped_or_altered_is_named(whole: FaultyHouse, check: str) -> None:
     """By the verification that reading the books begins with."""
-    profile = Profile.load(ended.house.profile("Supervisor", "auditor"))
+    profile = Profile.load(whole.house.profile("Supervisor", "auditor"))
 
     async def read() -> list[bytes]:
         return [raw async for raw in from_peer(profile)]
 
     blocks = asyncio.run(read())
-    last = len(blocks) - 1
-    cases = {
-        "block_number": [*blocks[: last - 2], *blocks[last - 1 :]],
-        "data_hash": [*blocks[:last], blocks[last].replace(b"planted-", b"planned-")],
-    }
-    for check, altered in cases.items():
-        verifier = Verifier(profile.network, profile.chaincode)
-        findings = [finding for raw in altered if (finding := verifier.take(raw)) is not None]
-        assert findings, check
-        assert check in str(findings[0])
+    planted = next(number for number, raw in enumerate(blocks) if b"planted-" in raw)
+    if check == "block_number":
+        del blocks[planted - 1]
+    elif check == "data_hash":
+        blocks[planted] = blocks[planted].replace(b"planted-", b"planned-")
+    else:
+        blocks[planted] = _with_another_past(blocks[planted])
+    verifier = Verifier(profile.network, profile.chaincode)
+    findings = [finding for raw in blocks if (finding := verifier.take(raw)) is not None]
+    assert f"{check}" in str(findings[0])
+
+
+def _with_another_past(raw: bytes) -> bytes:
+    block = common_pb2.Block.FromString(raw)
+    block.header.previous_hash = bytes(32)
+    return bytes(block.SerializeToString())

@@ -8,7 +8,7 @@ from faulty_house import ANSWER_SECONDS, FaultyHouse
 
 from clearline.processes import ProcessId
 
-AT_ONCE = 3
+AT_ONCE = 4
 
 
 def test_every_process_stops_for_a_while(faulty: FaultyHouse, chance: random.Random) -> None:

@@ -24,22 +24,13 @@ POSTS = 100
 BAD = 77
 
 
-def post_at_once(house: House, compacts: Sequence[str]) -> list[requests.Response]:
+def post_at_once(faulty: FaultyHouse, compacts: Sequence[str]) -> list[requests.Response]:
     """Each compact in a thread of its own, to the gateways in turn; all begin together."""
     start = threading.Barrier(len(compacts))
 
     def post(number: int) -> requests.Response:
-        gateway = house.gateways[number % len(house.gateways)]
-        with requests.Session() as session:
-            session.trust_env = False
-            start.wait(30)
-            return session.post(
-                f"{gateway.url}/v1/payments",
-                data=compacts[number],
-                headers={"Content-Type": "application/jose"},
-                verify=str(house.tls_ca(gateway.bank)),
-                timeout=60,
-            )
+        start.wait(30)
+        return faulty.post(number % len(faulty.house.gateways), compacts[number])
 
     with ThreadPoolExecutor(len(compacts)) as pool:
         return list(pool.map(post, range(len(compacts))))
@@ -50,13 +41,13 @@ def test_one_order_is_posted_a_hundred_times(faulty: FaultyHouse) -> None:
         numbers = till.add("crowd", [("unionpay", "tok_approve")])
         intent = till.intent(numbers[0])
         compact = till.sign(intent)
-        answers = post_at_once(faulty.house, [compact] * POSTS)
+        answers = post_at_once(faulty, [compact] * POSTS)
         assert {answer.status_code for answer in answers} <= {200, 201, 202}, answers[0].text
         digests = {answer.json()["intent_digest"] for answer in answers}
         assert digests == {intent.digest()}
         assert not till.finish(numbers).open
         assert till.statuses(numbers) == ["paid"]
-        more = post_at_once(faulty.house, [compact] * 4)
+        more = post_at_once(faulty, [compact] * 4)
     # Afterwards each is told the first one's answer, and how it stands now.
     assert {answer.status_code for answer in more} == {200}
     assert {answer.json()["status"] for answer in more} == {"succeeded"}
@@ -70,7 +61,7 @@ def test_one_key_with_a_hundred_amounts(faulty: FaultyHouse) -> None:
         first = till.intent(numbers[0])
         wanted = [replace(first, amount=1000 + number) for number in range(POSTS)]
         compacts = [till.compact(intent) for intent in wanted]
-        answers = post_at_once(faulty.house, compacts)
+        answers = post_at_once(faulty, compacts)
         said = Counter(answer.status_code for answer in answers)
         taken = [answer for answer in answers if answer.status_code != 422]
         assert len(taken) == 1, said
@@ -85,19 +76,13 @@ def test_one_key_with_a_hundred_amounts(faulty: FaultyHouse) -> None:
 
 
 def test_one_bad_item_in_two_hundred(faulty: FaultyHouse) -> None:
-    house = faulty.house
-    with Till.opened(house.merchant_dir) as till:
+    with Till.opened(faulty.house.merchant_dir) as till:
         numbers = till.add("batch", [("unionpay", "tok_approve")] * 200)
         compacts = [till.sign(till.intent(number)) for number in numbers]
         compacts[BAD] = _altered(compacts[BAD])
-        gateway = house.gateways[0]
-        answer = requests.post(
-            f"{gateway.url}/v1/payments/batch",
-            data=orjson.dumps({"intents": compacts}),
-            headers={"Content-Type": "application/json"},
-            verify=str(house.tls_ca(gateway.bank)),
-            timeout=60,
-        )
+        document = orjson.dumps({"intents": compacts})
+        json = {"Content-Type": "application/json"}
+        answer = faulty.ask(0, "POST", "/batch", data=document, headers=json)
         outcomes = answer.json()["outcomes"]
         refused = [number for number, one in enumerate(outcomes) if one["status"] >= 400]
         assert refused == [BAD]
