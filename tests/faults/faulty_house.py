@@ -125,7 +125,7 @@ class FaultyHouse:
             file.write(struct.pack("d", seconds))
 
     def order(self, name: str, **what: Any) -> None:
-        """See inject/sitecustomize.py."""
+        """See inject/faults_inside.py."""
         (self.folder / f"{name}.order").write_text(json.dumps(what))
         status = self.process(name)
         assert status.id is not None
@@ -208,8 +208,8 @@ def faulty_house(home: Path, folder: Path, engine: str) -> Iterator[FaultyHouse]
         made: list[FaultyHouse] = []
         furnish = rooms.furnish
 
-        def furnish_and_rewire(house: House) -> None:
-            furnish(house)
+        def furnish_and_rewire(house: House, *more: int) -> None:
+            furnish(house, *more)
             made.append(_rewired(house, folder, wires, stack))
 
         rooms.furnish = furnish_and_rewire

@@ -1,7 +1,7 @@
 """The disk is full, or a sync fails, under the outbox and under a committer's store.
 
 No root, no mounts: writes and syncs of the one process fail by seccomp or by RLIMIT_FSIZE (see
-inject/sitecustomize.py). A failed write is never taken for a written one.
+inject/faults_inside.py). A failed write is never taken for a written one.
 """
 
 import errno
@@ -15,7 +15,7 @@ from faulty_house import FaultyHouse
 
 sys.path.append(str(Path(__file__).with_name("inject")))
 
-from sitecustomize import can_fail_calls
+from faults_inside import can_fail_calls
 
 LIMITED_SECONDS = 1.0
 
