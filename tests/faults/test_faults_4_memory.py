@@ -97,19 +97,20 @@ def test_torn_files_are_named_and_nothing_is_done_over_them(faulty: FaultyHouse)
     with Load(faulty.house.merchant_dir, "torn") as load:
         load.more()
         begun = {}
-        for name, store, tear in TORN:
-            with faulty.locked(name) as (data, _):
-                with closing(sqlite3.connect(data / store)) as db:
-                    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # all of it in one file
-                tear(data / store)
-                begun[name] = len(faulty.log(name))
-        for name, store, _ in TORN:
-            said = faulty.wait_said(name, "Error: ", begun[name])
-            assert store in said[said.index("Error: ") :]
-            assert "Traceback" not in said
-            assert not faulty.process(name).ready
-        for name, store, _ in TORN:
-            with faulty.locked(name) as (data, before):
-                lose(data / store, data)
-            faulty.wait_back(before)
+        try:
+            for name, store, tear in TORN:
+                with faulty.locked(name) as (data, _):
+                    with closing(sqlite3.connect(data / store)) as db:
+                        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # all of it in one file
+                    tear(data / store)
+                    begun[name] = len(faulty.log(name))
+            said = {name: faulty.wait_said(name, "Error: ", begun[name]) for name, *_ in TORN}
+        finally:
+            for name, store, _ in TORN:
+                with faulty.locked(name) as (data, before):
+                    lose(data / store, data)
+                faulty.wait_back(before)
         load.more()
+    for name, store, _ in TORN:
+        assert store in said[name][said[name].index("Error: ") :]
+        assert "Traceback" not in said[name]

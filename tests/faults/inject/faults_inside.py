@@ -1,4 +1,4 @@
-"""Faults inside a process of the house: its clock, its disk. Loaded by sitecustomize, for tests only.
+"""Faults inside a process of the house: its clock, its disk. For tests only; see sitecustomize.
 
 A process is named by its supervisor's mark, or by FAULTS_NAME. In the folder FAULTS_FOLDER:
 
