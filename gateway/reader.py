@@ -174,6 +174,12 @@ class Reader:
                 connection.rollback()
 
     def _connection(self) -> sqlite3.Connection:
+        # A projection that was removed and made anew is another file: who keeps the old one open
+        # reads for ever what was.
+        file = self._file()
+        if getattr(self._local, "file", None) != file:
+            self._forget()
+            self._local.file = file
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             uri = f"{self._path.resolve().as_uri()}?mode=ro"
@@ -181,6 +187,13 @@ class Reader:
             connection.execute("PRAGMA query_only = 1")
             self._local.connection = connection
         return connection
+
+    def _file(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _forget(self) -> None:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)

@@ -39,6 +39,9 @@ _CHAINCODE_ERROR = "chaincode response "  # internal/pkg/gateway/apiutils.go res
 # Card data must not reach a transaction's arguments, so such an item fails its whole call
 # (chaincode/contract/decision.py).
 _CULPRIT = re.compile(r"chaincode response 4\d\d, card_data_refused: item ([0-9]{1,6})\b")
+# A clock that is wrong, the submitter's or an endorser's, is no fault of the batch: the contract's
+# server (chaincode/shim/stream.py) and the peer (core/handlers/auth/filter/timewindow.go).
+_WRONG_CLOCK = (f"{_CHAINCODE_ERROR}400, timestamp_out_of_window:", "due to incorrect timestamp")
 _TOO_SLOW = "timeout expired while executing transaction"  # core/chaincode/handler.go
 _BAD_REQUEST = "status=BAD_REQUEST"  # internal/pkg/gateway/submit.go
 _CONFLICTS = frozenset({11, 12})  # MVCC_READ_CONFLICT, PHANTOM_READ_CONFLICT
@@ -204,6 +207,8 @@ def classify_endorse(error: EndorseError) -> Kind:
     said = [error.message, *(detail.message for detail in error.details)]
     if any(_MISMATCH in text for text in said):
         return "mismatch"
+    if any(words in text for text in said for words in _WRONG_CLOCK):
+        return "unavailable"
     if any(text.startswith(_CHAINCODE_ERROR) or _TOO_SLOW in text for text in said):
         return "refused"
     if error.code is grpc.StatusCode.INVALID_ARGUMENT:

@@ -1,0 +1,43 @@
+"""One house with faults at hand for all tests of this folder; they follow the order of their names.
+
+ENGINE=fabric runs them on Fabric's own nodes (FABRIC_BIN); FAULTS_SEED chooses other moments.
+"""
+
+import os
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "e2e"))  # books.py, the checker
+
+from faulty_house import FaultyHouse, faulty_house
+from invariants import hold
+
+ENGINE = os.environ.get("ENGINE", "embedded")
+SEED = os.environ.get("FAULTS_SEED", "1")
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyHouse]:
+    """On free ports, behind proxies."""
+    home, folder = tmp_path_factory.mktemp("faulty"), tmp_path_factory.mktemp("faults")
+    with faulty_house(home, folder, ENGINE) as house:
+        yield house
+
+
+@pytest.fixture(scope="module")
+def faulty(whole: FaultyHouse) -> Iterator[FaultyHouse]:
+    """The house; after each group of faults, a module, everything must hold."""
+    yield whole
+    hold(whole)
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Where and when: from FAULTS_SEED and the test's name."""
+    print(f"FAULTS_SEED={SEED}")
+    return random.Random(f"{SEED} {request.node.name}")

@@ -1,0 +1,75 @@
+"""The disk is full, or a sync fails, under the outbox and under a committer's store.
+
+No root, no mounts: writes and syncs of the one process fail by seccomp or by RLIMIT_FSIZE (see
+inject/faults_inside.py). A failed write is never taken for a written one.
+"""
+
+import errno
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fault_load import Load, Till
+from faulty_house import FaultyHouse
+
+sys.path.append(str(Path(__file__).with_name("inject")))
+
+from faults_inside import can_fail_calls
+
+LIMITED_SECONDS = 1.0
+
+
+@pytest.mark.skipif(not can_fail_calls(), reason="system calls can be made to fail on Linux only")
+def test_a_full_disk_and_a_failed_sync_end_a_connector(faulty: FaultyHouse) -> None:
+    """Each says why and ends; the next one goes on."""
+    happening = {
+        "connector-unionpay": ({"pwrite64": errno.ENOSPC}, "database or disk is full"),
+        "connector-qr_wallet": ({"fsync": errno.EIO, "fdatasync": errno.EIO}, "disk I/O error"),
+    }
+    with Load(faulty.house.merchant_dir, "full") as load:
+        load.more()
+        before = {name: faulty.process(name) for name in happening}
+        begun = {name: len(faulty.log(name)) for name in happening}
+        for name, (fails, _) in happening.items():
+            faulty.order(name, fails=fails)
+        for name, (_, words) in happening.items():
+            faulty.wait_back(before[name])
+            said = faulty.log(name)[begun[name] :]
+            assert f"Error: the outbox can't be written: {words}" in said
+        load.more()
+
+
+@pytest.mark.skipif(not can_fail_calls(), reason="system calls can be made to fail on Linux only")
+def test_a_committer_whose_syncs_fail_refuses(faulty: FaultyHouse) -> None:
+    """It takes nothing that it can't keep; payments go by the other gateway until it is back."""
+    name, home = "committer-bankone", faulty.house.merchant_dir
+    with Load(home, "unsynced") as load, Till.opened(home) as till:
+        load.more()
+        numbers = till.add("unkept", [("unionpay", "tok_approve")])
+        compact = till.sign(till.intent(numbers[0]))
+        begun = len(faulty.log(name))
+        faulty.order(name, fails={"fsync": errno.EIO, "fdatasync": errno.EIO})
+        faulty.wait_said(name, "the queue's store failed: disk I/O error", begun)
+        refused = faulty.post(0, compact, Prefer="respond-async")
+        assert (refused.status_code, refused.json()["code"]) == (503, "ledger_unavailable")
+        faulty.wait_back(faulty.kill(name))
+        load.more()
+        assert not till.finish(numbers).open
+        assert till.statuses(numbers) == ["paid"]
+
+
+@pytest.mark.parametrize("name", ["committer-banktwo", "connector-unionpay"])
+def test_files_that_may_not_grow_for_a_while(faulty: FaultyHouse, name: str) -> None:
+    """Not even its log can be written meanwhile. Portable: RLIMIT_FSIZE."""
+    with Load(faulty.house.merchant_dir, f"limited-{name}") as load:
+        load.more()
+        before = faulty.process(name)
+        faulty.order(name, file_bytes=0)
+        time.sleep(LIMITED_SECONDS)  # the fault itself
+        now = faulty.process(name)
+        if now.id == before.id:
+            faulty.order(name, file_bytes=None)  # it lives and refuses: there is room again
+        else:
+            faulty.wait_back(before)
+        load.more()
