@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from clearline import logs
+from clearline import garbage, logs
 from clearline.fabric.identity import IdentityError
 from network.embedded import wire
 from network.embedded.channelconfig import ChannelConfigError
@@ -55,6 +55,7 @@ async def _serve(settings: config.OrdererConfig) -> int:
         loop.add_signal_handler(number, stop.set)
     try:
         await node.start()
+        garbage.settle()
         failed = asyncio.create_task(node.failed())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait((failed, stopped), return_when=asyncio.FIRST_COMPLETED)

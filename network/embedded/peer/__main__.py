@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
+from clearline import garbage
 from clearline.fabric.identity import IdentityError
 from clearline.logs import configure, get_logger
 from network.embedded import wire
@@ -30,6 +31,7 @@ async def _serve(config: PeerConfig) -> int:
         loop.add_signal_handler(number, stopped.set)
     node = PeerNode(config)
     await node.start()
+    garbage.settle()
     await stopped.wait()
     await node.stop()
     return 0
