@@ -16,10 +16,11 @@ from network.embedded.orderer import config
 from network.embedded.orderer.blocks import BlockError
 from network.embedded.orderer.ledger import LedgerError
 from network.embedded.orderer.node import OrdererNode
+from network.embedded.settings import ConfigError
 
 _log = logs.get_logger(__name__)
 _START_ERRORS = (
-    config.ConfigError,
+    ConfigError,
     IdentityError,
     ChannelConfigError,
     BlockError,

@@ -14,10 +14,11 @@ from clearline.logs import configure, get_logger
 from network.embedded import wire
 from network.embedded.channelconfig import ChannelConfigError
 from network.embedded.msp import MSPError
-from network.embedded.peer.config import ConfigError, PeerConfig, load
+from network.embedded.peer.config import PeerConfig, load
 from network.embedded.peer.ledger import LedgerError
 from network.embedded.peer.node import PeerNode
 from network.embedded.peer.packages import PackageError
+from network.embedded.settings import ConfigError
 
 _log = get_logger(__name__)
 # Blocks are validated in a thread; with Python's 5 ms a waiting call would wait as long.
