@@ -21,6 +21,7 @@ from chaincode.settings import ServerSettings, SettingsError, TlsFiles
 from chaincode.shim.errors import ProtocolError
 from chaincode.shim.stream import MAX_MESSAGE_BYTES, Limits, PeerStream
 from chaincode.shim.stub import Chaincode
+from clearline import garbage
 from clearline.logs import get_logger
 
 _log = get_logger(__name__)
@@ -136,6 +137,7 @@ async def serve(settings: ServerSettings) -> None:
         loop.add_signal_handler(number, stopping.set)
     server = ChaincodeServer(settings, PaymentChaincode(settings.network))
     port = await server.start()
+    garbage.settle()
     fields = {"port": port, "chaincode_id": settings.chaincode_id, "network": settings.network}
     _log.info("serving", extra=fields)
     await stopping.wait()

@@ -115,7 +115,8 @@ def _check(value: Json, depth: int) -> None:
             if not -MAX_INTEGER <= member <= MAX_INTEGER:
                 raise CanonicalError(f"integer {member} is beyond 2^53")
         elif kind is dict or kind is list or kind is tuple:
-            _check(member, depth + 1)
+            if member or depth + 1 >= MAX_DEPTH:
+                _check(member, depth + 1)
         elif member is not None and kind is not bool:
             raise CanonicalError(f"{kind.__name__} has no place in ledger JSON")
 

@@ -239,12 +239,15 @@ class Members:
     def check(self, value: Json, pointer: str) -> None:
         if type(value) is not dict:
             raise SchemaError(pointer, "must be an object")
-        for name in value:
-            if name not in self.members:
-                raise SchemaError(f"{pointer}/{escape(name)}", "is not a member of this object")
+        if not value.keys() <= self.members.keys():
+            odd = next(name for name in value if name not in self.members)
+            raise SchemaError(f"{pointer}/{escape(odd)}", "is not a member of this object")
         for name, shape in self.members.items():
             if name in value:
-                shape.check(value[name], f"{pointer}/{name}")
+                try:
+                    shape.check(value[name], "")
+                except SchemaError as error:  # where is spelt out only for what is wrong
+                    raise SchemaError(f"{pointer}/{name}{error.pointer}", error.reason) from None
             elif name not in self.optional:
                 raise SchemaError(f"{pointer}/{name}", "is missing")
 

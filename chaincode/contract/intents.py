@@ -72,21 +72,17 @@ _ITEM = Members({"intent": JWS_TEXT, "acquirer_id": IDENTIFIER}, frozenset(("acq
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A parsed request: the intent, its digest, the route chosen."""
+    """A parsed request: the intent, its digest, the payment's ledger key, the route chosen."""
 
     signed: SignedIntent
     digest: str
+    key: str
     acquirer_id: str
 
     @property
     def intent(self) -> PayIntent:
         """What the merchant signed."""
         return self.signed.intent
-
-    @property
-    def key(self) -> str:
-        """The payment's ledger key."""
-        return payment_key(self.intent.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +121,8 @@ def parse(item: object) -> Item:
         raise Refusal(Code.MALFORMED, "/acquirer_id: is missing")
     if holds_card_number(item["acquirer_id"]):
         raise Refusal(Code.CARD_DATA_REFUSED, "/acquirer_id: looks like a card number")
-    return Request(signed, signed.intent.digest(), item["acquirer_id"])
+    intent = signed.intent
+    return Request(signed, intent.digest(), payment_key(intent.key), item["acquirer_id"])
 
 
 def plan(items: tuple[Item | Refused, ...]) -> list[str]:

@@ -42,7 +42,7 @@ from chaincode.contract.decision import Change, Refused, Taken, refused
 from chaincode.contract.overlay import Overlay
 from chaincode.contract.statements import Statement
 from clearline.codes import Code, Outcome, Refusal
-from clearline.records import Acquirer, Kept, Kind, Lease, Payment, record_key, touched
+from clearline.records import Acquirer, Kept, Kind, Lease, Payment, record_key
 from clearline.reports import Report
 from clearline.schema import EPOCH, JWS_TEXT, Members, SchemaError
 from clearline.statuses import ReportKind, Status, may_follow
@@ -186,7 +186,10 @@ def _changed(item: Statement, code: Code, payment: Payment, transaction: Transac
     report = item.report
     kind, status = report.kind.value, report.status.value
     entry = [report.sequence, kind, status, item.digest, transaction.tx_id]
-    told: dict[str, Any] = {"reports": [*payment.reports, entry]}
+    told: dict[str, Any] = {
+        "reports": [*payment.reports, entry],
+        "txs": [*payment.txs, transaction.tx_id],
+    }
     if code is Code.LATE_SUCCESS:
         exception = {
             "kind": LATE_SUCCESS,
@@ -202,7 +205,7 @@ def _changed(item: Statement, code: Code, payment: Payment, transaction: Transac
         told |= {"status": status, "reason": report.reason.value}
         if report.kind in (ReportKind.RESPONSE, ReportKind.RESULT):
             told[report.kind.value] = item.signed.compact
-    return touched(replace(payment, **told), transaction.tx_id)
+    return replace(payment, **told)
 
 
 def _kept(item: Statement, transaction: Transaction) -> Kept:

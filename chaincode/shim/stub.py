@@ -133,7 +133,13 @@ class Stub:
         self._keep(Write(WriteKind.DELETE, _named(key)))
 
     def set_validation_parameter(self, key: str, policy: bytes) -> None:
-        """Set a key's own endorsement policy (SignaturePolicyEnvelope bytes); empty: none."""
+        """Set a key's own endorsement policy (SignaturePolicyEnvelope bytes).
+
+        An empty one takes it back by half: it stays on the key, blocks are validated by the
+        chaincode's policy again (Fabric statebased/validator_keylevel.go), but a peer still names
+        it as the key's when a gateway chooses endorsers (endorser.go, parseWritesetMetadata). To
+        take a policy back, set the chaincode's own.
+        """
         self._keep(Write(WriteKind.VALIDATION, _named(key), policy))
 
     async def get_validation_parameter(self, key: str) -> bytes | None:

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from fabric_protos.ledger.queryresult import kv_query_result_pb2 as query_pb2
-from fabric_protos.peer import chaincode_event_pb2 as event_pb2
 from fabric_protos.peer import chaincode_pb2
 from fabric_protos.peer import chaincode_shim_pb2 as shim_pb2
 from fabric_protos.peer import proposal_response_pb2 as response_pb2
@@ -66,8 +65,7 @@ class Event:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One ChaincodeMessage. `proposal` is the proposal's bytes, empty when there is none."""
 
     kind: Kind
@@ -111,9 +109,11 @@ class WriteKind(IntEnum):
     VALIDATION = 21
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
-    """One write of a transaction: a value, a delete, or a key's endorsement policy."""
+class Write(NamedTuple):
+    """One write of a transaction: a value, a delete, or a key's endorsement policy.
+
+    A tuple, for there are as many as payments: a frozen dataclass costs twice as much to make.
+    """
 
     kind: WriteKind
     key: str
@@ -167,16 +167,16 @@ def decode(raw: bytes) -> Message:
 
 def encode(message: Message) -> bytes:
     """The bytes of a ChaincodeMessage."""
-    event = message.event
-    raw: bytes = shim_pb2.ChaincodeMessage(
-        type=int(message.kind),
+    shown = shim_pb2.ChaincodeMessage(
+        type=message.kind,
         channel_id=message.channel_id,
         txid=message.tx_id,
         payload=message.payload,
-        chaincode_event=None
-        if event is None
-        else event_pb2.ChaincodeEvent(event_name=event.name, payload=event.payload),
-    ).SerializeToString()
+    )
+    if message.event is not None:
+        shown.chaincode_event.event_name = message.event.name
+        shown.chaincode_event.payload = message.event.payload
+    raw: bytes = shown.SerializeToString()
     return raw
 
 
@@ -245,9 +245,14 @@ def metadata(payload: bytes) -> dict[str, bytes]:
 
 def write_batch(writes: Sequence[Write]) -> bytes:
     """Payload of WRITE_BATCH_STATE."""
-    raw: bytes = shim_pb2.WriteBatchState(
-        rec=[_write_record(write) for write in writes]
-    ).SerializeToString()
+    batch = shim_pb2.WriteBatchState()
+    add = batch.rec.add  # fills each record where it lies: a list of them would be copied
+    for write in writes:
+        if write.kind is WriteKind.VALIDATION:
+            add(key=write.key, metadata=_validation(write.value), type=write.kind)
+        else:
+            add(key=write.key, value=write.value, type=write.kind)
+    raw: bytes = batch.SerializeToString()
     return raw
 
 
@@ -336,14 +341,6 @@ def moment(seconds: int, nanos: int) -> datetime:
 
 def _validation(policy: bytes) -> shim_pb2.StateMetadata:
     return shim_pb2.StateMetadata(metakey=VALIDATION_PARAMETER, value=policy)
-
-
-def _write_record(write: Write) -> shim_pb2.WriteRecord:
-    if write.kind is WriteKind.VALIDATION:
-        return shim_pb2.WriteRecord(
-            key=write.key, metadata=_validation(write.value), type=int(write.kind)
-        )
-    return shim_pb2.WriteRecord(key=write.key, value=write.value, type=int(write.kind))
 
 
 def _parse(kind: Any, raw: bytes) -> Any:

@@ -23,7 +23,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from cryptography.x509.oid import NameOID
 from fabric_protos.msp import identities_pb2, msp_config_pb2, msp_principal_pb2
 from google.protobuf.message import DecodeError
@@ -36,6 +36,9 @@ _CACHED_PRINCIPALS = 1024
 _ROLE = msp_principal_pb2.MSPRole
 _CLASS = msp_principal_pb2.MSPPrincipal
 _ROLE_NAMES = {number: name for name, number in _ROLE.MSPRoleType.items()}
+
+_ECDSA = ec.ECDSA(hashes.SHA256())
+_ECDSA_OF_DIGEST = ec.ECDSA(Prehashed(hashes.SHA256()))
 
 
 class MSPError(ValueError):
@@ -102,10 +105,10 @@ class Identity:
         self._validated: str | None = None
         self._principals: dict[tuple[int, bytes], str] = {}
 
-    def verify(self, message: bytes, signature: bytes) -> None:
+    def verify(self, message: bytes, signature: bytes, digest: bytes | None = None) -> None:
         """Check a signature over the message: ECDSA with SHA-256 and low S, or Ed25519.
 
-        Raises MSPError.
+        `digest` is the message's SHA-256, where it is known. Raises MSPError.
         """
         key = self._public_key
         try:
@@ -117,7 +120,11 @@ class Identity:
             r, s = certificates.split_signature(signature)
             if s > self._half_order:
                 raise MSPError("Invalid S. Must be smaller than half the order")
-            key.verify(encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
+            strict = encode_dss_signature(r, s)
+            if digest is None:
+                key.verify(strict, message, _ECDSA)
+            else:
+                key.verify(strict, digest, _ECDSA_OF_DIGEST)
         except InvalidSignature as error:
             raise MSPError("The signature is invalid") from error
         except CertificateError as error:

@@ -31,11 +31,15 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True)
 class SignedData:
-    """What was signed, by whom (serialised identity), and the signature."""
+    """What was signed, by whom (serialised identity), and the signature.
+
+    `digest` is the SHA-256 of `data`, where whoever asks has it already.
+    """
 
     data: bytes
     identity: bytes
     signature: bytes
+    digest: bytes | None = None
 
 
 class Policy(Protocol):
@@ -63,7 +67,7 @@ def valid_identities(signed: Sequence[SignedData], manager: MSPManager) -> list[
             identity = manager.deserialize(item.identity)
             if identity.key in found:
                 continue
-            identity.verify(item.data, item.signature)
+            identity.verify(item.data, item.signature, item.digest)
         except MSPError:
             continue
         found[identity.key] = identity

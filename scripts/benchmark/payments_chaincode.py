@@ -20,6 +20,7 @@ from chaincode.server import ChaincodeServer
 from chaincode.settings import ServerSettings, TlsFiles
 from chaincode.shim.stub import Stub
 from chaincode.shim.wire import Response
+from clearline import garbage
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ async def serve(settings: ServerSettings) -> None:
     """Serve until SIGTERM."""
     server = ChaincodeServer(settings, Payments())
     await server.start()
+    garbage.settle()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

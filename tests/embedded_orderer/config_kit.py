@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fabric_protos.common import common_pb2, configtx_pb2
+from fabric_protos.orderer import configuration_pb2 as orderer_pb2
 from orderer_world import CHANNEL
 
 from clearline.fabric import protoutil
@@ -79,3 +80,23 @@ def _name_members(version: int, members: Any, write: Any) -> None:
                 known[name].version = was[name].version
                 if name not in written:
                     written[name].version = was[name].version
+
+
+def set_value(group: str, key: str, message: Any) -> Callable[[Any], None]:
+    """A change of one value; `group` is the path below the channel group, parted by slashes."""
+
+    def change(config: Any) -> None:
+        target = config.channel_group
+        for name in group.split("/") if group else ():
+            target = target.groups[name]
+        target.values[key].value = message.SerializeToString()
+
+    return change
+
+
+def batch_size(count: int, most: int, preferred: int) -> Callable[[Any], None]:
+    """Another batch size: messages, most bytes, preferred bytes."""
+    size = orderer_pb2.BatchSize(
+        max_message_count=count, absolute_max_bytes=most, preferred_max_bytes=preferred
+    )
+    return set_value("Orderer", "BatchSize", size)

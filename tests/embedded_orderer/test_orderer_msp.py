@@ -1,6 +1,7 @@
 """Membership: which certificates count, for what, and which signatures."""
 
 import base64
+import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -285,11 +286,15 @@ def test_signatures(root: Authority, alter: Callable[[bytes], bytes], valid: boo
     signer = kit.signer(root, "Org", Leaf())
     identity = _manager(kit.msp_config("Org", root)).deserialize(signer.identity)
     signature = alter(signer.sign(MESSAGE))
-    if valid:
-        identity.verify(MESSAGE, signature)
-        return
+    known = hashlib.sha256(MESSAGE).digest()
+    for digest in (None, known):
+        if valid:
+            identity.verify(MESSAGE, signature, digest)
+            continue
+        with pytest.raises(MSPError):
+            identity.verify(MESSAGE, signature, digest)
     with pytest.raises(MSPError):
-        identity.verify(MESSAGE, signature)
+        identity.verify(MESSAGE, signature, hashlib.sha256(known).digest())
 
 
 def test_zero_and_negative_parts() -> None:

@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from ledger_writer import KEYS, commit_of
 
 from network.embedded.peer.ledger import BlockCommit, Ledger, LedgerError
-from network.embedded.peer.statedb import VersionedValue
+from network.embedded.peer.statedb import StateView, VersionedValue, _lmdb_key, encode_record
 
 
 @pytest.fixture
@@ -176,3 +177,41 @@ def test_after_a_kill_at_any_moment_the_ledger_stands_at_a_whole_block(tmp_path:
             _check_whole(ledger, acknowledged)
         finally:
             ledger.close()
+
+
+class _Reads:
+    """An LMDB transaction that says how often it was asked."""
+
+    def __init__(self, found: dict[bytes, bytes]) -> None:
+        self._found = found
+        self.asked: list[bytes] = []
+
+    def get(self, key: bytes, db: object) -> bytes | None:
+        self.asked.append(key)
+        return self._found.get(key)
+
+
+def test_a_view_remembers_small_items_and_missing_ones() -> None:
+    small = VersionedValue(b"v", b"m", (7, 300))
+    large = VersionedValue(b"x" * 5000, b"", (1, 2))
+    long_key = b"k" * 600
+    items = {b"small": small, b"large": large, long_key: small}
+    with_space = {b"ns\0" + key: item for key, item in items.items()}
+    reads = _Reads({_lmdb_key(key): encode_record(key, item) for key, item in with_space.items()})
+    view = StateView(reads, None)
+    for _ in range(3):
+        assert [view.get("ns", key) for key in items] == list(items.values())
+        assert view.get("ns", b"none") is None
+        assert view.get("other", b"small") is None
+    counts = Counter(reads.asked)
+    assert counts.pop(b"ns\0large") == 3, "a large item is read anew: it would fill the memory"
+    assert set(counts.values()) == {1}
+
+
+def test_a_view_remembers_a_bounded_number_of_items() -> None:
+    reads = _Reads({})
+    view = StateView(reads, None)
+    for _ in range(2):
+        for number in range(5000):
+            assert view.get("ns", b"%d" % number) is None
+    assert len(reads.asked) == 2 * 5000 - 4096

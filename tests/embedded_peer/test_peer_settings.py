@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from peer_world import make_package
 
-from network.embedded.peer.config import ConfigError, load
+from network.embedded.peer.config import load
 from network.embedded.peer.packages import (
     PackageError,
     PackageNotFoundError,
@@ -15,6 +15,7 @@ from network.embedded.peer.packages import (
     connection_from_json,
     parse,
 )
+from network.embedded.settings import ConfigError
 from network.package import _archive, _json
 
 SETTINGS: dict[str, Any] = {

@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from clearline import logs
+from clearline import garbage, logs
 from clearline.fabric.identity import IdentityError
 from network.embedded import wire
 from network.embedded.channelconfig import ChannelConfigError
@@ -16,10 +16,11 @@ from network.embedded.orderer import config
 from network.embedded.orderer.blocks import BlockError
 from network.embedded.orderer.ledger import LedgerError
 from network.embedded.orderer.node import OrdererNode
+from network.embedded.settings import ConfigError
 
 _log = logs.get_logger(__name__)
 _START_ERRORS = (
-    config.ConfigError,
+    ConfigError,
     IdentityError,
     ChannelConfigError,
     BlockError,
@@ -55,6 +56,7 @@ async def _serve(settings: config.OrdererConfig) -> int:
         loop.add_signal_handler(number, stop.set)
     try:
         await node.start()
+        garbage.settle()
         failed = asyncio.create_task(node.failed())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait((failed, stopped), return_when=asyncio.FIRST_COMPLETED)

@@ -8,15 +8,17 @@ import signal
 import sys
 from pathlib import Path
 
+from clearline import garbage
 from clearline.fabric.identity import IdentityError
 from clearline.logs import configure, get_logger
 from network.embedded import wire
 from network.embedded.channelconfig import ChannelConfigError
 from network.embedded.msp import MSPError
-from network.embedded.peer.config import ConfigError, PeerConfig, load
+from network.embedded.peer.config import PeerConfig, load
 from network.embedded.peer.ledger import LedgerError
 from network.embedded.peer.node import PeerNode
 from network.embedded.peer.packages import PackageError
+from network.embedded.settings import ConfigError
 
 _log = get_logger(__name__)
 # Blocks are validated in a thread; with Python's 5 ms a waiting call would wait as long.
@@ -30,6 +32,7 @@ async def _serve(config: PeerConfig) -> int:
         loop.add_signal_handler(number, stopped.set)
     node = PeerNode(config)
     await node.start()
+    garbage.settle()
     await stopped.wait()
     await node.stop()
     return 0

@@ -41,6 +41,9 @@ _READY = shim.ChaincodeMessage(
     ).SerializeToString(),
 ).SerializeToString()
 _REGISTERED = shim.ChaincodeMessage(type=Type.REGISTERED).SerializeToString()
+# Read once: protobuf looks an enumeration's name up anew each time.
+_KEEPALIVE, _RESPONSE, _ERROR = Type.KEEPALIVE, Type.RESPONSE, Type.ERROR
+_LAST = frozenset((Type.COMPLETED, Type.ERROR))
 
 
 class ChaincodeError(Exception):
@@ -120,15 +123,16 @@ class _Stream:
             self._end(reason)
 
     def _take(self, message: Any) -> None:
-        if message.type == Type.KEEPALIVE:
+        kind = message.type
+        if kind == _KEEPALIVE:
             return
         context = self._contexts.get((message.channel_id, message.txid))
-        if message.type in (Type.COMPLETED, Type.ERROR):
+        if kind in _LAST:
             if context is not None and not context.done.done():
                 context.done.set_result(message)
                 context.queries.clear()
             return
-        if not is_request(message.type):
+        if not is_request(kind):
             raise ChaincodeError(
                 f"[{message.txid[:8]}] Fabric side handler cannot handle message "
                 f"({_name(message.type)}) while in ready state"
@@ -138,9 +142,9 @@ class _Stream:
             if context is None or context.done.done():
                 raise SimulationError("no ledger context")
             answer.payload = handle(message, context)
-            answer.type = Type.RESPONSE
+            answer.type = _RESPONSE
         except SimulationError as error:
-            answer.type = Type.ERROR
+            answer.type = _ERROR
             text = f"{_name(message.type)} failed: transaction ID: {message.txid}: {error}"
             answer.payload = text.encode()
         self._send(answer)

@@ -12,14 +12,15 @@ from functools import lru_cache
 from network.embedded.peer.mvcc import Updates
 from network.embedded.peer.statedb import Version, VersionedValue, encode_varint
 
-_LENGTHS = tuple(encode_varint(size) for size in range(4096))
-"""Most lengths that occur: a block of grouped payments has thousands of entries."""
 
-
-@lru_cache(maxsize=1024)
 def version_bytes(version: Version) -> bytes:
     """Block and transaction as order-preserving varints: a length byte, then big-endian bytes."""
     return b"".join(_ordered(number) for number in version)
+
+
+@lru_cache(maxsize=1024)
+def _version_field(version: Version) -> bytes:
+    return _field(b"\x32", version_bytes(version))
 
 
 def _ordered(number: int) -> bytes:
@@ -27,26 +28,25 @@ def _ordered(number: int) -> bytes:
     return bytes((size,)) + number.to_bytes(size, "big")
 
 
-def _length(data: bytes) -> bytes:
-    size = len(data)
-    return _LENGTHS[size] if size < len(_LENGTHS) else encode_varint(size)
+def _field(tag: bytes, data: bytes) -> bytes:
+    """A bytes field, left out when it is empty."""
+    return tag + encode_varint(len(data)) + data if data else b""
 
 
 def _entry(namespace: bytes, collection: bytes, key: bytes, item: VersionedValue) -> bytes:
     """One KVWriteProto inside the list: fields 1 to 6, empty ones left out."""
-    value = item.value
-    version = version_bytes(item.version)
-    body = b"".join(
-        (
-            b"\x0a" + _length(namespace) + namespace if namespace else b"",
-            b"\x12" + _length(collection) + collection if collection else b"",
-            b"\x1a" + _length(key) + key if key else b"",
-            b"\x20\x01" if value is None else b"",
-            b"\x2a" + _length(value) + value if value else b"",
-            b"\x32" + _length(version) + version,
-        )
-    )
-    return b"\x0a" + _length(body) + body
+    value, _, version = item
+    body = _field(b"\x1a", key)
+    if namespace:
+        body = _field(b"\x0a", namespace) + _field(b"\x12", collection) + body
+    elif collection:
+        body = _field(b"\x12", collection) + body
+    if value is None:
+        body += b"\x20\x01"
+    elif value:
+        body += b"\x2a" + encode_varint(len(value)) + value
+    body += _version_field(version)
+    return b"\x0a" + encode_varint(len(body)) + body
 
 
 def update_bytes(updates: Updates) -> bytes:

@@ -20,24 +20,12 @@ its own `code.tar.gz`. Orderer and peer addresses come from the channel configur
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
-class ConfigError(ValueError):
-    """`node.json` is missing, unreadable or says something that can't be used."""
-
-
-@dataclass(frozen=True)
-class TlsFiles:
-    """PEM files of the server's (and outgoing client's) TLS identity."""
-
-    certificate: Path
-    private_key: Path
-    client_roots: tuple[Path, ...]
+from network.embedded import settings
 
 
 @dataclass(frozen=True)
@@ -49,11 +37,11 @@ class PeerConfig:
     msp_dir: Path
     listen: str
     external_endpoint: str
-    tls: TlsFiles
+    tls: settings.TlsFiles
     data_dir: Path
     chaincode: Mapping[str, Path] = field(default_factory=dict)
     execute_timeout_seconds: float = 30.0
-    ledger_map_bytes: int = 1 << 40
+    ledger_map_bytes: int = settings.MAP_BYTES
 
 
 _KEYS = {
@@ -75,47 +63,23 @@ def load(path: Path) -> PeerConfig:
 
     Raises ConfigError with the file and the setting that is wrong.
     """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: must be a JSON object")
-    try:
-        return from_mapping(raw, path.resolve().parent)
-    except (KeyError, TypeError, ValueError) as error:
-        detail = f"setting {error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ConfigError(f"{path}: {detail}") from error
+    return settings.load(path, _from_mapping)
 
 
-def from_mapping(raw: Mapping[str, Any], base: Path) -> PeerConfig:
+def _from_mapping(raw: Mapping[str, Any], base: Path) -> PeerConfig:
     """Build the settings from decoded JSON; relative paths are taken from `base`."""
-    unknown = set(raw) - _KEYS
-    if unknown:
-        raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
-    tls = raw["tls"]
-    listen = _endpoint(raw["listen"], "listen")
+    settings.only(_KEYS, raw)
+    listen = settings.endpoint(raw["listen"], "listen")
+    external = settings.endpoint(raw.get("external_endpoint", listen), "external_endpoint")
     return PeerConfig(
         name=str(raw["name"]),
         msp_id=str(raw["msp_id"]),
         msp_dir=base / raw["msp_dir"],
         listen=listen,
-        external_endpoint=_endpoint(raw.get("external_endpoint", listen), "external_endpoint"),
-        tls=TlsFiles(
-            certificate=base / tls["certificate"],
-            private_key=base / tls["private_key"],
-            client_roots=tuple(base / item for item in tls["client_roots"]),
-        ),
+        external_endpoint=external,
+        tls=settings.tls_files(raw["tls"], base),
         data_dir=base / raw["data_dir"],
         chaincode={str(key): base / value for key, value in raw.get("chaincode", {}).items()},
         execute_timeout_seconds=float(raw.get("execute_timeout_seconds", 30.0)),
-        ledger_map_bytes=int(raw.get("ledger_map_bytes", 1 << 40)),
+        ledger_map_bytes=int(raw.get("ledger_map_bytes", settings.MAP_BYTES)),
     )
-
-
-def _endpoint(value: Any, key: str) -> str:
-    text = str(value)
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f'{key}: "{text}" is not host:port')
-    return text

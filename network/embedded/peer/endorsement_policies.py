@@ -6,6 +6,7 @@ validator_keylevel.go, vpmanagerimpl.go).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -114,10 +115,13 @@ class Endorsers:
         """Raises PolicyError."""
         if self._identities is None:
             payload = self._action.response_payload
-            signed = [
-                SignedData(payload + item.endorser, item.endorser, item.signature)
-                for item in self._action.endorsements
-            ]
+            common = hashlib.sha256(payload)
+            signed = []
+            for item in self._action.endorsements:
+                digest = common.copy()  # all have signed the same payload, each with its identity
+                digest.update(item.endorser)
+                data = payload + item.endorser
+                signed.append(SignedData(data, item.endorser, item.signature, digest.digest()))
             self._identities = valid_identities(signed, self._bundle.msp_manager)
         policy.evaluate_identities(self._identities)
 

@@ -223,12 +223,13 @@ class Ledger:
         for tx_id, index, code in batch.tx_ids:
             location = _LOCATION.pack(batch.number, index, code)
             txn.put(_tx_key(tx_id), location, db=self.txids_db, overwrite=False)
-        state = StateWriter(txn, self.state_db)
-        for (namespace, key), item in sorted(batch.state.items()):
-            state.apply(namespace, key, item)
-        for namespace, key, index in batch.history:
-            entry = _history_prefix(namespace, key) + _POSITION.pack(batch.number, index)
-            txn.put(entry, b"", db=self.history_db)
+        StateWriter(txn, self.state_db).apply(batch.state)
+        entries = sorted(
+            (_history_prefix(namespace, key) + _POSITION.pack(batch.number, index), b"")
+            for namespace, key, index in batch.history
+        )
+        with txn.cursor(db=self.history_db) as cursor:
+            cursor.putmulti(entries)
         for tx_id in batch.spent:
             txn.delete(_tx_key(tx_id), db=self.transient_db)
         if batch.is_config:

@@ -219,8 +219,14 @@ def apply(rwsets: Sequence[NsRwSet], version: Version, state: State, updates: Up
 
 
 def _collect(entry: NsRwSet, operations: dict[tuple[str, str, bytes], _KeyOps]) -> None:
+    namespace = entry.namespace
+
     def at(collection: str, key: bytes) -> _KeyOps:
-        return operations.setdefault((entry.namespace, collection, key), _KeyOps())
+        place = (namespace, collection, key)
+        found = operations.get(place)
+        if found is None:
+            found = operations[place] = _KeyOps()
+        return found
 
     def metadata(operation: _KeyOps, write: Any) -> None:
         if not write.entries:

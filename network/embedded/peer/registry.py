@@ -83,9 +83,15 @@ class Registry:
         self._endorsers: dict[tuple[Address, bytes], RemoteEndorser] = {}
         self._orderers: dict[tuple[Address, bytes], BroadcastClient] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._known: tuple[Bundle, list[Address]] | None = None
 
     def peers(self, bundle: Bundle) -> list[Address]:
         """All known peers of a channel, the own one first."""
+        if self._known is None or self._known[0] is not bundle:
+            self._known = bundle, self._read_peers(bundle)
+        return list(self._known[1])
+
+    def _read_peers(self, bundle: Bundle) -> list[Address]:
         others = {
             Address(org.msp.msp_id, f"{host}:{port}")
             for org in bundle.application_orgs.values()

@@ -8,7 +8,8 @@ holds and a hash, so that order and every length are kept (stateleveldb.go has n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 Version = tuple[int, int]
@@ -16,6 +17,8 @@ Version = tuple[int, int]
 
 _HEAD = 450
 _LONG = b"\xff"
+_MOST_KEPT, _MOST_KEPT_BYTES = 4096, 4096
+"""Items, and bytes of one, that a view remembers: hostile reads must not fill the memory."""
 
 
 class VersionedValue(NamedTuple):
@@ -31,12 +34,20 @@ class VersionedValue(NamedTuple):
 
 def encode_varint(number: int) -> bytes:
     """A protobuf varint."""
+    return _VARINTS[number] if number < len(_VARINTS) else _encode_varint(number)
+
+
+def _encode_varint(number: int) -> bytes:
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+# Most lengths that occur: a block of grouped payments has thousands of entries.
+_VARINTS = tuple(_encode_varint(number) for number in range(4096))
 
 
 def _decode_varint(data: bytes, at: int) -> tuple[int, int]:
@@ -66,16 +77,23 @@ def _lmdb_key(record: bytes) -> bytes:
     return record[:_HEAD] + _LONG + hashlib.sha256(record).digest()
 
 
+@lru_cache(maxsize=1024)
+def _encode_version(version: Version) -> bytes:
+    return encode_varint(version[0]) + encode_varint(version[1])
+
+
 def encode_record(key: bytes, item: VersionedValue) -> bytes:
     """The stored bytes of a live item; the whole key is kept because LMDB's may be cut."""
-    block, tx = item.version
+    value, metadata, version = item
+    head = _encode_version(version)
+    if not metadata and len(key) <= _HEAD:
+        return head + b"\x00\x00" + (value or b"")
     parts = (
-        encode_varint(block),
-        encode_varint(tx),
-        encode_varint(len(item.metadata)),
-        item.metadata,
+        head,
+        encode_varint(len(metadata)),
+        metadata,
         encode_varint(len(key)) + key if len(key) > _HEAD else b"\x00",
-        item.value or b"",
+        value or b"",
     )
     return b"".join(parts)
 
@@ -92,16 +110,28 @@ def _decode_record(data: bytes) -> tuple[bytes, VersionedValue]:
 
 
 class StateView:
-    """Reads of the world state in one LMDB transaction."""
+    """Reads of the world state in one LMDB read transaction, which never sees a change.
+
+    A key of a transaction is asked for up to three times - its policy, its version, its metadata -
+    so what was found is kept.
+    """
 
     def __init__(self, txn: Any, db: Any) -> None:
         self._txn = txn
         self._db = db
+        self._kept: dict[tuple[str, bytes], VersionedValue | None] = {}
 
     def get(self, namespace: str, key: bytes) -> VersionedValue | None:
         """The item or None."""
+        kept = self._kept
+        place = (namespace, key)
+        if place in kept:
+            return kept[place]
         data = self._txn.get(_lmdb_key(namespace.encode() + b"\0" + key), db=self._db)
-        return None if data is None else _decode_record(data)[1]
+        item = None if data is None else _decode_record(data)[1]
+        if len(kept) < _MOST_KEPT and (data is None or len(data) <= _MOST_KEPT_BYTES):
+            kept[place] = item
+        return item
 
     def scan(
         self, namespace: str, start: bytes, end: bytes
@@ -141,10 +171,14 @@ class StateWriter:
         self._txn = txn
         self._db = db
 
-    def apply(self, namespace: str, key: bytes, item: VersionedValue) -> None:
-        """Put the item, or delete the key when its value is None."""
-        record = namespace.encode() + b"\0" + key
-        if item.value is None:
-            self._txn.delete(_lmdb_key(record), db=self._db)
-        else:
-            self._txn.put(_lmdb_key(record), encode_record(record, item), db=self._db)
+    def apply(self, updates: Mapping[tuple[str, bytes], VersionedValue]) -> None:
+        """Put each item, or delete its key when its value is None."""
+        live: list[tuple[bytes, bytes]] = []
+        for (namespace, key), item in sorted(updates.items()):
+            record = namespace.encode() + b"\0" + key
+            if item.value is None:
+                self._txn.delete(_lmdb_key(record), db=self._db)
+            else:
+                live.append((_lmdb_key(record), encode_record(record, item)))
+        with self._txn.cursor(db=self._db) as cursor:
+            cursor.putmulti(live)

@@ -83,8 +83,15 @@ def tx_id_of(data: bytes) -> str:
     creator; empty when it can't be parsed (GetOrComputeTxIDFromEnvelope)."""
     try:
         payload = common_pb2.Payload.FromString(common_pb2.Envelope.FromString(data).payload)
-        if not payload.HasField("header"):
-            return ""
+    except DecodeError:
+        return ""
+    return _tx_id(payload)
+
+
+def _tx_id(payload: Any) -> str:
+    if not payload.HasField("header"):
+        return ""
+    try:
         header = common_pb2.ChannelHeader.FromString(payload.header.channel_header)
         if header.tx_id:
             return str(header.tx_id)
@@ -118,8 +125,8 @@ def parse_transaction(
 ) -> tuple[Any, Any] | None:
     """Steps 1 to 5: envelope, payload, headers, creator's signature, and by type.
 
-    Fills `tx`. Answers (channel header, peer.TransactionAction) of an endorser transaction, None
-    of a configuration. Raises InvalidTransactionError.
+    Fills `tx`, its id as `tx_id_of` finds it. Answers (channel header, peer.TransactionAction) of
+    an endorser transaction, None of a configuration. Raises InvalidTransactionError.
     """
     try:
         envelope = common_pb2.Envelope.FromString(data)
@@ -129,6 +136,7 @@ def parse_transaction(
         payload = common_pb2.Payload.FromString(envelope.payload)
     except DecodeError as error:
         raise _fail(Code.BAD_PAYLOAD, "payload can't be parsed") from error
+    tx.tx_id = _tx_id(payload)
     header, signature_header = _common_header(payload)
     tx.header_type = header.type
     _check_creator(envelope, signature_header, header.channel_id, channel_id, manager)

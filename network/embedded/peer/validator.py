@@ -40,7 +40,6 @@ from network.embedded.peer.transactions import (
     Transaction,
     parse_action,
     parse_transaction,
-    tx_id_of,
 )
 from network.embedded.policies import Policy, PolicyError, SignedData
 
@@ -96,7 +95,7 @@ class Validator:
         seen: set[str] = set()
         changed: MetadataChanges = {}
         for index, raw in enumerate(data):
-            tx = Transaction(index, tx_id_of(raw))
+            tx = Transaction(index)
             try:
                 self._one(tx, raw, committed, changed)
                 tx.code = Code.VALID
