@@ -10,6 +10,7 @@ from pathlib import Path
 from clearline.fabric.blockstream import BlockFollower, Position
 from clearline.fabric.commit_queue import CommitQueue
 from clearline.fabric.gateway import Gateway
+from clearline.fabric.network import Network
 from clearline.fabric.profile import Profile
 from clearline.fabric.store import QueueStore
 from clearline.logs import get_logger
@@ -29,22 +30,32 @@ def opener(profile: Profile, queue_file: Path) -> OpenLedger:
 async def _open(
     profile: Profile, queue_file: Path, position: Position | None
 ) -> AsyncIterator[Ledger]:
-    """Raises StoreError when the queue's store can't be opened.
+    async with Gateway.connect(profile) as gateway:
+        network = gateway.network(profile.channel)
+        store = QueueStore(queue_file)
+        async with ledger_over(network, profile.chaincode, store, queue_file, position) as ledger:
+            yield ledger
+
+
+@asynccontextmanager
+async def ledger_over(
+    network: Network, chaincode: str, store: QueueStore, queue_file: Path, position: Position | None
+) -> AsyncIterator[Ledger]:
+    """The ledger on this network; `store` keeps the queue in `queue_file`.
 
     With a new outbox (no position) the queue starts anew too: a report that the outbox does not
-    know must not reach the ledger while its payment is being reversed.
+    know must not reach the ledger while its payment is being reversed. Raises StoreError when the
+    queue's store can't be opened.
     """
     if position is None:
         _forget(queue_file)
-    async with Gateway.connect(profile) as gateway:
-        network = gateway.network(profile.channel)
-        tip = await find_tip(network)
-        queue = CommitQueue(network.contract(profile.chaincode), QueueStore(queue_file))
-        await queue.start()
-        try:
-            yield Ledger(BlockFollower(network, StoredPosition(position)), queue, tip)
-        finally:
-            await queue.close()
+    tip = await find_tip(network)
+    queue = CommitQueue(network.contract(chaincode), store)
+    await queue.start()
+    try:
+        yield Ledger(BlockFollower(network, StoredPosition(position)), queue, tip)
+    finally:
+        await queue.close()
 
 
 def _forget(queue_file: Path) -> None:
