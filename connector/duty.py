@@ -140,8 +140,8 @@ class Duty:
             return await self._watcher.notice(entry.key, answer)
         if entry.phase in (Phase.DOUBTFUL, Phase.LATE, Phase.UNDONE):
             return True  # being asked about already
-        status = entry.ending.status if entry.ending is not None else entry.ledger_status
-        if entry.phase in (Phase.ANSWERED, Phase.REPORTED) and status == Status.SUCCEEDED:
+        succeeded = entry.ended_as == Status.SUCCEEDED
+        if entry.phase in (Phase.ANSWERED, Phase.REPORTED) and succeeded:
             return True
         # Until its end is on the ledger, or its acceptance stored: let it be said again.
         return entry.phase is Phase.REPORTED and await self._late.consider(entry, answer)

@@ -75,7 +75,7 @@ class Settler:
 
     async def undone(self, entry: Entry, answer: Answer) -> None:
         """Store that a late success was given back; the status that was reported stands."""
-        status = entry.ending.status if entry.ending is not None else Status(entry.ledger_status)
+        status = Status(entry.ended_as)
         now = times.now()
         said = _said(Ending(status, Reason.REVERSED, answered_at=now, ended_at=now), answer)
         await self._database.run(partial(outbox.undone, key=entry.key, said=said))

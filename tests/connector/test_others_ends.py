@@ -1,0 +1,69 @@
+"""What another connector did, or this one before it lost its memory, is never contradicted by what
+this one remembers. Each was found by the simulation (docs/simulation.md)."""
+
+import asyncio
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from fake_ledger import FakeLedger, Stored
+from helpers_connector import World, connected, record_of, until
+from scripted import APPROVED, REVERSED, ScriptedAdapter
+
+from clearline import intents, times
+from clearline.fabric.queue_items import ItemResult, QueueItem
+from clearline.intents import CloseIntent, PaymentKey
+from clearline.records import Kind, Lease, dump, record_key
+from clearline.statuses import Reason, Status
+from connector import outbox
+from connector.adapter import Capability, Order
+from connector.database import Database
+from connector.duty import Duty, Work
+from connector.entries import Ending, Entry, Said, Telling
+from connector.lease import Claims
+from connector.states import Phase
+from connector.watcher import Pace
+
+CLOSED = Said(Ending(Status.CLOSED, Reason.OTHER), b"native", b"salt")
+ASK, CLOSE, UNDO = Capability.INQUIRY, Capability.CLOSE, Capability.REVERSAL
+
+
+class NoQueue:
+    """Nothing is to be reported."""
+
+    async def submit(self, item: QueueItem) -> ItemResult:
+        raise AssertionError(item)
+
+
+def test_a_success_that_another_reported_is_not_given_back(tmp_path: Path) -> None:
+    """We heard that it was closed; it was paid late, and who had taken over reported that."""
+    world = World.make(tmp_path)
+    order = Order("0a" * 20, 2933, "CNY", "898310148990001", "tok", "5411", "T1", "card")
+    entry = Entry(
+        "payment/M/O/0001", PaymentKey("M", "O", 1), Phase.REPORTED, "d" * 64,
+        times.after(times.now(), 60), order, ledger_status=Status.SUCCEEDED, ledger_sequence=2,
+        said={Telling.RESULT: CLOSED},
+    )  # fmt: skip
+    adapter = ScriptedAdapter(
+        frozenset({ASK, CLOSE, UNDO}), inquiries=[APPROVED], reversals=[REVERSED]
+    )
+
+    async def go() -> bool:
+        database = Database(tmp_path / "outbox.db", outbox.SCHEMA)
+        database.open()
+        await database.run(partial(outbox.insert, entry=entry))
+        duty = Duty(
+            Work(database, adapter, NoQueue(), world.bank_signer, world.place, asyncio.Event(),
+                 1, 1.0, 1.0, Pace()), 0,
+        )  # fmt: skip
+        await duty.begin(lambda: None)
+        assert adapter.heard is not None
+        paid = replace(APPROVED, amount=2933, currency="CNY", merchant_code=order.merchant_code,
+                       payer_token="tok")  # fmt: skip
+        taken = await adapter.heard.notice(order.reference, paid)
+        await duty.end()
+        await database.close()
+        return taken
+
+    assert asyncio.run(go())
+    assert adapter.asked == ["start", "stop"]
