@@ -264,10 +264,11 @@ def _store(
     added = [entry for entry in effects.entries if outbox.insert(db, entry)]
     if [item for item in effects.seen if memory.see(db, item)]:
         memory.remember_amnesia(db)
-    asked = [outbox.ask_close(db, key, Reason.CLOSED_BY_MERCHANT) for key in effects.closes]
     if _stand(db, epoch):
-        # What the predecessor may have seen too is in doubt, this block's requests included.
+        # What the predecessor may have seen too is in doubt, this block's requests included, and
+        # is then not closed as never sent: so the closes come after.
         added = []
+    asked = [outbox.ask_close(db, key, Reason.CLOSED_BY_MERCHANT) for key in effects.closes]
     outbox.put_meta(db, _BLOCK, str(position.block))
     outbox.put_meta(db, _HASH, position.header_hash)
     return Taken(added, [entry for entry in asked if entry is not None])

@@ -164,6 +164,14 @@ def answered(db: sqlite3.Connection, key: str, said: Said) -> Entry:
     return _must(db, key)
 
 
+def ended_unsent(db: sqlite3.Connection, key: str, said: Said) -> Entry:
+    """pending -> answered: an end without the acquirer, for what is proved unsent only."""
+    before = _must(db, key)
+    if before.phase is not Phase.PENDING:
+        raise IllegalStepError(f"{key} is {before.phase}: it may have been sent")
+    return answered(db, key, said)
+
+
 def late_success(db: sqlite3.Connection, key: str, said: Said) -> Entry:
     """reported -> late: paid after an end without success."""
     if Telling.LATE in _must(db, key).said:

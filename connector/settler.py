@@ -43,10 +43,16 @@ class Settler:
         """The entry as it is now."""
         return await self._database.run(partial(outbox.find, key=key))
 
-    async def end(self, entry: Entry, ending: Ending, answer: Answer | None) -> None:
+    async def end(self, entry: Entry, ending: Ending, answer: Answer) -> None:
         """Store an end. Raises IllegalStepError when it has another already."""
         said = _said(ending, answer)
         await self._database.run(partial(outbox.answered, key=entry.key, said=said))
+        self._reporter.wake(entry.key)
+
+    async def end_unsent(self, entry: Entry, ending: Ending) -> None:
+        """Store an end of what was never sent. Raises IllegalStepError when that is not certain."""
+        said = Said(ending)
+        await self._database.run(partial(outbox.ended_unsent, key=entry.key, said=said))
         self._reporter.wake(entry.key)
 
     async def accept(self, entry: Entry, answer: Answer) -> Entry:
@@ -110,7 +116,7 @@ class Settler:
         return await self.undo(entry, entry.phase)
 
 
-def _said(ending: Ending, answer: Answer | None) -> Said:
-    if answer is None or not answer.native:
+def _said(ending: Ending, answer: Answer) -> Said:
+    if not answer.native:
         return Said(ending)
     return Said(ending, answer.native, secrets.token_bytes(_SALT_BYTES))

@@ -20,7 +20,6 @@ from connector.adapter import Capability, Order
 from connector.database import Database
 from connector.duty import Duty, Work
 from connector.entries import Ending, Entry, Said, Telling
-from connector.lease import Claims
 from connector.states import Phase
 from connector.watcher import Pace
 
@@ -67,3 +66,46 @@ def test_a_success_that_another_reported_is_not_given_back(tmp_path: Path) -> No
 
     assert asyncio.run(go())
     assert adapter.asked == ["start", "stop"]
+
+
+def test_closed_in_the_block_of_the_takeover(tmp_path: Path) -> None:
+    """The predecessor may have sent it: it is asked about, not closed as never sent."""
+    world = World.make(tmp_path)
+    ledger = world.ledger()
+    ledger.append(world.registered())
+    adapter = ScriptedAdapter(frozenset({ASK, CLOSE}), inquiries=[APPROVED])
+    parts = world.named(world.parts(ledger, adapter), "second", stands_by="yes")
+    parts.outbox.parent.mkdir(parents=True)
+    parts.claims.write(1)
+
+    async def go() -> PaymentKey:
+        (key,) = world.request(ledger, world.intent(1))
+        async with connected(parts):
+            assert parts.standby_file is not None
+            await until(parts.standby_file.exists)
+            ledger.append(Stored(0, (lease(world, "second"), closed(world, ledger, key))))
+            await ledger.until_final([key])
+        return key
+
+    key = asyncio.run(go())
+    assert "inquire" in adapter.asked
+    assert ledger.payment(key).status == Status.SUCCEEDED
+    ledger.close()
+
+
+def lease(world: World, holder: str) -> tuple[str, bytes]:
+    """The write of a first takeover."""
+    acquirer_id = world.place.acquirer_id
+    record = Lease(acquirer_id, 1, holder, "BankOne")
+    return record_key(Kind.LEASE, acquirer_id), dump(record)
+
+
+def closed(world: World, ledger: FakeLedger, key: PaymentKey) -> tuple[str, bytes]:
+    """The write of a merchant's close."""
+    payment = ledger.payment(key)
+    compact = intents.sign(CloseIntent(world.place.network, *key, times.now()),
+                           world.merchant_signer)  # fmt: skip
+    tx_id = f"tx-{ledger.tip() + 1}-0"
+    return record_of(
+        replace(payment, close=compact, close_tx=tx_id, txs=[*payment.txs, tx_id])
+    )
