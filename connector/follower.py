@@ -184,16 +184,13 @@ class Follower:
                 Reason.EXPIRED if expired else Reason.REFUSED_BY_CONNECTOR,
                 ended_at=times.now(),
             )
-            entry = self._entry(key, payment, None, Phase.ANSWERED)
+            entry = self._entry(key, payment, _readable(payment), Phase.ANSWERED)
             return replace(entry, said={Telling.RESULT: Said(ending)})
         return self._entry(key, payment, verified.intent, Phase.PENDING)
 
     def _forgotten(self, key: str, payment: Payment) -> Entry:
         """A payment that another self reported on: while it is open it may have been charged."""
-        try:
-            intent = intents.parse(payment.intent).intent
-        except Refusal:
-            intent = None
+        intent = _readable(payment)
         if payment.excepted:
             return self._entry(key, payment, intent, Phase.LATE)
         if payment.final:
@@ -255,6 +252,14 @@ class Follower:
                        extra={"payments": doubted})  # fmt: skip
         self.caught_up.set()
         _log.info("caught up", extra={"block": number})
+
+
+def _readable(payment: Payment) -> PayIntent | None:
+    """What the merchant asked for, as far as it can be read: not verified."""
+    try:
+        return intents.parse(payment.intent).intent
+    except Refusal:
+        return None
 
 
 def _store(

@@ -77,14 +77,32 @@ def remember_amnesia(db: sqlite3.Connection) -> None:
 
 
 def leave_amnesia(db: sqlite3.Connection) -> int:
-    """This outbox has forgotten things: nothing pending is proved unsent any more."""
+    """This outbox has forgotten things: nothing pending is proved unsent any more, nor what it has
+    ended by itself. What is expired by now was not when an earlier self may have sent it."""
     if outbox.get_meta(db, _AMNESIA) != "1":
         return 0
     outbox.put_meta(db, _AMNESIA, "0")
     keys = [row[0] for row in db.execute("SELECT key FROM entry WHERE phase = 'pending'")]
+    keys += _ended_unasked(db)
     for key in keys:
+        _forget_end(db, key)
         outbox.doubt(db, key, Reason.CONNECTION_LOST)
     return len(keys)
+
+
+def _ended_unasked(db: sqlite3.Connection) -> list[str]:
+    """Payments with an end that no acquirer said and nobody signed."""
+    rows = db.execute(
+        "SELECT key FROM entry JOIN said USING (key) WHERE phase = 'answered' AND telling = ?"
+        " AND forwarded_at IS NULL AND native IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM report WHERE report.key = entry.key)",
+        (Telling.RESULT,),
+    )
+    return [row[0] for row in rows]
+
+
+def _forget_end(db: sqlite3.Connection, key: str) -> None:
+    db.execute("DELETE FROM said WHERE key = ? AND telling = ?", (key, Telling.RESULT))
 
 
 def take_over(db: sqlite3.Connection, epoch: int) -> int:
@@ -106,9 +124,7 @@ def take_over(db: sqlite3.Connection, epoch: int) -> int:
         elif entry.ledger_status and Status(entry.ledger_status).final:
             outbox.step(db, entry.key, Phase.REPORTED)
         else:
-            db.execute(
-                "DELETE FROM said WHERE key = ? AND telling = ?", (entry.key, Telling.RESULT)
-            )
+            _forget_end(db, entry.key)
             outbox.doubt(db, entry.key, Reason.CONNECTION_LOST)
             doubtful += 1
     return doubtful

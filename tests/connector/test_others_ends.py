@@ -2,6 +2,7 @@
 this one remembers. Each was found by the simulation (docs/simulation.md)."""
 
 import asyncio
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from clearline.intents import CloseIntent, PaymentKey
 from clearline.records import Kind, Lease, dump, record_key
 from clearline.statuses import Reason, Status
 from connector import outbox
-from connector.adapter import Capability, Order
+from connector.adapter import Answer, Capability, Order, held_against
 from connector.database import Database
 from connector.duty import Duty, Work
 from connector.entries import Ending, Entry, Said, Telling
@@ -109,3 +110,38 @@ def closed(world: World, ledger: FakeLedger, key: PaymentKey) -> tuple[str, byte
     return record_of(
         replace(payment, close=compact, close_tx=tx_id, txs=[*payment.txs, tx_id])
     )
+
+
+def test_expired_while_the_outbox_was_lost(tmp_path: Path) -> None:
+    """An earlier self may have sent it in time: it is asked about before it is called expired."""
+    world = World.make(tmp_path)
+    ledger = world.ledger()
+    ledger.append(world.registered())
+    before = ScriptedAdapter(frozenset({ASK, UNDO}))
+    paid = replace(APPROVED, amount=2933, currency="CNY", payer_token="tok_approve",
+                   merchant_code=world.bench.merchant_code)  # fmt: skip
+    after = Holding(frozenset({ASK, UNDO}), inquiries=[paid])
+
+    async def go() -> PaymentKey:
+        async with connected(world.parts(ledger, before)):
+            (known,) = world.request(ledger, world.intent(1))
+            await ledger.until_final([known])
+        shutil.rmtree(world.folder / "connector")
+        now = times.now()
+        past = {"created": times.after(now, -900), "expires_at": times.after(now, -600)}
+        (key,) = world.request(ledger, replace(world.intent(2), **past))
+        async with connected(world.parts(ledger, after)):
+            await ledger.until_final([key])
+        return key
+
+    key = asyncio.run(go())
+    assert ledger.payment(key).status == Status.SUCCEEDED
+    assert after.asked == ["start", "inquire", "stop"]
+    ledger.close()
+
+
+class Holding(ScriptedAdapter):
+    """Holds what it hears against what was asked for, as adapters do."""
+
+    async def inquire(self, order: Order, trace: str) -> Answer:
+        return held_against(order, await super().inquire(order, trace))
