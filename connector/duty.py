@@ -32,6 +32,8 @@ from connector.watcher import Pace, Watcher
 
 _log = get_logger("connector.duty")
 _GLANCE_S: Final = 0.02
+STUCK_S: Final = 30.0  # until what is stuck is tried again, twice as long each time
+_LONGEST_STUCK_S: Final = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Duty:
             _log.warning("can't be proved unsent", extra={"payments": doubtful})
         await self._work.adapter.start(Heard(self._evidence, self._notice))
         self.tasks.spawn(self._release(ready))
+        self.tasks.spawn(self._try_stuck_again())
 
     def take(self, taken: Taken) -> None:
         """What a block brought."""
@@ -125,6 +128,19 @@ class Duty:
             else:
                 self._forwarder.offer(entry)
         self._forwarder.begin(self._work.in_flight)
+
+    async def _try_stuck_again(self) -> None:
+        """People must look at it, and need not do anything when its reason has passed."""
+        pause = STUCK_S
+        while True:
+            await asyncio.sleep(pause)
+            stuck = await self._work.database.run(memory.resume_stuck)
+            for entry in stuck:
+                if entry.phase is Phase.LATE:
+                    self._late.resume(entry)
+                else:
+                    self._reporter.wake(entry.key)
+            pause = min(2 * pause, _LONGEST_STUCK_S) if stuck else STUCK_S
 
     async def _open_entries(self, *phases: Phase) -> list[Entry]:
         return await self._work.database.run(lambda db: outbox.in_phases(db, *phases))

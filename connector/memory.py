@@ -8,6 +8,7 @@ has ended.
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from typing import Final
 
 from clearline.statuses import Reason, Status
@@ -66,9 +67,17 @@ def recover(db: sqlite3.Connection) -> int:
     keys = [row[0] for row in db.execute("SELECT key FROM entry WHERE phase = 'sending'")]
     for key in keys:
         outbox.doubt(db, key, Reason.CONNECTION_LOST)
-    for entry in outbox.in_phases(db, Phase.STUCK):
-        outbox.step(db, entry.key, outbox.resumed(entry))
+    resume_stuck(db)
     return len(keys)
+
+
+def resume_stuck(db: sqlite3.Connection) -> list[Entry]:
+    """What the ledger refused for good is tried again; answers those payments. The reason may have
+    passed: a clock that was wrong, peers that were."""
+    stuck = outbox.in_phases(db, Phase.STUCK)
+    for entry in stuck:
+        outbox.step(db, entry.key, outbox.resumed(entry))
+    return [replace(entry, phase=outbox.resumed(entry)) for entry in stuck]
 
 
 def remember_amnesia(db: sqlite3.Connection) -> None:

@@ -139,3 +139,19 @@ def test_only_what_the_acquirer_can_do_is_asked_of_it(
     assert adapter.asked == ["start", "pay", *asked, "stop"]
     assert ledger.payment(key).status == status
     assert next(entry[2] for entry in ledger.payment(key).reports) == "unknown"
+
+
+def test_what_was_stuck_goes_on_by_itself_when_the_reason_has_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that was wrong, say: nobody starts it again."""
+    monkeypatch.setattr("connector.reporter._PAUSE_S", 0.001)
+    monkeypatch.setattr("connector.duty.STUCK_S", 0.2)
+    refused = ItemRefused("report-1", "chaincode response 400, timestamp_out_of_window", "tx")
+    script: list[Outcome | Exception] = [refused] * 6
+    world, ledger, key = run(
+        tmp_path, plain(), script, lambda world, ledger, key: ledger.payment(key).final
+    )
+    assert not script
+    assert ledger.payment(key).status == "succeeded"
+    assert phase(world) is Phase.REPORTED
