@@ -107,9 +107,7 @@ def closed(world: World, ledger: FakeLedger, key: PaymentKey) -> tuple[str, byte
     compact = intents.sign(CloseIntent(world.place.network, *key, times.now()),
                            world.merchant_signer)  # fmt: skip
     tx_id = f"tx-{ledger.tip() + 1}-0"
-    return record_of(
-        replace(payment, close=compact, close_tx=tx_id, txs=[*payment.txs, tx_id])
-    )
+    return record_of(replace(payment, close=compact, close_tx=tx_id, txs=[*payment.txs, tx_id]))
 
 
 def test_expired_while_the_outbox_was_lost(tmp_path: Path) -> None:
