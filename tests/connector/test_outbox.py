@@ -41,7 +41,7 @@ RESULT = StoredReport(1, 1, Telling.RESULT, Status.SUCCEEDED, "a.b.c", SIGNED)
 UNKNOWN = StoredReport(1, 1, Telling.UNKNOWN, Status.UNKNOWN, "a.b.c", SIGNED)
 STEPS: dict[Phase, Callable[[sqlite3.Connection], object]] = {
     Phase.PENDING: lambda db: outbox.unsent(db, KEY),
-    Phase.SENDING: lambda db: outbox.begin_sending(db, KEY, "1:2", "now"),
+    Phase.SENDING: lambda db: outbox.begin_sending(db, ENTRY, "1:2", "now"),
     Phase.DOUBTFUL: lambda db: outbox.doubt(db, KEY, Reason.TIMED_OUT),
     Phase.ACCEPTED: lambda db: outbox.accepted(db, KEY, WAITS),
     Phase.ANSWERED: lambda db: outbox.answered(db, KEY, PAID),
@@ -79,7 +79,7 @@ def test_what_is_to_be_closed_is_not_sent(db: sqlite3.Connection) -> None:
     outbox.insert(db, ENTRY)
     asked = outbox.ask_close(db, KEY, Reason.CLOSED_BY_MERCHANT)
     assert asked is not None
-    assert outbox.begin_sending(db, KEY, "1:2", "now").phase is Phase.PENDING
+    assert outbox.begin_sending(db, ENTRY, "1:2", "now").phase is Phase.PENDING
     assert outbox.ask_close(db, KEY, Reason.EXPIRED) == asked  # the first reason stands
     outbox.answered(db, KEY, PAID)
     assert outbox.ask_close(db, KEY, Reason.EXPIRED) is None
@@ -145,7 +145,7 @@ def test_what_the_ledger_shows_of_reports(
     if phase is not None:
         outbox.insert(db, replace(ENTRY, phase=phase))
         for report in reports:
-            outbox.add_report(db, KEY, report)
+            outbox.add_report(db, replace(ENTRY, phase=phase), report)
     forgotten = Phase.REPORTED if status.final else Phase.DOUBTFUL
     seen = SeenPayment(KEY, status, 1, False, lambda: replace(ENTRY, phase=forgotten))
     assert memory.see(db, seen) is amnesia
@@ -160,16 +160,18 @@ def test_a_report_s_number_follows_what_is_on_the_ledger(db: sqlite3.Connection)
     assert entry is not None
     assert reporting.due(entry) is Telling.UNKNOWN
     assert reporting.build(entry, Telling.UNKNOWN, PLACE).sequence == 1
-    entry = outbox.add_report(db, KEY, UNKNOWN)
+    entry = outbox.add_report(db, entry, UNKNOWN)
     assert entry.unsent_report is not None
-    entry = outbox.committed(db, KEY, entry.unsent_report)
+    entry = outbox.committed(db, entry, entry.unsent_report)
     assert (entry.phase, entry.next_sequence, reporting.due(entry)) == (Phase.DOUBTFUL, 2, None)
-    entry = outbox.answered(db, KEY, PAID)
+    paid = replace(entry, phase=Phase.ANSWERED, said={Telling.RESULT: PAID})
+    entry = outbox.advance(db, STEPS[Phase.ANSWERED], entry, paid, None)
+    assert entry == paid == outbox.find(db, KEY)
     assert reporting.due(entry) is Telling.RESULT
     report = reporting.build(entry, Telling.RESULT, PLACE)
     assert (report.sequence, report.status) == (2, Status.SUCCEEDED)
     assert report.native_digest == reporting.native_digest(b"salt", b"native")
-    entry = outbox.add_report(db, KEY, replace(RESULT, sequence=2))
+    entry = outbox.add_report(db, entry, replace(RESULT, sequence=2))
     assert reporting.due(entry) is None
     entry = outbox.rejected(db, KEY, entry.reports[-1], "sequence_gap")
     assert [item.state for item in entry.reports] == [COMMITTED, REJECTED]
