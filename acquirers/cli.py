@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -63,7 +64,7 @@ def serve(kind: str, config: Path) -> None:
     settings = _load(kind, config)
     logs.configure()
     try:
-        asyncio.run(_serve(KINDS[kind], settings))
+        uvloop.run(_serve(KINDS[kind], settings))
     except (OSError, ssl.SSLError, sqlite3.Error) as error:
         raise click.ClickException(
             f"{kind} can't run on {settings.host}:{settings.port}: {error}"
