@@ -195,6 +195,19 @@ def late_success(db: sqlite3.Connection, key: str, said: Said) -> None:
     _say(db, key, Telling.LATE, said)
 
 
+def late_other(db: sqlite3.Connection, key: str, text: str) -> Entry:
+    """reported -> late: paid after an end without success, but not what was asked."""
+    step(db, key, Phase.LATE)
+    note(db, key, text)
+    return _must(db, key)
+
+
+def other_undone(db: sqlite3.Connection, key: str) -> None:
+    """late -> reported: what nobody could tell was given back."""
+    step(db, key, Phase.REPORTED)
+    note(db, key, f"{get_note(db, key)}; given back")
+
+
 def undone(db: sqlite3.Connection, key: str, said: Said) -> None:
     """late -> undone: given back."""
     step(db, key, Phase.UNDONE)

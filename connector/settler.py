@@ -77,8 +77,17 @@ class Settler:
         step = partial(outbox.late_success, key=entry.key, said=said)
         return await self._advance(entry, after, step)
 
+    async def late_other(self, entry: Entry, answer: Answer) -> Entry:
+        """Store that something else than was asked was paid after the end, as far as it is known:
+        nothing to tell, only to give back."""
+        text = f"paid after its end, not as asked: {answer.amount} {answer.currency}"
+        return await self._database.run(partial(outbox.late_other, key=entry.key, text=text))
+
     async def undone(self, entry: Entry, answer: Answer) -> None:
         """Store that a late success was given back; the status that was reported stands."""
+        if Telling.LATE not in entry.said and not entry.excepted:
+            await self._database.run(partial(outbox.other_undone, key=entry.key))
+            return
         status = entry.ending.status if entry.ending is not None else Status(entry.ledger_status)
         now = times.now()
         said = _said(Ending(status, Reason.REVERSED, answered_at=now, ended_at=now), answer)

@@ -225,6 +225,67 @@ def test_what_an_answer_ends(verdict: Verdict, status: Status | None) -> None:
     assert (ending.status if ending else None) == status
 
 
+Happening = Callable[[sqlite3.Connection], object]
+HAPPENINGS: dict[str, Happening] = {
+    "a wish to close it": lambda db: outbox.ask_close(db, KEY, Reason.CLOSED_BY_MERCHANT),
+    "another report": lambda db: outbox.add_report(db, SENT, UNKNOWN),
+    "another's report on the ledger": lambda db: memory.see(
+        db, SeenPayment(KEY, Status.UNKNOWN, 1, False, lambda: SENT)
+    ),
+    "another step": lambda db: outbox.doubt(db, KEY, Reason.CONNECTION_LOST),
+}
+SENT = replace(ENTRY, phase=Phase.SENDING)
+ANSWERED = replace(SENT, phase=Phase.ANSWERED, said={Telling.RESULT: PAID})
+
+
+def test_a_step_and_the_report_it_makes_due_are_stored_together(db: sqlite3.Connection) -> None:
+    outbox.insert(db, SENT)
+    entry = outbox.advance(db, STEPS[Phase.ANSWERED], SENT, ANSWERED, RESULT)
+    assert entry == replace(ANSWERED, reports=(RESULT,)) == outbox.find(db, KEY)
+    entry = outbox.committed(db, entry, RESULT)
+    done = replace(ANSWERED, phase=Phase.REPORTED, reports=(replace(RESULT, state=COMMITTED),))
+    assert entry == done == outbox.find(db, KEY)
+
+
+@pytest.mark.parametrize("happening", HAPPENINGS)
+def test_what_was_signed_on_an_entry_that_has_changed_is_not_stored(
+    db: sqlite3.Connection, happening: str
+) -> None:
+    outbox.insert(db, SENT)
+    HAPPENINGS[happening](db)
+    before = outbox.find(db, KEY)
+    assert before is not None
+    assert outbox.add_report(db, SENT, RESULT) == before == outbox.find(db, KEY)
+    entry = outbox.advance(db, STEPS[Phase.ANSWERED], SENT, ANSWERED, RESULT)
+    assert entry == outbox.find(db, KEY)
+    assert (entry.phase, entry.said) == (Phase.ANSWERED, ANSWERED.said)  # the step itself is
+    assert entry.reports == before.reports
+
+
+def test_a_commit_is_noted_on_the_entry_as_it_is_now(db: sqlite3.Connection) -> None:
+    """While its doubt is on its way to the ledger, a payment ends."""
+    doubtful = replace(ENTRY, phase=Phase.DOUBTFUL)
+    outbox.insert(db, doubtful)
+    doubtful = outbox.add_report(db, doubtful, UNKNOWN)
+    outbox.answered(db, KEY, PAID)
+    entry = outbox.committed(db, doubtful, doubtful.reports[0])
+    assert (entry.phase, entry.reports[0].state) == (Phase.ANSWERED, COMMITTED)
+    assert reporting.due(entry) is Telling.RESULT
+    stale = replace(entry, phase=Phase.UNDONE)
+    assert outbox.committed(db, stale, replace(entry.reports[0], telling=Telling.REVERSAL)) == entry
+
+
+def test_what_can_not_be_told_is_given_back_and_nothing_is_due(db: sqlite3.Connection) -> None:
+    outbox.insert(db, replace(ENTRY, phase=Phase.REPORTED, ledger_status="closed"))
+    late = outbox.late_other(db, KEY, "paid 1 too much")
+    assert (late.phase, reporting.due(late)) == (Phase.LATE, None)
+    outbox.other_undone(db, KEY)
+    entry = outbox.find(db, KEY)
+    assert entry is not None
+    assert (entry.phase, reporting.due(entry)) == (Phase.REPORTED, None)
+    assert outbox.get_note(db, KEY) == "paid 1 too much; given back"
+
+
 def test_one_failing_work_does_not_undo_its_neighbours(tmp_path: Path) -> None:
     def fail(db: sqlite3.Connection) -> None:
         outbox.put_meta(db, "half", "done")
