@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
-from acquirers.settings import AcquirerSettings
 from acquirers.unionpay_iso8583 import codec
 from acquirers.unionpay_iso8583.book import Book
 from acquirers.unionpay_iso8583.codec import CodecError, Message
@@ -27,6 +26,7 @@ from acquirers.unionpay_iso8583.host import (
     format_fault,
     refusal,
 )
+from acquirers.unionpay_iso8583.settings import UnionPaySettings
 from clearline.logs import get_logger
 
 _log = get_logger("acquirers.unionpay_iso8583")
@@ -62,10 +62,10 @@ class _Session:
 class AcquirerServer:
     """`start`, then `port` says where it listens; `stop` ends it. One per book."""
 
-    def __init__(self, settings: AcquirerSettings) -> None:
+    def __init__(self, settings: UnionPaySettings) -> None:
         self._settings = settings
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._book = Book(settings.book)
+        settings.place.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._book = Book(settings.place.book)
         self._host = Host(self._book, settings)
         self._thread = ThreadPoolExecutor(1, "book")
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
@@ -84,12 +84,12 @@ class AcquirerServer:
         """Listen. Raises OSError when the port is taken, ssl.SSLError for bad TLS files."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self._settings.certificate, self._settings.private_key)
+        context.load_cert_chain(self._settings.place.certificate, self._settings.place.private_key)
         self._server = await asyncio.start_server(
-            self._accept, self._settings.host, self._settings.port, ssl=context
+            self._accept, self._settings.place.host, self._settings.place.port, ssl=context
         )
         self._clerk = asyncio.create_task(self._keep_book())
-        _log.info("listening", extra={"host": self._settings.host, "port": self.port})
+        _log.info("listening", extra={"host": self._settings.place.host, "port": self.port})
 
     async def stop(self) -> None:
         """Close every connection and the book."""
