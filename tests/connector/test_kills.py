@@ -171,10 +171,9 @@ def test_killed_while_a_payment_is_in_flight(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bench", BENCHES.values(), ids=lambda bench: str(bench.acquirer_id))
-@pytest.mark.parametrize("seed", range(2))
-def test_killed_again_and_again_under_load(tmp_path: Path, seed: int, bench: Bench) -> None:
+def test_killed_again_and_again_under_load(tmp_path: Path, bench: Bench) -> None:
     world = World.make(tmp_path, bench)
-    chance = random.Random(seed)
+    chance = random.Random(0)
 
     async def run() -> None:
         ledger = world.ledger()
@@ -187,7 +186,7 @@ def test_killed_again_and_again_under_load(tmp_path: Path, seed: int, bench: Ben
                     await ready(world)
                     for _ in range(4):
                         batch = [world.intent(number + n, chance.choice(bench.all_tokens))
-                                 for n in range(15)]  # fmt: skip
+                                 for n in range(10)]  # fmt: skip
                         number += len(batch)
                         world.request(ledger, *batch)
                         await asyncio.sleep(chance.uniform(0, 0.1))  # the kill's moment varies
@@ -196,7 +195,7 @@ def test_killed_again_and_again_under_load(tmp_path: Path, seed: int, bench: Ben
                     (world.folder / "ready").unlink(missing_ok=True)
             process = await child(world, "never")
             try:
-                await ledger.until_final([payment.key for payment in ledger.payments()], 20)
+                await ledger.until_final([payment.key for payment in ledger.payments()], 40)
                 process.send_signal(signal.SIGTERM)
                 assert await ended(process) == 0
             finally:
