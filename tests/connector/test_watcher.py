@@ -36,7 +36,7 @@ Says = list[Answer | Exception]
         ({UNDO}, [], [], [REVERSED], {"reverse 0"}, "closed", "reversed"),
         ({UNDO}, [], [], [NO_ANSWER, REVERSED], {"reverse 0", "reverse 1"}, "closed", "reversed"),
         ({ASK, UNDO}, [ACCEPTED], [], [REVERSED], {"inquire", "reverse 0"}, "closed", "reversed"),
-        ({ASK}, [ACCEPTED] * 9 + [APPROVED], [], [], {"inquire"}, "succeeded", "approved"),
+        ({ASK}, [ACCEPTED] * 4 + [APPROVED], [], [], {"inquire"}, "succeeded", "approved"),
     ],
 )  # fmt: skip
 def test_what_is_asked_at_expiry(
