@@ -32,9 +32,14 @@ async def child(world: World, point: str) -> asyncio.subprocess.Process:
 
 
 async def ended(process: asyncio.subprocess.Process) -> int:
-    """Its exit code."""
-    async with asyncio.timeout(15):
-        return await process.wait()
+    """Its exit code; one that does not end is killed, and the test with it."""
+    try:
+        async with asyncio.timeout(15):
+            return await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
 
 
 async def kill(process: asyncio.subprocess.Process) -> None:
