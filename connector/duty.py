@@ -84,7 +84,7 @@ class Duty:
         """What a block brought."""
         for entry in taken.added:
             if entry.phase is Phase.ANSWERED:
-                self._reporter.wake(entry.key)
+                self._reporter.wake(entry)
             elif self._released:
                 self._forwarder.offer(entry)
         for entry in taken.closing:
@@ -113,11 +113,11 @@ class Duty:
     async def _release(self, ready: Callable[[], None]) -> None:
         """Clear up what is in doubt, then forward."""
         for entry in await self._open_entries(Phase.ANSWERED, Phase.UNDONE):
-            self._reporter.wake(entry.key)
+            self._reporter.wake(entry)
         for entry in await self._open_entries(Phase.LATE):
             self._late.resume(entry)
         for entry in await self._open_entries(Phase.ACCEPTED):
-            self._reporter.wake(entry.key)
+            self._reporter.wake(entry)
             self._watcher.resume(entry)
         ready()
         await self._forwarder.recover(self._work.recovery_seconds)
@@ -139,7 +139,7 @@ class Duty:
                 if entry.phase is Phase.LATE:
                     self._late.resume(entry)
                 else:
-                    self._reporter.wake(entry.key)
+                    self._reporter.wake(entry)
             pause = min(2 * pause, _LONGEST_STUCK_S) if stuck else STUCK_S
 
     async def _open_entries(self, *phases: Phase) -> list[Entry]:

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from clearline.fabric.blockstream import BlockFollower, Position
 from clearline.fabric.commit_queue import CommitQueue
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.network import Network
 from clearline.fabric.profile import Profile
+from clearline.fabric.queue_items import QueueLimits
 from clearline.fabric.store import QueueStore
 from clearline.logs import get_logger
 from connector.follower import StoredPosition
@@ -19,6 +21,10 @@ from connector.ledger import Ledger, find_tip
 from connector.service import OpenLedger
 
 _log = get_logger("connector.fabric")
+# One transaction of results at a time: what comes meanwhile makes the next one fuller, and a report
+# among a hundred costs the peers a third of one among twenty-five (docs/performance.md). A report
+# that comes alone finds nothing on its way and goes at once.
+LIMITS: Final = QueueLimits(in_flight=1)
 
 
 def opener(profile: Profile, queue_file: Path) -> OpenLedger:
@@ -50,7 +56,7 @@ async def ledger_over(
     if position is None:
         _forget(queue_file)
     tip = await find_tip(network)
-    queue = CommitQueue(network.contract(chaincode), store)
+    queue = CommitQueue(network.contract(chaincode), store, LIMITS)
     await queue.start()
     try:
         yield Ledger(BlockFollower(network, StoredPosition(position)), queue, tip)

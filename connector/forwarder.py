@@ -142,7 +142,7 @@ class Forwarder:
         """Send once; whether the payment needs no more sending."""
         trace = self._adapter.new_trace()
         entry = await self._database.run(
-            partial(outbox.begin_sending, key=entry.key, trace=trace, now=times.now())
+            partial(outbox.begin_sending, entry=entry, trace=trace, now=times.now())
         )
         if entry.phase is Phase.PENDING:
             await self.close_unsent(entry)

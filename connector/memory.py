@@ -31,18 +31,17 @@ def see(db: sqlite3.Connection, seen: SeenPayment) -> bool:
     True when no report of this outbox explains it: another connector did it, or an earlier self
     whose outbox was lost. What it ended has ended; what it left open goes on from there.
     """
-    entry = outbox.find(db, seen.key)
-    if entry is None:
-        outbox.insert(db, seen.forgotten())
-        return True
-    db.execute(
+    cursor = db.execute(
         "UPDATE entry SET ledger_status = ?, ledger_sequence = ?, excepted = ? WHERE key = ?",
         (seen.status, seen.sequence, int(seen.excepted), seen.key),
     )
-    own = [item for item in entry.reports if item.state != REJECTED]
-    if any(item.sequence == seen.sequence for item in own):
+    if cursor.rowcount and outbox.has_report(db, seen.key, seen.sequence):
         return False
-    _follow_others(db, entry, seen)
+    entry = outbox.find(db, seen.key)
+    if entry is None:
+        outbox.insert(db, seen.forgotten())
+    else:
+        _follow_others(db, entry, seen)
     return True
 
 
