@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -63,10 +64,10 @@ def serve(kind: str, config: Path) -> None:
     settings = _load(kind, config)
     logs.configure()
     try:
-        asyncio.run(_serve(KINDS[kind], settings))
+        uvloop.run(_serve(KINDS[kind], settings))
     except (OSError, ssl.SSLError, sqlite3.Error) as error:
         raise click.ClickException(
-            f"{kind} can't run on {settings.host}:{settings.port}: {error}"
+            f"{kind} can't run on {settings.place.host}:{settings.place.port}: {error}"
         ) from None
 
 
@@ -81,10 +82,10 @@ def book(kind: str, config: Path, as_json: bool) -> None:
     """
     settings = _load(kind, config)
     try:
-        lines = KINDS[kind].read(settings.book)
+        lines = KINDS[kind].read(settings.place.book)
     except sqlite3.Error as error:
         raise click.ClickException(
-            f"{settings.book} can't be read ({error}); has the acquirer run yet?"
+            f"{settings.place.book} can't be read ({error}); has the acquirer run yet?"
         ) from None
     if as_json:
         click.echo(json.dumps(_as_json(lines), indent=1))

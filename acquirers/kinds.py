@@ -8,18 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from acquirers import settings as unionpay_settings
 from acquirers.qr_wallet import book as wallet_book
 from acquirers.qr_wallet import create as wallet_create
 from acquirers.qr_wallet import settings as wallet_settings
 from acquirers.qr_wallet.server import WalletServer
 from acquirers.qr_wallet.settings import WalletSettings
-from acquirers.settings import AcquirerSettings
 from acquirers.unionpay_iso8583 import book as unionpay_book
 from acquirers.unionpay_iso8583 import create as unionpay_create
+from acquirers.unionpay_iso8583 import settings as unionpay_settings
 from acquirers.unionpay_iso8583.server import AcquirerServer
+from acquirers.unionpay_iso8583.settings import UnionPaySettings
 
-Settings = AcquirerSettings | WalletSettings
+Settings = UnionPaySettings | WalletSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Kind:
     read: Callable[[Path], Sequence[Line]]
 
 
-async def _serve_unionpay(settings: AcquirerSettings, stop: asyncio.Event) -> None:
+async def _serve_unionpay(settings: UnionPaySettings, stop: asyncio.Event) -> None:
     server = AcquirerServer(settings)
     await server.start()
     await stop.wait()

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import click
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -63,7 +64,7 @@ def serve(config: Path, role: str | None) -> None:
     try:
         loaded = settings.load(config)
         parts = _parts(loaded, Candidate(loaded.name, stands_by=role == _STANDBY))
-        asyncio.run(_serve(parts))
+        uvloop.run(_serve(parts))
     except (
         SettingsError, ProfileError, IdentityError, JwsError, DatabaseError, StoreError,
         BlockError, LinkError, OSError,

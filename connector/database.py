@@ -1,6 +1,8 @@
-"""One SQLite file, one writing thread: what waits while it syncs is written together.
+"""One SQLite file: what waits while it syncs is written together.
 
-WAL and synchronous FULL: what `run` has answered is on stable storage.
+WAL and synchronous FULL: what `run` has answered is on stable storage. Statements run on the event
+loop, for they are short and a second thread would wait for the interpreter between any two of them;
+the sync, which takes milliseconds and no interpreter, has a thread of its own.
 """
 
 from __future__ import annotations
@@ -8,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import queue
 import sqlite3
-import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -28,8 +29,23 @@ class DatabaseError(Exception):
 @dataclass(frozen=True, slots=True)
 class _Operation:
     work: Callable[[sqlite3.Connection], Any]
-    loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    operation: _Operation
+    value: Any
+    error: Exception | None
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """The open file, its lock, and the thread that syncs it."""
+
+    connection: sqlite3.Connection
+    lock: int
+    syncing: ThreadPoolExecutor
 
 
 class Database:
@@ -38,8 +54,9 @@ class Database:
     def __init__(self, path: Path, schema: str) -> None:
         self._path = path
         self._schema = schema
-        self._operations: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._file: _File | None = None
+        self._waiting: list[_Operation] = []
+        self._writing: asyncio.Task[None] | None = None
 
     def open(self) -> None:
         """Raises DatabaseError: the folder, another process, another format, no database."""
@@ -57,30 +74,34 @@ class Database:
         except (sqlite3.Error, DatabaseError) as error:
             os.close(lock)
             raise DatabaseError(f"{self._path}: {error}") from None
-        self._thread = threading.Thread(
-            target=self._write, args=(connection, lock), name="outbox", daemon=True
-        )
-        self._thread.start()
+        self._file = _File(connection, lock, ThreadPoolExecutor(1, "outbox"))
 
     async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Do `work` and sync. Raises what `work` raised (nothing of it is stored then), or
         DatabaseError when the file can't be written.
 
-        A cancelled wait does not undo the work.
+        A cancelled wait does not undo the work. It may be called again after it was undone with
+        the work of others: what it does is done to the connection alone.
         """
-        if self._thread is None:
+        if self._file is None:
             raise DatabaseError(f"{self._path} is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_T] = loop.create_future()
-        self._operations.put(_Operation(work, loop, future))
+        self._waiting.append(_Operation(work, future))
+        if self._writing is None:
+            self._writing = loop.create_task(self._write(self._file))
         return await future
 
     async def close(self) -> None:
         """Write what was asked for, then release the file."""
-        if self._thread is not None:
-            thread, self._thread = self._thread, None
-            self._operations.put(None)
-            await asyncio.to_thread(thread.join)
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+        await asyncio.get_running_loop().run_in_executor(file.syncing, file.connection.close)
+        file.syncing.shutdown()
+        os.close(file.lock)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
@@ -95,70 +116,69 @@ class Database:
         connection.execute(f"PRAGMA user_version = {FORMAT}")
         return connection
 
-    def _write(self, connection: sqlite3.Connection, lock: int) -> None:
-        more = True
-        while more:
-            group: list[_Operation] = []
-            operation = self._operations.get()
-            while operation is not None and len(group) < _GROUP:
-                group.append(operation)
-                try:
-                    operation = self._operations.get_nowait()
-                except queue.Empty:
-                    break
-            else:
-                if operation is None:
-                    more = False
-                else:
-                    group.append(operation)
-            if group:
-                _resolve(_run_group(connection, group))
-        connection.close()
-        os.close(lock)
+    async def _write(self, file: _File) -> None:
+        """Group after group, until nothing waits."""
+        try:
+            while self._waiting:
+                group = self._waiting[:_GROUP]
+                del self._waiting[:_GROUP]
+                for done in await _store(file, group):
+                    _resolve(done)
+        finally:
+            self._writing = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Done:
-    operation: _Operation
-    value: Any
-    error: Exception | None
-
-
-def _run_group(connection: sqlite3.Connection, group: Sequence[_Operation]) -> list[_Done]:
-    """One transaction; an operation that raises is undone alone, a failed sync undoes all."""
-    done: list[_Done] = []
+async def _store(file: _File, group: Sequence[_Operation]) -> list[_Done]:
+    """One transaction, and its sync unless nothing was written; a failed one undoes all."""
+    db = file.connection
+    before = db.total_changes
     try:
-        connection.execute("BEGIN IMMEDIATE")
-        for operation in group:
-            connection.execute("SAVEPOINT one")
-            try:
-                done.append(_Done(operation, operation.work(connection), None))
-            except sqlite3.OperationalError:
-                raise
-            except Exception as error:  # whatever it is, it goes to who asked
-                connection.execute("ROLLBACK TO one")
-                done.append(_Done(operation, None, error))
-            connection.execute("RELEASE one")
-        connection.execute("COMMIT")
+        done = _run_group(db, group)
+        if db.total_changes == before:
+            db.execute("COMMIT")
+        else:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(file.syncing, db.execute, "COMMIT")
     except sqlite3.Error as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        if db.in_transaction:
+            db.execute("ROLLBACK")
         failure = DatabaseError(f"the outbox can't be written: {error}")
         return [_Done(operation, None, failure) for operation in group]
     return done
 
 
-def _resolve(done: Sequence[_Done]) -> None:
-    def settle() -> None:
-        for one in done:
-            if one.operation.future.done():
-                continue
-            if one.error is None:
-                one.operation.future.set_result(one.value)
-            else:
-                one.operation.future.set_exception(one.error)
-
+def _run_group(db: sqlite3.Connection, group: Sequence[_Operation]) -> list[_Done]:
+    """All of it in an open transaction. Errors are rare, and a savepoint costs as much as a step:
+    only when one raises are all done again, so that it is undone alone."""
+    db.execute("BEGIN IMMEDIATE")
     try:
-        done[0].operation.loop.call_soon_threadsafe(settle)
-    except RuntimeError:  # the loop is closed: nobody waits any more
+        return [_Done(operation, operation.work(db), None) for operation in group]
+    except sqlite3.OperationalError:
+        raise
+    except Exception:  # whoever asked for it is told below
+        db.execute("ROLLBACK")
+    db.execute("BEGIN IMMEDIATE")
+    return [_run_guarded(db, operation) for operation in group]
+
+
+def _run_guarded(db: sqlite3.Connection, operation: _Operation) -> _Done:
+    db.execute("SAVEPOINT one")
+    try:
+        done = _Done(operation, operation.work(db), None)
+    except sqlite3.OperationalError:
+        raise
+    except Exception as error:  # whatever it is, it goes to who asked
+        db.execute("ROLLBACK TO one")
+        done = _Done(operation, None, error)
+    db.execute("RELEASE one")
+    return done
+
+
+def _resolve(done: _Done) -> None:
+    future = done.operation.future
+    if future.done():
         return
+    if done.error is None:
+        future.set_result(done.value)
+    else:
+        future.set_exception(done.error)

@@ -32,6 +32,8 @@ from connector.watcher import Pace, Watcher
 
 _log = get_logger("connector.duty")
 _GLANCE_S: Final = 0.02
+STUCK_S: Final = 30.0  # until what is stuck is tried again, twice as long each time
+_LONGEST_STUCK_S: Final = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +78,13 @@ class Duty:
             _log.warning("can't be proved unsent", extra={"payments": doubtful})
         await self._work.adapter.start(Heard(self._evidence, self._notice))
         self.tasks.spawn(self._release(ready))
+        self.tasks.spawn(self._try_stuck_again())
 
     def take(self, taken: Taken) -> None:
         """What a block brought."""
         for entry in taken.added:
             if entry.phase is Phase.ANSWERED:
-                self._reporter.wake(entry.key)
+                self._reporter.wake(entry)
             elif self._released:
                 self._forwarder.offer(entry)
         for entry in taken.closing:
@@ -110,11 +113,11 @@ class Duty:
     async def _release(self, ready: Callable[[], None]) -> None:
         """Clear up what is in doubt, then forward."""
         for entry in await self._open_entries(Phase.ANSWERED, Phase.UNDONE):
-            self._reporter.wake(entry.key)
+            self._reporter.wake(entry)
         for entry in await self._open_entries(Phase.LATE):
             self._late.resume(entry)
         for entry in await self._open_entries(Phase.ACCEPTED):
-            self._reporter.wake(entry.key)
+            self._reporter.wake(entry)
             self._watcher.resume(entry)
         ready()
         await self._forwarder.recover(self._work.recovery_seconds)
@@ -125,6 +128,19 @@ class Duty:
             else:
                 self._forwarder.offer(entry)
         self._forwarder.begin(self._work.in_flight)
+
+    async def _try_stuck_again(self) -> None:
+        """People must look at it, and need not do anything when its reason has passed."""
+        pause = STUCK_S
+        while True:
+            await asyncio.sleep(pause)
+            stuck = await self._work.database.run(memory.resume_stuck)
+            for entry in stuck:
+                if entry.phase is Phase.LATE:
+                    self._late.resume(entry)
+                else:
+                    self._reporter.wake(entry)
+            pause = min(2 * pause, _LONGEST_STUCK_S) if stuck else STUCK_S
 
     async def _open_entries(self, *phases: Phase) -> list[Entry]:
         return await self._work.database.run(lambda db: outbox.in_phases(db, *phases))
@@ -140,8 +156,8 @@ class Duty:
             return await self._watcher.notice(entry.key, answer)
         if entry.phase in (Phase.DOUBTFUL, Phase.LATE, Phase.UNDONE):
             return True  # being asked about already
-        status = entry.ending.status if entry.ending is not None else entry.ledger_status
-        if entry.phase in (Phase.ANSWERED, Phase.REPORTED) and status == Status.SUCCEEDED:
+        succeeded = entry.ended_as == Status.SUCCEEDED
+        if entry.phase in (Phase.ANSWERED, Phase.REPORTED) and succeeded:
             return True
         # Until its end is on the ledger, or its acceptance stored: let it be said again.
         return entry.phase is Phase.REPORTED and await self._late.consider(entry, answer)

@@ -99,6 +99,15 @@ class Entry:
         return said.ending if said is not None else None
 
     @property
+    def ended_as(self) -> str:
+        """The status it has, or will have: the ledger's once that is final, whatever was heard
+        here. Another connector may have ended it otherwise."""
+        final = bool(self.ledger_status) and Status(self.ledger_status).final
+        if final or self.ending is None:
+            return self.ledger_status
+        return self.ending.status
+
+    @property
     def next_sequence(self) -> int:
         """The number of the next report: one more than any that is on the ledger."""
         committed = [item.sequence for item in self.reports if item.state == COMMITTED]

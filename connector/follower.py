@@ -188,16 +188,13 @@ class Follower:
                 Reason.EXPIRED if expired else Reason.REFUSED_BY_CONNECTOR,
                 ended_at=times.now(),
             )
-            entry = self._entry(key, payment, None, Phase.ANSWERED)
+            entry = self._entry(key, payment, _readable(payment), Phase.ANSWERED)
             return replace(entry, said={Telling.RESULT: Said(ending)})
         return self._entry(key, payment, verified.intent, Phase.PENDING)
 
     def _forgotten(self, key: str, payment: Payment) -> Entry:
         """A payment that another self reported on: while it is open it may have been charged."""
-        try:
-            intent = intents.parse(payment.intent).intent
-        except Refusal:
-            intent = None
+        intent = _readable(payment)
         if payment.excepted:
             return self._entry(key, payment, intent, Phase.LATE)
         if payment.final:
@@ -261,6 +258,14 @@ class Follower:
         _log.info("caught up", extra={"block": number})
 
 
+def _readable(payment: Payment) -> PayIntent | None:
+    """What the merchant asked for, as far as it can be read: not verified."""
+    try:
+        return intents.parse(payment.intent).intent
+    except Refusal:
+        return None
+
+
 def _store(
     db: sqlite3.Connection, effects: Effects, position: Position, epoch: int | None
 ) -> Taken:
@@ -268,10 +273,11 @@ def _store(
     added = [entry for entry in effects.entries if outbox.insert(db, entry)]
     if [item for item in effects.seen if memory.see(db, item)]:
         memory.remember_amnesia(db)
-    asked = [outbox.ask_close(db, key, Reason.CLOSED_BY_MERCHANT) for key in effects.closes]
     if _stand(db, epoch):
-        # What the predecessor may have seen too is in doubt, this block's requests included.
+        # What the predecessor may have seen too is in doubt, this block's requests included, and
+        # is then not closed as never sent: so the closes come after.
         added = []
+    asked = [outbox.ask_close(db, key, Reason.CLOSED_BY_MERCHANT) for key in effects.closes]
     outbox.put_meta(db, _BLOCK, str(position.block))
     outbox.put_meta(db, _HASH, position.header_hash)
     return Taken(added, [entry for entry in asked if entry is not None])

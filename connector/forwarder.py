@@ -90,7 +90,7 @@ class Forwarder:
         """The merchant closes it: nothing was sent yet, so that is its end."""
         ending = Ending(Status.CLOSED, Reason(entry.closing), ended_at=times.now())
         try:
-            await self._settler.end(entry, ending, None)
+            await self._settler.end_unsent(entry, ending)
         except IllegalStepError:
             _log.info("a close came too late", extra={"payment": str(entry.payment)})
 
@@ -128,7 +128,7 @@ class Forwarder:
             left = expires - times.parse(times.now()).timestamp()
             if left <= 0:
                 ending = Ending(Status.EXPIRED, Reason.EXPIRED, ended_at=times.now())
-                await self._settler.end(entry, ending, None)
+                await self._settler.end_unsent(entry, ending)
                 return False
             try:
                 async with asyncio.timeout(min(left, 60.0)):
@@ -142,7 +142,7 @@ class Forwarder:
         """Send once; whether the payment needs no more sending."""
         trace = self._adapter.new_trace()
         entry = await self._database.run(
-            partial(outbox.begin_sending, key=entry.key, trace=trace, now=times.now())
+            partial(outbox.begin_sending, entry=entry, trace=trace, now=times.now())
         )
         if entry.phase is Phase.PENDING:
             await self.close_unsent(entry)

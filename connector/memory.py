@@ -8,6 +8,7 @@ has ended.
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from typing import Final
 
 from clearline.statuses import Reason, Status
@@ -30,18 +31,17 @@ def see(db: sqlite3.Connection, seen: SeenPayment) -> bool:
     True when no report of this outbox explains it: another connector did it, or an earlier self
     whose outbox was lost. What it ended has ended; what it left open goes on from there.
     """
-    entry = outbox.find(db, seen.key)
-    if entry is None:
-        outbox.insert(db, seen.forgotten())
-        return True
-    db.execute(
+    cursor = db.execute(
         "UPDATE entry SET ledger_status = ?, ledger_sequence = ?, excepted = ? WHERE key = ?",
         (seen.status, seen.sequence, int(seen.excepted), seen.key),
     )
-    own = [item for item in entry.reports if item.state != REJECTED]
-    if any(item.sequence == seen.sequence for item in own):
+    if cursor.rowcount and outbox.has_report(db, seen.key, seen.sequence):
         return False
-    _follow_others(db, entry, seen)
+    entry = outbox.find(db, seen.key)
+    if entry is None:
+        outbox.insert(db, seen.forgotten())
+    else:
+        _follow_others(db, entry, seen)
     return True
 
 
@@ -66,9 +66,17 @@ def recover(db: sqlite3.Connection) -> int:
     keys = [row[0] for row in db.execute("SELECT key FROM entry WHERE phase = 'sending'")]
     for key in keys:
         outbox.doubt(db, key, Reason.CONNECTION_LOST)
-    for entry in outbox.in_phases(db, Phase.STUCK):
-        outbox.step(db, entry.key, outbox.resumed(entry))
+    resume_stuck(db)
     return len(keys)
+
+
+def resume_stuck(db: sqlite3.Connection) -> list[Entry]:
+    """What the ledger refused for good is tried again; answers those payments. The reason may have
+    passed: a clock that was wrong, peers that were."""
+    stuck = outbox.in_phases(db, Phase.STUCK)
+    for entry in stuck:
+        outbox.step(db, entry.key, outbox.resumed(entry))
+    return [replace(entry, phase=outbox.resumed(entry)) for entry in stuck]
 
 
 def remember_amnesia(db: sqlite3.Connection) -> None:
@@ -77,14 +85,32 @@ def remember_amnesia(db: sqlite3.Connection) -> None:
 
 
 def leave_amnesia(db: sqlite3.Connection) -> int:
-    """This outbox has forgotten things: nothing pending is proved unsent any more."""
+    """This outbox has forgotten things: nothing pending is proved unsent any more, nor what it has
+    ended by itself. What is expired by now was not when an earlier self may have sent it."""
     if outbox.get_meta(db, _AMNESIA) != "1":
         return 0
     outbox.put_meta(db, _AMNESIA, "0")
     keys = [row[0] for row in db.execute("SELECT key FROM entry WHERE phase = 'pending'")]
+    keys += _ended_unasked(db)
     for key in keys:
+        _forget_end(db, key)
         outbox.doubt(db, key, Reason.CONNECTION_LOST)
     return len(keys)
+
+
+def _ended_unasked(db: sqlite3.Connection) -> list[str]:
+    """Payments with an end that no acquirer said and nobody signed."""
+    rows = db.execute(
+        "SELECT key FROM entry JOIN said USING (key) WHERE phase = 'answered' AND telling = ?"
+        " AND forwarded_at IS NULL AND native IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM report WHERE report.key = entry.key)",
+        (Telling.RESULT,),
+    )
+    return [row[0] for row in rows]
+
+
+def _forget_end(db: sqlite3.Connection, key: str) -> None:
+    db.execute("DELETE FROM said WHERE key = ? AND telling = ?", (key, Telling.RESULT))
 
 
 def take_over(db: sqlite3.Connection, epoch: int) -> int:
@@ -106,9 +132,7 @@ def take_over(db: sqlite3.Connection, epoch: int) -> int:
         elif entry.ledger_status and Status(entry.ledger_status).final:
             outbox.step(db, entry.key, Phase.REPORTED)
         else:
-            db.execute(
-                "DELETE FROM said WHERE key = ? AND telling = ?", (entry.key, Telling.RESULT)
-            )
+            _forget_end(db, entry.key)
             outbox.doubt(db, entry.key, Reason.CONNECTION_LOST)
             doubtful += 1
     return doubtful

@@ -1,16 +1,18 @@
 """The outbox: every payment of this acquirer from the ledger to the acquirer and back.
 
 Functions over a SQLite connection, each one step, called inside `Database.run`. A step that the
-table of `states` does not have raises IllegalStepError and stores nothing.
+table of `states` does not have raises IllegalStepError and stores nothing. Who takes a step has the
+entry in hand: it is read again only when something else has happened to it meanwhile.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
+
+import orjson
 
 from clearline.intents import PaymentKey
 from clearline.statuses import Reason, Status
@@ -49,6 +51,7 @@ CREATE TABLE IF NOT EXISTS report (
     code TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS report_key ON report (key);
 """
+_ENDS: Final = {Phase.ANSWERED: Telling.RESULT, Phase.UNDONE: Telling.REVERSAL}
 _COLUMNS: Final = (
     "key, merchant_id, order_no, attempt, phase, intent_digest, expires_at, request,"
     " trace, forwarded_at, doubt, closing, tries, ledger_status, ledger_sequence, excepted"
@@ -88,7 +91,7 @@ def insert(db: sqlite3.Connection, entry: Entry) -> bool:
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             entry.key, *entry.payment, entry.phase, entry.order.reference, entry.intent_digest,
-            entry.expires_at, json.dumps(asdict(entry.order)), entry.doubt,
+            entry.expires_at, orjson.dumps(entry.order).decode(), entry.doubt,
             entry.ledger_status, entry.ledger_sequence, entry.excepted,
         ),
     )  # fmt: skip
@@ -115,28 +118,50 @@ def in_phases(db: sqlite3.Connection, *phases: Phase) -> list[Entry]:
     return _read(db, f"phase IN ({marks})", phases)
 
 
-def begin_sending(db: sqlite3.Connection, key: str, trace: str, now: str) -> Entry:
+def advance(
+    db: sqlite3.Connection,
+    taken: Callable[[sqlite3.Connection], None],
+    before: Entry,
+    after: Entry,
+    report: StoredReport | None,
+) -> Entry:
+    """A step that makes `after` of `before`, and with it the report that was signed on `after`.
+
+    When something else has happened to the entry since it was `before`, the step alone is taken:
+    the report's number may be another's by now. Answers the entry as it is then.
+    """
+    still = _is_still(db, before)
+    taken(db)
+    if not still:
+        return _must(db, before.key)
+    return after if report is None else _with_report(db, after, report)
+
+
+def begin_sending(db: sqlite3.Connection, entry: Entry, trace: str, now: str) -> Entry:
     """pending -> sending: durable before a byte leaves. One that is to be closed stays pending."""
-    before = _must(db, key)
-    if before.phase is Phase.PENDING and before.closing:
-        return before
-    step(db, key, Phase.SENDING)
-    db.execute("UPDATE entry SET trace = ?, forwarded_at = ? WHERE key = ?", (trace, now, key))
-    return _must(db, key)
+    cursor = db.execute(
+        "UPDATE entry SET phase = 'sending', trace = ?, forwarded_at = ?"
+        " WHERE key = ? AND phase = 'pending' AND closing = ''",
+        (trace, now, entry.key),
+    )
+    if cursor.rowcount == 1:
+        return replace(entry, phase=Phase.SENDING, trace=trace, forwarded_at=now)
+    found = _must(db, entry.key)
+    if found.phase is not Phase.PENDING:
+        raise IllegalStepError(f"{entry.key}: {found.phase} -> {Phase.SENDING}")
+    return found
 
 
-def unsent(db: sqlite3.Connection, key: str) -> Entry:
+def unsent(db: sqlite3.Connection, key: str) -> None:
     """sending -> pending: proved that no byte left."""
     step(db, key, Phase.PENDING)
     db.execute("UPDATE entry SET trace = '', forwarded_at = NULL WHERE key = ?", (key,))
-    return _must(db, key)
 
 
-def doubt(db: sqlite3.Connection, key: str, reason: Reason) -> Entry:
+def doubt(db: sqlite3.Connection, key: str, reason: Reason) -> None:
     """pending or sending -> doubtful: it may have been charged."""
     step(db, key, Phase.DOUBTFUL)
     db.execute("UPDATE entry SET doubt = ? WHERE key = ?", (reason, key))
-    return _must(db, key)
 
 
 def begin_try(db: sqlite3.Connection, key: str, phase: Phase) -> Entry:
@@ -149,35 +174,52 @@ def begin_try(db: sqlite3.Connection, key: str, phase: Phase) -> Entry:
     return _must(db, key)
 
 
-def accepted(db: sqlite3.Connection, key: str, said: Said) -> Entry:
+def accepted(db: sqlite3.Connection, key: str, said: Said) -> None:
     """sending or doubtful -> accepted: it waits for the payer. The first response stands."""
     step(db, key, Phase.ACCEPTED)
-    if Telling.RESPONSE not in _must(db, key).said:
+    if Telling.RESPONSE not in _said(db, key):
         _say(db, key, Telling.RESPONSE, said)
-    return _must(db, key)
 
 
-def answered(db: sqlite3.Connection, key: str, said: Said) -> Entry:
+def answered(db: sqlite3.Connection, key: str, said: Said) -> None:
     """-> answered: what came back, stored before anything else is done with it."""
     step(db, key, Phase.ANSWERED)
     _say(db, key, Telling.RESULT, said)
-    return _must(db, key)
 
 
-def late_success(db: sqlite3.Connection, key: str, said: Said) -> Entry:
+def ended_unsent(db: sqlite3.Connection, key: str, said: Said) -> None:
+    """pending -> answered: an end without the acquirer, for what is proved unsent only."""
+    before = _must(db, key)
+    if before.phase is not Phase.PENDING:
+        raise IllegalStepError(f"{key} is {before.phase}: it may have been sent")
+    answered(db, key, said)
+
+
+def late_success(db: sqlite3.Connection, key: str, said: Said) -> None:
     """reported -> late: paid after an end without success."""
-    if Telling.LATE in _must(db, key).said:
+    if Telling.LATE in _said(db, key):
         raise IllegalStepError(f"{key} had a late success before")
     step(db, key, Phase.LATE)
     _say(db, key, Telling.LATE, said)
+
+
+def late_other(db: sqlite3.Connection, key: str, text: str) -> Entry:
+    """reported -> late: paid after an end without success, but not what was asked."""
+    step(db, key, Phase.LATE)
+    note(db, key, text)
     return _must(db, key)
 
 
-def undone(db: sqlite3.Connection, key: str, said: Said) -> Entry:
+def other_undone(db: sqlite3.Connection, key: str) -> None:
+    """late -> reported: what nobody could tell was given back."""
+    step(db, key, Phase.REPORTED)
+    note(db, key, f"{get_note(db, key)}; given back")
+
+
+def undone(db: sqlite3.Connection, key: str, said: Said) -> None:
     """late -> undone: given back."""
     step(db, key, Phase.UNDONE)
     _say(db, key, Telling.REVERSAL, said)
-    return _must(db, key)
 
 
 def ask_close(db: sqlite3.Connection, key: str, reason: Reason) -> Entry | None:
@@ -197,25 +239,30 @@ def late_answer(db: sqlite3.Connection, reference: str, answer: Answer) -> Entry
     return entry
 
 
-def add_report(
-    db: sqlite3.Connection, key: str, report: StoredReport, state: str = SIGNED
-) -> Entry:
-    """Store a signed report; `report.report_id` is given by the table."""
-    db.execute(
-        "INSERT INTO report (key, sequence, telling, status, compact, state)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (key, report.sequence, report.telling, report.status, report.compact, state),
-    )
-    return _must(db, key)
+def add_report(db: sqlite3.Connection, entry: Entry, report: StoredReport) -> Entry:
+    """Store a report that was signed on this entry; `report.report_id` is given by the table.
+    Nothing is stored, and the entry read again, when something has happened to it since."""
+    return _with_report(db, entry, report) if _is_still(db, entry) else _must(db, entry.key)
 
 
-def committed(db: sqlite3.Connection, key: str, report: StoredReport) -> Entry:
+def committed(db: sqlite3.Connection, entry: Entry, report: StoredReport) -> Entry:
     """A report is on the ledger; with a result, or the reversal of a late one, that is done."""
     db.execute("UPDATE report SET state = ? WHERE id = ?", (COMMITTED, report.report_id))
-    ends = {Phase.ANSWERED: Telling.RESULT, Phase.UNDONE: Telling.REVERSAL}
-    if ends.get(_must(db, key).phase) is report.telling:
-        step(db, key, Phase.REPORTED)
-    return _must(db, key)
+    if _ENDS.get(entry.phase) is not report.telling:
+        entry = _must(db, entry.key)
+    if _ENDS.get(entry.phase) is not report.telling:
+        return entry
+    cursor = db.execute(
+        "UPDATE entry SET phase = ? WHERE key = ? AND phase = ?",
+        (Phase.REPORTED, entry.key, entry.phase),
+    )
+    if cursor.rowcount != 1:
+        return _must(db, entry.key)
+    marked = (
+        replace(item, state=COMMITTED) if item.report_id == report.report_id else item
+        for item in entry.reports
+    )
+    return replace(entry, phase=Phase.REPORTED, reports=tuple(marked))
 
 
 def rejected(db: sqlite3.Connection, key: str, report: StoredReport, code: str) -> Entry:
@@ -280,6 +327,42 @@ def step(db: sqlite3.Connection, key: str, after: Phase) -> None:
         raise IllegalStepError(f"{key}: {row[0] if row else 'not there'} -> {after}")
 
 
+def has_report(db: sqlite3.Connection, key: str, sequence: int) -> bool:
+    """Whether a report of ours with this number was signed, and not rejected."""
+    row = db.execute(
+        "SELECT 1 FROM report WHERE key = ? AND sequence = ? AND state <> ?",
+        (key, sequence, REJECTED),
+    ).fetchone()
+    return row is not None
+
+
+def _with_report(db: sqlite3.Connection, entry: Entry, report: StoredReport) -> Entry:
+    cursor = db.execute(
+        "INSERT INTO report (key, sequence, telling, status, compact, state)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (entry.key, report.sequence, report.telling, report.status, report.compact, SIGNED),
+    )
+    stored = replace(report, report_id=cursor.lastrowid or 0, state=SIGNED)
+    return replace(entry, reports=(*entry.reports, stored))
+
+
+def _is_still(db: sqlite3.Connection, entry: Entry) -> bool:
+    """Whether nothing has happened to it since it was this: no step, no report, nothing on the
+    ledger, no wish to close it."""
+    row = db.execute(
+        "SELECT phase, ledger_status, ledger_sequence, excepted, closing, tries FROM entry"
+        " WHERE key = ?",
+        (entry.key,),
+    ).fetchone()
+    if row != (
+        entry.phase, entry.ledger_status, entry.ledger_sequence, entry.excepted, entry.closing,
+        entry.tries,
+    ):  # fmt: skip
+        return False
+    found = db.execute("SELECT id, state FROM report WHERE key = ? ORDER BY id", (entry.key,))
+    return found.fetchall() == [(item.report_id, item.state) for item in entry.reports]
+
+
 def _must(db: sqlite3.Connection, key: str) -> Entry:
     entry = find(db, key)
     if entry is None:
@@ -299,7 +382,7 @@ def _read(db: sqlite3.Connection, where: str, values: Sequence[str]) -> list[Ent
             phase=Phase(row[4]),
             intent_digest=row[5],
             expires_at=row[6],
-            order=Order(**json.loads(row[7])),
+            order=Order(**orjson.loads(row[7])),
             trace=row[8],
             forwarded_at=row[9],
             doubt=row[10],
@@ -330,7 +413,7 @@ def _reports(db: sqlite3.Connection, key: str) -> tuple[StoredReport, ...]:
 def _say(db: sqlite3.Connection, key: str, telling: Telling, said: Said) -> None:
     db.execute(
         "INSERT OR REPLACE INTO said VALUES (?, ?, ?, ?, ?)",
-        (key, telling, json.dumps(asdict(said.ending)), said.native, said.salt),
+        (key, telling, orjson.dumps(said.ending).decode(), said.native, said.salt),
     )
 
 
@@ -340,5 +423,5 @@ def _said(db: sqlite3.Connection, key: str) -> dict[Telling, Said]:
 
 
 def _ending(text: str) -> Ending:
-    fields = json.loads(text)
+    fields = orjson.loads(text)
     return Ending(Status(fields.pop("status")), Reason(fields.pop("reason")), **fields)

@@ -63,41 +63,51 @@ class Reporter:
         """Payments whose reports are on their way."""
         return len(self._active)
 
-    def wake(self, key: str) -> None:
-        """Something changed about this payment; harmless when nothing is due."""
-        if key in self._active:
-            self._again.add(key)
+    def wake(self, entry: Entry) -> None:
+        """Something changed about this payment, which now is so; harmless when nothing is due."""
+        if entry.key in self._active:
+            self._again.add(entry.key)
             return
-        self._active.add(key)
-        self._tasks.spawn(self._settle(key))
+        self._active.add(entry.key)
+        self._tasks.spawn(self._settle(entry))
 
-    async def _settle(self, key: str) -> None:
+    def sign(self, entry: Entry) -> StoredReport | None:
+        """What is due about this entry, signed to be stored with the step that makes it due; None
+        when nothing is, or another report is on its way."""
+        telling = None if entry.unsent_report is not None else reporting.due(entry)
+        if telling is None:
+            return None
+        report = reporting.build(entry, telling, self._place)
+        compact = reports.sign(report, self._signer)
+        return StoredReport(0, report.sequence, telling, report.status, compact, SIGNED)
+
+    async def _settle(self, entry: Entry) -> None:
+        key = entry.key
+        left: Entry | None = entry
         try:
             async with self._slots:
                 while True:
-                    self._again.discard(key)
-                    entry = await self._database.run(partial(outbox.find, key=key))
-                    while entry is not None:
-                        entry = await self._advance(entry)
+                    while left is not None:
+                        left = await self._advance(left)
                     if key not in self._again:
                         return
+                    self._again.discard(key)
+                    left = await self._database.run(partial(outbox.find, key=key))
         except QueueClosed:
             return  # the service stops; the report is stored and goes on at the next start
         finally:
             self._active.discard(key)
+            self._again.discard(key)
 
     async def _advance(self, entry: Entry) -> Entry | None:
         """One step: the entry after it, None when nothing is due."""
         unsent = entry.unsent_report
         if unsent is not None:
             return await self._submit(entry, unsent)
-        telling = reporting.due(entry)
-        if telling is None:
+        signed = self.sign(entry)
+        if signed is None:
             return None
-        report = reporting.build(entry, telling, self._place)
-        compact = reports.sign(report, self._signer)
-        stored = StoredReport(0, report.sequence, telling, report.status, compact, SIGNED)
-        return await self._database.run(partial(outbox.add_report, key=entry.key, report=stored))
+        return await self._database.run(partial(outbox.add_report, entry=entry, report=signed))
 
     async def _submit(self, entry: Entry, report: StoredReport) -> Entry:
         """Until the ledger has it, refuses it for good, or people must look."""
@@ -118,7 +128,7 @@ class Reporter:
                 refused = outcome
             elif outcome.code.taken:
                 return await self._database.run(
-                    partial(outbox.committed, key=entry.key, report=report)
+                    partial(outbox.committed, entry=entry, report=report)
                 )
             elif outcome.code is Code.LEASE_LOST:
                 raise LeaseLostError(outcome.detail)

@@ -15,11 +15,12 @@ def due(entry: Entry) -> Telling | None:
     """What is to be told next, None for nothing.
 
     While a payment is in doubt that is told once; while it waits for its payer, that; a result
-    follows the response where there was one; a success after the end is told before its reversal.
+    follows the response where there was one; a success after the end is told before its reversal,
+    unless it can't be told (another amount), and then nor can its reversal.
     """
     if entry.phase in (Phase.LATE, Phase.UNDONE):
         if not entry.told(Telling.LATE) and not entry.excepted:
-            return Telling.LATE
+            return Telling.LATE if Telling.LATE in entry.said else None
         undone = entry.phase is Phase.UNDONE and not entry.told(Telling.REVERSAL)
         return Telling.REVERSAL if undone else None
     telling: Telling | None = None

@@ -35,7 +35,8 @@ OpenLedger = Callable[[Position | None], AbstractAsyncContextManager[Ledger]]
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a connector is made of. `ready_file` appears while it is level with the ledger and
-    acts, `standby_file` while it is level and another acts, None for none; times in seconds."""
+    acts, `standby_file` while it is level and another acts, None for none; times in seconds.
+    `database` opens the outbox (the simulation's has no thread)."""
 
     place: Place
     chaincode: str
@@ -51,6 +52,7 @@ class Parts:
     ready_file: Path | None = None
     standby_file: Path | None = None
     link: LinkSettings | None = None
+    database: type[Database] = Database
 
     @property
     def claims(self) -> Claims:
@@ -63,7 +65,7 @@ class Connector:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._database = Database(parts.outbox, SCHEMA)
+        self._database = parts.database(parts.outbox, SCHEMA)
         self._projection = Projection()
         self._duty: Duty | None = None
         self._refused_epoch = -1

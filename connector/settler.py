@@ -1,11 +1,15 @@
 """What the acquirer said becomes what the outbox holds: ends, acceptances, reversals.
 
-Every answer is stored before anything else is done with it; then the reporter is woken.
+Every answer is stored before anything else is done with it, and with it the report that says so,
+signed; then the reporter is woken.
 """
 
 from __future__ import annotations
 
 import secrets
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -15,7 +19,7 @@ from clearline.statuses import Reason, Status
 from connector import outbox
 from connector.adapter import Adapter, Answer, Capability, Verdict
 from connector.database import Database
-from connector.entries import Ending, Entry, Said, ending_of, response_of
+from connector.entries import Ending, Entry, Said, Telling, ending_of, response_of
 from connector.reporter import Reporter
 from connector.states import Phase
 
@@ -37,31 +41,37 @@ class Settler:
 
     def wake(self, entry: Entry) -> None:
         """Something about it is to be reported."""
-        self._reporter.wake(entry.key)
+        self._reporter.wake(entry)
 
     async def find(self, key: str) -> Entry | None:
         """The entry as it is now."""
         return await self._database.run(partial(outbox.find, key=key))
 
-    async def end(self, entry: Entry, ending: Ending, answer: Answer | None) -> None:
+    async def end(self, entry: Entry, ending: Ending, answer: Answer) -> None:
         """Store an end. Raises IllegalStepError when it has another already."""
         said = _said(ending, answer)
-        await self._database.run(partial(outbox.answered, key=entry.key, said=said))
-        self._reporter.wake(entry.key)
+        after = _saying(entry, Phase.ANSWERED, Telling.RESULT, said)
+        await self._advance(entry, after, partial(outbox.answered, key=entry.key, said=said))
+
+    async def end_unsent(self, entry: Entry, ending: Ending) -> None:
+        """Store an end of what was never sent. Raises IllegalStepError when that is not certain."""
+        said = Said(ending)
+        after = _saying(entry, Phase.ANSWERED, Telling.RESULT, said)
+        await self._advance(entry, after, partial(outbox.ended_unsent, key=entry.key, said=said))
 
     async def accept(self, entry: Entry, answer: Answer) -> Entry:
         """Store that it waits for its payer."""
-        said = _said(response_of(answer, times.now()), answer)
-        entry = await self._database.run(partial(outbox.accepted, key=entry.key, said=said))
-        self._reporter.wake(entry.key)
-        return entry
+        said = entry.said.get(Telling.RESPONSE, _said(response_of(answer, times.now()), answer))
+        after = _saying(entry, Phase.ACCEPTED, Telling.RESPONSE, said)
+        step = partial(outbox.accepted, key=entry.key, said=said)
+        return await self._advance(entry, after, step)
 
     async def doubt(self, entry: Entry, reason: Reason) -> Entry:
         """Store that it may have been charged."""
         _log.warning("in doubt", extra={"payment": str(entry.payment), "reason": reason})
-        entry = await self._database.run(partial(outbox.doubt, key=entry.key, reason=reason))
-        self._reporter.wake(entry.key)
-        return entry
+        after = replace(entry, phase=Phase.DOUBTFUL, doubt=reason)
+        step = partial(outbox.doubt, key=entry.key, reason=reason)
+        return await self._advance(entry, after, step)
 
     async def late_success(self, entry: Entry, answer: Answer) -> Entry:
         """Store a success after the end."""
@@ -69,17 +79,26 @@ class Settler:
         if ending is None:
             raise ValueError("no success")
         said = _said(ending, answer)
-        entry = await self._database.run(partial(outbox.late_success, key=entry.key, said=said))
-        self._reporter.wake(entry.key)
-        return entry
+        after = _saying(entry, Phase.LATE, Telling.LATE, said)
+        step = partial(outbox.late_success, key=entry.key, said=said)
+        return await self._advance(entry, after, step)
+
+    async def late_other(self, entry: Entry, answer: Answer) -> Entry:
+        """Store that something else than was asked was paid after the end, as far as it is known:
+        nothing to tell, only to give back."""
+        text = f"paid after its end, not as asked: {answer.amount} {answer.currency}"
+        return await self._database.run(partial(outbox.late_other, key=entry.key, text=text))
 
     async def undone(self, entry: Entry, answer: Answer) -> None:
         """Store that a late success was given back; the status that was reported stands."""
-        status = entry.ending.status if entry.ending is not None else Status(entry.ledger_status)
+        if Telling.LATE not in entry.said and not entry.excepted:
+            await self._database.run(partial(outbox.other_undone, key=entry.key))
+            return
+        status = Status(entry.ended_as)
         now = times.now()
         said = _said(Ending(status, Reason.REVERSED, answered_at=now, ended_at=now), answer)
-        await self._database.run(partial(outbox.undone, key=entry.key, said=said))
-        self._reporter.wake(entry.key)
+        after = _saying(entry, Phase.UNDONE, Telling.REVERSAL, said)
+        await self._advance(entry, after, partial(outbox.undone, key=entry.key, said=said))
 
     async def inquire(self, entry: Entry) -> Answer:
         """What became of it. Raises NotSentError, NoAnswerError."""
@@ -109,8 +128,23 @@ class Settler:
                 return answer
         return await self.undo(entry, entry.phase)
 
+    async def _advance(
+        self, before: Entry, after: Entry, step: Callable[[sqlite3.Connection], None]
+    ) -> Entry:
+        """Store a step and the report it makes due, in one write; then have it reported."""
+        report = self._reporter.sign(after)
+        entry = await self._database.run(
+            partial(outbox.advance, taken=step, before=before, after=after, report=report)
+        )
+        self._reporter.wake(entry)
+        return entry
 
-def _said(ending: Ending, answer: Answer | None) -> Said:
-    if answer is None or not answer.native:
+
+def _saying(entry: Entry, phase: Phase, telling: Telling, said: Said) -> Entry:
+    return replace(entry, phase=phase, said={**entry.said, telling: said})
+
+
+def _said(ending: Ending, answer: Answer) -> Said:
+    if not answer.native:
         return Said(ending)
     return Said(ending, answer.native, secrets.token_bytes(_SALT_BYTES))

@@ -7,13 +7,13 @@ wallet that was killed goes on with it.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass, fields
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
+
+from acquirers.bookfile import Entries, open_book, transaction
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entry (
@@ -90,8 +90,7 @@ class Due:
     number: int = 0
 
 
-_COLUMNS: Final = ", ".join(item.name for item in fields(Entry))
-_MARKS: Final = ", ".join("?" for _ in fields(Entry))
+_ENTRIES: Final = Entries(Entry)
 
 
 class Book:
@@ -99,42 +98,23 @@ class Book:
 
     def __init__(self, path: Path) -> None:
         """Opens or makes the book. Raises sqlite3.Error when the file is none."""
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(_SCHEMA)
+        self._db = open_book(path, _SCHEMA)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """What is written inside is on stable storage afterwards, or not at all."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
+        return transaction(self._db)
 
     def find(self, reference: str) -> Entry | None:
         """The entry of a reference."""
-        row = self._db.execute(
-            f"SELECT {_COLUMNS} FROM entry WHERE reference = ?",  # noqa: S608
-            (reference,),
-        ).fetchone()
-        return Entry(*row) if row else None
+        return _ENTRIES.find(self._db, reference)
 
     def put(self, entry: Entry) -> None:
         """Store an entry, replacing the one of its reference."""
-        self._db.execute(
-            f"INSERT OR REPLACE INTO entry ({_COLUMNS}) VALUES ({_MARKS})",  # noqa: S608
-            astuple(entry),
-        )
+        _ENTRIES.put(self._db, entry)
 
     def write(self, at: str, what: str, reference: str, outcome: str) -> int:
         """Append to the journal; answers the line's number."""
@@ -174,6 +154,4 @@ def read_entries(path: Path) -> list[Entry]:
 
     Raises sqlite3.Error when there is no book.
     """
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-        rows = db.execute(f"SELECT {_COLUMNS} FROM entry ORDER BY reference")  # noqa: S608
-        return [Entry(*row) for row in rows]
+    return _ENTRIES.read(path)

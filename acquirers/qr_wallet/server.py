@@ -34,8 +34,8 @@ class WalletServer:
 
     def __init__(self, settings: WalletSettings) -> None:
         self.settings = settings
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._book = Book(settings.book)
+        settings.place.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._book = Book(settings.place.book)
         self._lock = threading.Lock()
         self._server: _Server | None = None
         self._clerk: Clerk | None = None
@@ -52,10 +52,10 @@ class WalletServer:
         """Listen. Raises OSError when the port is taken, ssl.SSLError for bad TLS files."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self.settings.certificate, self.settings.private_key)
-        self._server = _Server((self.settings.host, self.settings.port), self, context)
+        context.load_cert_chain(self.settings.place.certificate, self.settings.place.private_key)
+        self._server = _Server((self.settings.place.host, self.settings.place.port), self, context)
         self._wallet = Wallet(
-            self._book, self.settings, f"https://{self.settings.host}:{self.port}"
+            self._book, self.settings, f"https://{self.settings.place.host}:{self.port}"
         )
         self._clerk = Clerk(self._book, self._wallet, self.settings, self._lock)
         self._clerk.start()
@@ -63,7 +63,7 @@ class WalletServer:
             target=self._server.serve_forever, args=(0.05,), name="wallet"
         )
         self._thread.start()
-        _log.info("listening", extra={"host": self.settings.host, "port": self.port})
+        _log.info("listening", extra={"host": self.settings.place.host, "port": self.port})
 
     def stop(self) -> None:
         """Close every connection and the book."""
@@ -102,7 +102,7 @@ class WalletServer:
     def _decide(self, method: str, path: str, body: bytes) -> Reply:
         now = datetime.now(UTC)
         if (method, path) == ("GET", "/v1/ping"):
-            return Reply(200, {"name": self.settings.name})
+            return Reply(200, {"name": self.settings.place.name})
         if (method, path) == ("POST", "/v1/payments"):
             try:
                 fields = json.loads(body)

@@ -13,7 +13,6 @@ Relative paths are taken from the file's folder. Unknown members are refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,31 +21,27 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from acquirers.settings import SettingsError, listen_address
+from acquirers import settings
+from acquirers.settings import Members, Place, SettingsError, seconds
 
-_REQUIRED: Final = frozenset(
-    {"name", "network", "listen", "tls", "private_key", "partners", "notice_ca", "data_dir"}
-)
 _CURRENCIES: Final = ("CNY", "HKD", "USD", "EUR")
 _HOSTS: Final = ("127.0.0.1", "localhost")
 _NOTICE_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 _SECONDS: Final = {"pay_seconds": 1.0, "slow_seconds": 3.0, "late_seconds": 1.0}
-_OPTIONAL: Final = frozenset({"currencies", "notice_hosts", "notice_seconds", *_SECONDS})
+_MEMBERS: Final = Members(
+    frozenset({"private_key", "partners", "notice_ca"}),
+    frozenset({"currencies", "notice_hosts", "notice_seconds", *_SECONDS}),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class WalletSettings:
     """What a wallet process needs. Times in seconds."""
 
-    name: str
-    host: str
-    port: int
-    certificate: Path
-    private_key: Path
+    place: Place
     signing_key: Ed25519PrivateKey = field(repr=False)
     partners: Mapping[str, Ed25519PublicKey]
     notice_ca: Path
-    data_dir: Path
     currencies: frozenset[str] = frozenset(_CURRENCIES)
     notice_hosts: frozenset[str] = frozenset(_HOSTS)
     notice_seconds: tuple[float, ...] = _NOTICE_SECONDS
@@ -54,60 +49,28 @@ class WalletSettings:
     slow_seconds: float = 3.0
     late_seconds: float = 1.0
 
-    @property
-    def book(self) -> Path:
-        """The file of its book."""
-        return self.data_dir / "book.db"
-
 
 def load(path: Path) -> WalletSettings:
     """Read and check a settings file. Raises SettingsError."""
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        return _parse(raw, path.parent)
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror or error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SettingsError(f"{path}: {error}") from None
+    return settings.load(path, _MEMBERS, _parse)
 
 
-def _parse(raw: Any, folder: Path) -> WalletSettings:
-    if not isinstance(raw, dict):
-        raise SettingsError("must be a JSON object")
-    missing = sorted(_REQUIRED - raw.keys())
-    unknown = sorted(raw.keys() - _REQUIRED - _OPTIONAL)
-    if missing or unknown:
-        raise SettingsError(f"lacks {missing}" if missing else f"has unknown members {unknown}")
-    tls = raw["tls"]
-    if not isinstance(tls, dict) or tls.keys() != {"certificate", "private_key"}:
-        raise SettingsError("tls must hold certificate and private_key")
-    host, port = listen_address(raw["listen"])
+def _parse(raw: dict[str, Any], place: Place, folder: Path) -> WalletSettings:
     key = load_pem_private_key((folder / raw["private_key"]).read_bytes(), None)
     if not isinstance(key, Ed25519PrivateKey):
         raise SettingsError("private_key must be an Ed25519 key")
     return WalletSettings(
-        name=str(raw["name"]),
-        host=host,
-        port=port,
-        certificate=folder / tls["certificate"],
-        private_key=folder / tls["private_key"],
+        place=place,
         signing_key=key,
         partners={
             name: Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
             for name, text in raw["partners"].items()
         },
         notice_ca=folder / raw["notice_ca"],
-        data_dir=folder / raw["data_dir"],
         currencies=frozenset(raw.get("currencies", _CURRENCIES)),
         notice_hosts=frozenset(raw.get("notice_hosts", _HOSTS)),
         notice_seconds=tuple(
-            _seconds(item, "notice_seconds") for item in raw.get("notice_seconds", _NOTICE_SECONDS)
+            seconds(item, "notice_seconds") for item in raw.get("notice_seconds", _NOTICE_SECONDS)
         ),
-        **{name: _seconds(raw.get(name, usual), name) for name, usual in _SECONDS.items()},
+        **{name: seconds(raw.get(name, usual), name) for name, usual in _SECONDS.items()},
     )
-
-
-def _seconds(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 3600:
-        raise SettingsError(f"{name} must be 0 to 3600 seconds")
-    return float(value)

@@ -12,7 +12,7 @@ from typing import Final
 
 from acquirers import authority
 from acquirers.authority import SERVER_NAME, write
-from acquirers.settings import ACQUIRING_INSTITUTION, FORWARDING_INSTITUTION
+from acquirers.unionpay_iso8583.settings import ACQUIRING_INSTITUTION, FORWARDING_INSTITUTION
 
 _NAME: Final = "unionpay-sandbox"
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from acquirers.settings import AcquirerSettings, KnownMerchant
 from acquirers.unionpay_iso8583 import sandbox
 from acquirers.unionpay_iso8583.book import Book, Entry, JournalLine
 from acquirers.unionpay_iso8583.codec import Message
 from acquirers.unionpay_iso8583.sandbox import Answering, Behaviour, Loss
+from acquirers.unionpay_iso8583.settings import KnownMerchant, UnionPaySettings
 
 ROUTE: Final = "UPOP-SANDBOX"
 _CUT_OVER: Final = timedelta(hours=1)  # before midnight UTC
@@ -80,7 +80,7 @@ def format_fault(request: Message) -> bool:
 class Host:
     """Decides purchases and reversals over the book. Not for more than one thread at a time."""
 
-    def __init__(self, book: Book, settings: AcquirerSettings, clock: Clock | None = None) -> None:
+    def __init__(self, book: Book, settings: UnionPaySettings, clock: Clock | None = None) -> None:
         self._book = book
         self._settings = settings
         self._clock: Clock = clock or (lambda: datetime.now(UTC))

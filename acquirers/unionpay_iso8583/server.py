@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
-from acquirers.settings import AcquirerSettings
 from acquirers.unionpay_iso8583 import codec
 from acquirers.unionpay_iso8583.book import Book
 from acquirers.unionpay_iso8583.codec import CodecError, Message
@@ -27,6 +26,7 @@ from acquirers.unionpay_iso8583.host import (
     format_fault,
     refusal,
 )
+from acquirers.unionpay_iso8583.settings import UnionPaySettings
 from clearline.logs import get_logger
 
 _log = get_logger("acquirers.unionpay_iso8583")
@@ -40,11 +40,11 @@ _IN_FLIGHT: Final = 512  # of one connection; more wait in its socket
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
+    session: _Session
     request: Message
-    reply: asyncio.Future[Reply]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Session:
     """One connection: who signed on (empty: nobody) and what it waits for."""
 
@@ -53,19 +53,19 @@ class _Session:
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_IN_FLIGHT))
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def send(self, message: Message, key: bytes) -> None:
-        """Put an answer on the wire; a peer that is gone loses it."""
+    def send(self, messages: Sequence[Message], key: bytes) -> None:
+        """Put answers on the wire, in one piece; a peer that is gone loses them."""
         if not self.writer.is_closing():
-            self.writer.write(frame(codec.encode(message, key)))
+            self.writer.write(b"".join(frame(codec.encode(item, key)) for item in messages))
 
 
 class AcquirerServer:
     """`start`, then `port` says where it listens; `stop` ends it. One per book."""
 
-    def __init__(self, settings: AcquirerSettings) -> None:
+    def __init__(self, settings: UnionPaySettings) -> None:
         self._settings = settings
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._book = Book(settings.book)
+        settings.place.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._book = Book(settings.place.book)
         self._host = Host(self._book, settings)
         self._thread = ThreadPoolExecutor(1, "book")
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
@@ -84,12 +84,12 @@ class AcquirerServer:
         """Listen. Raises OSError when the port is taken, ssl.SSLError for bad TLS files."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self._settings.certificate, self._settings.private_key)
+        context.load_cert_chain(self._settings.place.certificate, self._settings.place.private_key)
         self._server = await asyncio.start_server(
-            self._accept, self._settings.host, self._settings.port, ssl=context
+            self._accept, self._settings.place.host, self._settings.place.port, ssl=context
         )
         self._clerk = asyncio.create_task(self._keep_book())
-        _log.info("listening", extra={"host": self._settings.host, "port": self.port})
+        _log.info("listening", extra={"host": self._settings.place.host, "port": self.port})
 
     async def stop(self) -> None:
         """Close every connection and the book."""
@@ -118,9 +118,9 @@ class AcquirerServer:
         except asyncio.CancelledError:
             pass  # the server stops: nothing above waits for this task's cancellation
         finally:
+            writer.close()
             for pending in session.tasks:
                 pending.cancel()
-            writer.close()
             self._sessions.discard(task)
 
     async def _serve(self, session: _Session, reader: asyncio.StreamReader) -> None:
@@ -130,13 +130,11 @@ class AcquirerServer:
                 raise CodecError(f"type {request.mti} is not asked of an acquirer")
             at_once = self._screen(session, request, raw)
             if at_once is not None:
-                session.send(at_once, self._settings.mac_key)
+                session.send([at_once], self._settings.mac_key)
                 await session.writer.drain()
                 continue
             await session.slots.acquire()
-            task = asyncio.create_task(self._attend(session, request))
-            session.tasks.add(task)
-            task.add_done_callback(session.tasks.discard)
+            self._waiting.put_nowait(_Waiting(session, request))
 
     def _screen(self, session: _Session, request: Message, raw: bytes) -> Message | None:
         """The answer to what does not reach the book, None for what does."""
@@ -176,16 +174,29 @@ class AcquirerServer:
                   if number in request.fields and number not in request.faults}  # fmt: skip
         return Message(answer_type(request.mti), {**echoed, "39": code})
 
-    async def _attend(self, session: _Session, request: Message) -> None:
+    async def _answer_later(self, session: _Session, message: Message, seconds: float) -> None:
         try:
-            waiting = _Waiting(request, asyncio.get_running_loop().create_future())
-            self._waiting.put_nowait(waiting)
-            reply = await waiting.reply
-            if reply.message is not None:
-                await asyncio.sleep(reply.delay_seconds)
-                session.send(reply.message, self._settings.mac_key)
+            await asyncio.sleep(seconds)
+            session.send([message], self._settings.mac_key)
         finally:
             session.slots.release()
+
+    def _answer(self, decided: Sequence[tuple[_Session, Reply]]) -> None:
+        """Send what is due now, to each connection in one piece; the rest later, or never."""
+        now: dict[_Session, list[Message]] = {}
+        for session, reply in decided:
+            gone = session.writer.is_closing()
+            if reply.message is not None and reply.delay_seconds and not gone:
+                later = self._answer_later(session, reply.message, reply.delay_seconds)
+                task = asyncio.create_task(later)
+                session.tasks.add(task)
+                task.add_done_callback(session.tasks.discard)
+                continue
+            session.slots.release()
+            if reply.message is not None:
+                now.setdefault(session, []).append(reply.message)
+        for session, messages in now.items():
+            session.send(messages, self._settings.mac_key)
 
     async def _keep_book(self) -> None:
         loop = asyncio.get_running_loop()
@@ -199,9 +210,8 @@ class AcquirerServer:
             except sqlite3.Error:
                 _log.exception("the book can't be written")
                 replies = [refusal(request, Rc.MALFUNCTION) for request in requests]
-            for waiting, reply in zip(batch, replies, strict=True):
-                if not waiting.reply.done():
-                    waiting.reply.set_result(reply)
+            sessions = [waiting.session for waiting in batch]
+            self._answer(list(zip(sessions, replies, strict=True)))
 
     def _decide(self, requests: Sequence[Message]) -> list[Reply]:
         with self._book.transaction():

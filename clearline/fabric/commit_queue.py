@@ -97,6 +97,7 @@ class CommitQueue:
         for batch, items in batches:
             entries = [self._admit(stored.item, stored.seq, stored=True) for stored in items]
             for entry in entries:
+                entry.resumed = True
                 self._ready.hold(entry)
             self._spawn(self._resume(batch, entries))
         for stored in queued.values():
@@ -281,7 +282,10 @@ class CommitQueue:
                 self._carrier.failed(entries, verdict)
             else:
                 self.forget(batch.tx_id)
-            await self._carrier.carry(entries)
+            if any(self._ready.must_wait(entry) for entry in entries):
+                self.put_back(entries)
+            else:
+                await self._carrier.carry(entries)
         finally:
             self._flying -= 1
             self._slots.release()

@@ -24,6 +24,7 @@ class Entry:
     alone: bool = False  # under suspicion: goes in a batch of its own
     failures: int = 0  # attempts that said not applied
     uncertain: bool = False  # an envelope of it may still be ordered
+    resumed: bool = False  # in flight by a stored envelope, though it may not head its lines
     size: int = field(init=False, repr=False)  # bytes its payload adds to a batch
     _blocked: int = field(default=0, repr=False)
 
@@ -71,7 +72,9 @@ class ReadyQueue:
             self.put_back(entry, now)
 
     def hold(self, entry: Entry) -> bool:
-        """As add, but an entry that heads all its lines counts as in flight: True then."""
+        """As add, but an entry that heads all its lines counts as in flight: True then. One that
+        is `resumed` counts so wherever it stands: an outcome that could not be stored leaves two
+        envelopes of one key behind."""
         blocked = 0
         for key in dict.fromkeys(entry.item.keys):
             line = self._lines.setdefault(key, deque())
@@ -81,7 +84,11 @@ class ReadyQueue:
         return not blocked
 
     def put_back(self, entry: Entry, now: float) -> None:
-        """An entry that heads all its lines is ready, for the first time or again."""
+        """An entry that heads all its lines is ready, for the first time or again; one that was
+        resumed and doesn't yet waits until it does."""
+        entry.resumed = False
+        if entry._blocked:
+            return
         entry.ready_at = now
         self._lanes.setdefault((entry.item.priority, entry.item.function), _Lane()).push(entry)
         self.ready_count += 1
@@ -91,14 +98,21 @@ class ReadyQueue:
         for key in dict.fromkeys(entry.item.keys):
             line = self._lines[key]
             if line[0] is not entry:
-                raise AssertionError(f"{entry.item.item_id} doesn't head the line of {key}")
+                if not entry.resumed:
+                    raise AssertionError(f"{entry.item.item_id} doesn't head the line of {key}")
+                line.remove(entry)
+                continue
             line.popleft()
             if not line:
                 del self._lines[key]
                 continue
             line[0]._blocked -= 1
-            if not line[0]._blocked:
+            if not line[0]._blocked and not line[0].resumed:
                 self.put_back(line[0], now)
+
+    def must_wait(self, entry: Entry) -> bool:
+        """Whether another entry, which came before, is to be decided first."""
+        return entry._blocked > 0
 
     def first(self) -> Entry | None:
         """The entry that goes next: of the functions, the one whose turn has waited longest."""

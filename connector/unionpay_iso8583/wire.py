@@ -139,6 +139,7 @@ class Link:
         self._partner = partner
         self._on_late = on_late
         self._writer: asyncio.StreamWriter | None = None
+        self._outgoing: list[bytes] = []
         self._waiting: dict[_Waiting, asyncio.Future[Native]] = {}
         self.last_heard = 0.0
 
@@ -196,7 +197,7 @@ class Link:
             raise NotSentError("the trace number is in use")
         future: asyncio.Future[Native] = asyncio.get_running_loop().create_future()
         self._waiting[expected] = future
-        writer.write(data)  # from here on nobody can prove that it was not sent
+        self._send(writer, data)  # from here on nobody can prove that it was not sent
         try:
             async with asyncio.timeout(timeout_seconds):
                 await writer.drain()
@@ -207,6 +208,17 @@ class Link:
             raise NoAnswerError(Reason.CONNECTION_LOST) from None
         finally:
             self._waiting.pop(expected, None)
+
+    def _send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        """What is sent in one turn of the loop goes as one piece of TLS."""
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._flush, writer)
+        self._outgoing.append(data)
+
+    def _flush(self, writer: asyncio.StreamWriter) -> None:
+        if not writer.is_closing():
+            writer.write(b"".join(self._outgoing))
+        self._outgoing.clear()
 
     def close(self) -> None:
         """Close; who waits gets NoAnswerError (connection_lost)."""

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from acquirers import settings
-from acquirers.settings import FORWARDING_INSTITUTION, AcquirerSettings
-from acquirers.unionpay_iso8583 import codec
+from acquirers.unionpay_iso8583 import codec, settings
 from acquirers.unionpay_iso8583.codec import Message
 from acquirers.unionpay_iso8583.create import create
 from acquirers.unionpay_iso8583.server import AcquirerServer
+from acquirers.unionpay_iso8583.settings import FORWARDING_INSTITUTION, UnionPaySettings
 
 REFERENCE = "0123456789abcdef0123456789abcdef01234567"
 PURCHASE = Message(
@@ -110,7 +109,7 @@ class Bank:
 class Acquirer:
     """A running server and the folder it was made in."""
 
-    settings: AcquirerSettings
+    settings: UnionPaySettings
     server: AcquirerServer
     folder: Path
 
@@ -140,7 +139,8 @@ async def running(folder: Path, **changes: Any) -> AsyncIterator[Acquirer]:
     path = folder / "settings.json"
     if not path.exists():
         create(folder, "127.0.0.1", 0, "clearline-test")
-    loaded = replace(settings.load(path), **changes)
+    loaded = settings.load(path)
+    loaded = replace(loaded, place=replace(loaded.place, port=0), **changes)
     server = AcquirerServer(loaded)
     await server.start()
     try:
@@ -158,6 +158,6 @@ def with_bank(
         async with running(folder, **changes) as acquirer:
             async with acquirer.signed_on() as bank:
                 await test(bank)
-            return acquirer.settings.book
+            return acquirer.settings.place.book
 
     return asyncio.run(run())

@@ -114,7 +114,7 @@ class Bank:
 
     def booked(self, reference: str = REFERENCE) -> Entry | None:
         """What the book says."""
-        found = {item.reference: item for item in read_entries(self.server.settings.book)}
+        found = {item.reference: item for item in read_entries(self.server.settings.place.book)}
         return found.get(reference)
 
     def until(self, state: str, seconds: float = 5) -> Entry:
@@ -139,7 +139,9 @@ def running(folder: Path, **changes: Any) -> Iterator[Bank]:
     if not path.exists():
         create(folder, "127.0.0.1", 0, "clearline-test")
     quick = {"pay_seconds": 0.05, "slow_seconds": 0.3, "late_seconds": 0.1}
-    server = WalletServer(replace(settings.load(path), **{**quick, **changes}))
+    loaded = settings.load(path)
+    place = replace(loaded.place, port=0)
+    server = WalletServer(replace(loaded, place=place, **{**quick, **changes}))
     server.start()
     partner = json.loads((folder / "partner.json").read_text())
     key = load_pem_private_key((folder / "partner-key.pem").read_bytes(), None)

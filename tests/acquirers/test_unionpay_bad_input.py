@@ -10,11 +10,10 @@ import pytest
 from click.testing import CliRunner
 from helpers_acquirer import PURCHASE, REVERSAL, Bank, altered, running, with_bank
 
-from acquirers import settings
 from acquirers.authority import FolderTakenError
 from acquirers.cli import acquirer
 from acquirers.settings import SettingsError
-from acquirers.unionpay_iso8583 import codec
+from acquirers.unionpay_iso8583 import codec, settings
 from acquirers.unionpay_iso8583.book import read_entries
 from acquirers.unionpay_iso8583.codec import CodecError, Message
 from acquirers.unionpay_iso8583.create import create
@@ -203,7 +202,7 @@ def test_the_commands(tmp_path: Path) -> None:
     async def charge(bank: Bank) -> None:
         await bank.ask(PURCHASE)
 
-    with_bank(folder, charge, port=0)
+    with_bank(folder, charge)
     shown = run(acquirer, ["book", "unionpay_iso8583", *config, "--json"])
     assert json.loads(shown.output)["totals"] == {
         "references": 1, "charges": 1, "reversals": 0, "net_charges": 1,

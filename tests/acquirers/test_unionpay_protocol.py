@@ -117,7 +117,7 @@ def test_the_same_reference_at_once_on_two_connections_is_charged_once(tmp_path:
             async with acquirer.signed_on() as one, acquirer.signed_on() as two:
                 answers = await asyncio.gather(one.ask(PURCHASE), two.ask(PURCHASE))
             assert sorted(item.get("39") for item in answers) == ["00", "94"]
-            return acquirer.settings.book
+            return acquirer.settings.place.book
 
     assert only(asyncio.run(run())).charges == 1
 
@@ -190,7 +190,7 @@ def test_sign_on_echo_and_sign_off(tmp_path: Path) -> None:
             assert (await bank.ask(managing("777"))).get("39") == "12"
             assert (await bank.ask(managing("002"))).get("39") == "00"
             assert (await bank.ask(PURCHASE)).get("39") == "89"
-            assert read_entries(acquirer.settings.book) == []
+            assert read_entries(acquirer.settings.place.book) == []
 
     asyncio.run(run())
 

@@ -205,7 +205,7 @@ def test_a_notice_is_sent_until_it_is_taken_and_not_for_ever(tmp_path: Path) -> 
         notices.answers = [503] * 10
         bank.create(payer_token="tok_approve", notify_url=notices.url, reference=other)
         notices.until(7)
-        path = bank.server.settings.book
+        path = bank.server.settings.place.book
 
         def left() -> int:
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
@@ -219,7 +219,7 @@ def test_a_notice_is_sent_until_it_is_taken_and_not_for_ever(tmp_path: Path) -> 
 def test_a_book_that_can_not_be_written_says_so(tmp_path: Path) -> None:
     with running(tmp_path) as bank:
         bank.create()
-        with closing(sqlite3.connect(bank.server.settings.book, isolation_level=None)) as db:
+        with closing(sqlite3.connect(bank.server.settings.place.book, isolation_level=None)) as db:
             db.execute("DROP TABLE journal")
         answer = bank.create(reference="ab" * 20)
         assert (answer.status, answer.error) == (503, "unavailable")
@@ -232,7 +232,7 @@ def test_an_unpaid_payment_expires_by_itself(tmp_path: Path) -> None:
         bank.until("paid")
         late = "ab" * 20
         bank.create(reference=late)
-        with closing(sqlite3.connect(bank.server.settings.book)) as db, db:
+        with closing(sqlite3.connect(bank.server.settings.place.book)) as db, db:
             db.execute("UPDATE entry SET expires_at = '2020-01-01T00:00:00.000Z'")
         assert bank.query(late).body["state"] == "expired"
         assert bank.query().body["state"] == "paid"
@@ -280,7 +280,7 @@ def test_commands(tmp_path: Path) -> None:
     assert run(acquirer, ["init", "qr_wallet", "--dir", str(folder)]).exit_code == 1
     config = ["--config", str(folder / "settings.json")]
     assert "has the acquirer run yet" in run(acquirer, ["book", "qr_wallet", *config]).output
-    with running(folder, port=0) as bank:
+    with running(folder) as bank:
         bank.create(payer_token="tok_approve")
         bank.until("paid")
         shown = json.loads(run(acquirer, ["book", "qr_wallet", *config, "--json"]).output)

@@ -131,6 +131,28 @@ def test_an_honest_ledger_with_every_ending_has_nothing_wrong(forge: Forge) -> N
     ]
 
 
+@pytest.mark.parametrize("when", ["before the successor's", "after the successor's"])
+def test_what_a_predecessor_says_after_a_takeover_is_no_contradiction(
+    forge: Forge, when: str
+) -> None:
+    """It wakes, and its report on a payment that the successor ended otherwise travels with others
+    to the ledger: refused as lease_lost, it stands in the arguments and nowhere else."""
+    forge.add(forge.intent(), forge.intent("O-2"))
+    forge.add(forge.lease(1))
+    forge.add(forge.lease(2, "b"))
+    own = [{"report": forge.report().items[0], "epoch": 2}]
+    other = [{"report": forge.report("O-2").items[0], "epoch": 2}]
+    woken = [{"report": forge.report(**DECLINED).items[0], "epoch": 1}]
+    mixed = [woken + own, other] if when.startswith("before") else [own, woken + other]
+    for items in mixed:
+        forge.add(dataclasses.replace(forge.report(), items=items))
+    verifier, finding = verify(forge.blocks)
+    assert finding is None
+    assert verifier.payments.counts() == {"succeeded": 2}
+    assert verifier.payments.exceptions() == {"open": 0, "equivocations": 0}
+    assert [step.what for step in verifier.payments.steps[KEY]] == ["intent", "report"]
+
+
 def test_all_in_one_list_is_followed(forge: Forge) -> None:
     """What one item makes, a later one of the same list contradicts or resolves."""
     request = forge.intent()

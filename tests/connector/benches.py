@@ -8,13 +8,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from acquirers import settings as unionpay_settings
 from acquirers.qr_wallet import book as wallet_book
 from acquirers.qr_wallet import create as wallet_create
 from acquirers.qr_wallet import settings as wallet_settings
 from acquirers.qr_wallet.server import WalletServer
 from acquirers.unionpay_iso8583 import book as unionpay_book
 from acquirers.unionpay_iso8583 import create as unionpay_create
+from acquirers.unionpay_iso8583 import settings as unionpay_settings
 from acquirers.unionpay_iso8583.server import AcquirerServer
 from connector.adapter import Adapter
 from connector.qr_wallet import adapter as wallet_adapter

@@ -41,7 +41,7 @@ RESULT = StoredReport(1, 1, Telling.RESULT, Status.SUCCEEDED, "a.b.c", SIGNED)
 UNKNOWN = StoredReport(1, 1, Telling.UNKNOWN, Status.UNKNOWN, "a.b.c", SIGNED)
 STEPS: dict[Phase, Callable[[sqlite3.Connection], object]] = {
     Phase.PENDING: lambda db: outbox.unsent(db, KEY),
-    Phase.SENDING: lambda db: outbox.begin_sending(db, KEY, "1:2", "now"),
+    Phase.SENDING: lambda db: outbox.begin_sending(db, ENTRY, "1:2", "now"),
     Phase.DOUBTFUL: lambda db: outbox.doubt(db, KEY, Reason.TIMED_OUT),
     Phase.ACCEPTED: lambda db: outbox.accepted(db, KEY, WAITS),
     Phase.ANSWERED: lambda db: outbox.answered(db, KEY, PAID),
@@ -79,7 +79,7 @@ def test_what_is_to_be_closed_is_not_sent(db: sqlite3.Connection) -> None:
     outbox.insert(db, ENTRY)
     asked = outbox.ask_close(db, KEY, Reason.CLOSED_BY_MERCHANT)
     assert asked is not None
-    assert outbox.begin_sending(db, KEY, "1:2", "now").phase is Phase.PENDING
+    assert outbox.begin_sending(db, ENTRY, "1:2", "now").phase is Phase.PENDING
     assert outbox.ask_close(db, KEY, Reason.EXPIRED) == asked  # the first reason stands
     outbox.answered(db, KEY, PAID)
     assert outbox.ask_close(db, KEY, Reason.EXPIRED) is None
@@ -145,7 +145,7 @@ def test_what_the_ledger_shows_of_reports(
     if phase is not None:
         outbox.insert(db, replace(ENTRY, phase=phase))
         for report in reports:
-            outbox.add_report(db, KEY, report)
+            outbox.add_report(db, replace(ENTRY, phase=phase), report)
     forgotten = Phase.REPORTED if status.final else Phase.DOUBTFUL
     seen = SeenPayment(KEY, status, 1, False, lambda: replace(ENTRY, phase=forgotten))
     assert memory.see(db, seen) is amnesia
@@ -160,16 +160,18 @@ def test_a_report_s_number_follows_what_is_on_the_ledger(db: sqlite3.Connection)
     assert entry is not None
     assert reporting.due(entry) is Telling.UNKNOWN
     assert reporting.build(entry, Telling.UNKNOWN, PLACE).sequence == 1
-    entry = outbox.add_report(db, KEY, UNKNOWN)
+    entry = outbox.add_report(db, entry, UNKNOWN)
     assert entry.unsent_report is not None
-    entry = outbox.committed(db, KEY, entry.unsent_report)
+    entry = outbox.committed(db, entry, entry.unsent_report)
     assert (entry.phase, entry.next_sequence, reporting.due(entry)) == (Phase.DOUBTFUL, 2, None)
-    entry = outbox.answered(db, KEY, PAID)
+    paid = replace(entry, phase=Phase.ANSWERED, said={Telling.RESULT: PAID})
+    entry = outbox.advance(db, STEPS[Phase.ANSWERED], entry, paid, None)
+    assert entry == paid == outbox.find(db, KEY)
     assert reporting.due(entry) is Telling.RESULT
     report = reporting.build(entry, Telling.RESULT, PLACE)
     assert (report.sequence, report.status) == (2, Status.SUCCEEDED)
     assert report.native_digest == reporting.native_digest(b"salt", b"native")
-    entry = outbox.add_report(db, KEY, replace(RESULT, sequence=2))
+    entry = outbox.add_report(db, entry, replace(RESULT, sequence=2))
     assert reporting.due(entry) is None
     entry = outbox.rejected(db, KEY, entry.reports[-1], "sequence_gap")
     assert [item.state for item in entry.reports] == [COMMITTED, REJECTED]
@@ -221,6 +223,67 @@ def test_doubt_is_said_once_and_not_when_the_end_is_known(db: sqlite3.Connection
 def test_what_an_answer_ends(verdict: Verdict, status: Status | None) -> None:
     ending = ending_of(Answer(verdict, Reason.OTHER, b""), "now")
     assert (ending.status if ending else None) == status
+
+
+Happening = Callable[[sqlite3.Connection], object]
+HAPPENINGS: dict[str, Happening] = {
+    "a wish to close it": lambda db: outbox.ask_close(db, KEY, Reason.CLOSED_BY_MERCHANT),
+    "another report": lambda db: outbox.add_report(db, SENT, UNKNOWN),
+    "another's report on the ledger": lambda db: memory.see(
+        db, SeenPayment(KEY, Status.UNKNOWN, 1, False, lambda: SENT)
+    ),
+    "another step": lambda db: outbox.doubt(db, KEY, Reason.CONNECTION_LOST),
+}
+SENT = replace(ENTRY, phase=Phase.SENDING)
+ANSWERED = replace(SENT, phase=Phase.ANSWERED, said={Telling.RESULT: PAID})
+
+
+def test_a_step_and_the_report_it_makes_due_are_stored_together(db: sqlite3.Connection) -> None:
+    outbox.insert(db, SENT)
+    entry = outbox.advance(db, STEPS[Phase.ANSWERED], SENT, ANSWERED, RESULT)
+    assert entry == replace(ANSWERED, reports=(RESULT,)) == outbox.find(db, KEY)
+    entry = outbox.committed(db, entry, RESULT)
+    done = replace(ANSWERED, phase=Phase.REPORTED, reports=(replace(RESULT, state=COMMITTED),))
+    assert entry == done == outbox.find(db, KEY)
+
+
+@pytest.mark.parametrize("happening", HAPPENINGS)
+def test_what_was_signed_on_an_entry_that_has_changed_is_not_stored(
+    db: sqlite3.Connection, happening: str
+) -> None:
+    outbox.insert(db, SENT)
+    HAPPENINGS[happening](db)
+    before = outbox.find(db, KEY)
+    assert before is not None
+    assert outbox.add_report(db, SENT, RESULT) == before == outbox.find(db, KEY)
+    entry = outbox.advance(db, STEPS[Phase.ANSWERED], SENT, ANSWERED, RESULT)
+    assert entry == outbox.find(db, KEY)
+    assert (entry.phase, entry.said) == (Phase.ANSWERED, ANSWERED.said)  # the step itself is
+    assert entry.reports == before.reports
+
+
+def test_a_commit_is_noted_on_the_entry_as_it_is_now(db: sqlite3.Connection) -> None:
+    """While its doubt is on its way to the ledger, a payment ends."""
+    doubtful = replace(ENTRY, phase=Phase.DOUBTFUL)
+    outbox.insert(db, doubtful)
+    doubtful = outbox.add_report(db, doubtful, UNKNOWN)
+    outbox.answered(db, KEY, PAID)
+    entry = outbox.committed(db, doubtful, doubtful.reports[0])
+    assert (entry.phase, entry.reports[0].state) == (Phase.ANSWERED, COMMITTED)
+    assert reporting.due(entry) is Telling.RESULT
+    stale = replace(entry, phase=Phase.UNDONE)
+    assert outbox.committed(db, stale, replace(entry.reports[0], telling=Telling.REVERSAL)) == entry
+
+
+def test_what_can_not_be_told_is_given_back_and_nothing_is_due(db: sqlite3.Connection) -> None:
+    outbox.insert(db, replace(ENTRY, phase=Phase.REPORTED, ledger_status="closed"))
+    late = outbox.late_other(db, KEY, "paid 1 too much")
+    assert (late.phase, reporting.due(late)) == (Phase.LATE, None)
+    outbox.other_undone(db, KEY)
+    entry = outbox.find(db, KEY)
+    assert entry is not None
+    assert (entry.phase, reporting.due(entry)) == (Phase.REPORTED, None)
+    assert outbox.get_note(db, KEY) == "paid 1 too much; given back"
 
 
 def test_one_failing_work_does_not_undo_its_neighbours(tmp_path: Path) -> None:

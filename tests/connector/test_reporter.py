@@ -21,6 +21,12 @@ from connector.database import Database
 from connector.states import Phase
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two tries of a report."""
+    monkeypatch.setattr("connector.reporter._PAUSE_S", 0.001)
+
+
 def phase(world: World) -> Phase | None:
     """Where the only payment stands in the outbox."""
 
@@ -75,20 +81,14 @@ def test_a_refusal_for_good_ends_the_asking(tmp_path: Path, answer: Outcome, end
 
 
 @pytest.mark.parametrize("code", [Code.SEQUENCE_GAP, Code.EQUIVOCATION])
-def test_numbers_are_not_tried_for_ever(
-    tmp_path: Path, code: Code, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("connector.reporter._PAUSE_S", 0.001)
+def test_numbers_are_not_tried_for_ever(tmp_path: Path, code: Code) -> None:
     script: list[Outcome | Exception] = [Outcome(code)] * 50
     world, _, _ = run(tmp_path, plain(), script, lambda *_: len(script) <= 46)
     assert len(script) == 46
     assert phase(world) is Phase.STUCK
 
 
-def test_what_stays_refused_is_stuck_and_tried_again_after_a_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("connector.reporter._PAUSE_S", 0.001)
+def test_what_stays_refused_is_stuck_and_tried_again_after_a_start(tmp_path: Path) -> None:
     script: list[Outcome | Exception] = [Outcome(Code.KEY_REVOKED)] * 6
     world, ledger, key = run(tmp_path, plain(), script, lambda *_: not script)
     assert phase(world) is Phase.STUCK
@@ -139,3 +139,19 @@ def test_only_what_the_acquirer_can_do_is_asked_of_it(
     assert adapter.asked == ["start", "pay", *asked, "stop"]
     assert ledger.payment(key).status == status
     assert next(entry[2] for entry in ledger.payment(key).reports) == "unknown"
+
+
+def test_what_was_stuck_goes_on_by_itself_when_the_reason_has_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that was wrong, say: nobody starts it again."""
+    monkeypatch.setattr("connector.reporter._PAUSE_S", 0.001)
+    monkeypatch.setattr("connector.duty.STUCK_S", 0.2)
+    refused = ItemRefused("report-1", "chaincode response 400, timestamp_out_of_window", "tx")
+    script: list[Outcome | Exception] = [refused] * 6
+    world, ledger, key = run(
+        tmp_path, plain(), script, lambda world, ledger, key: ledger.payment(key).final
+    )
+    assert not script
+    assert ledger.payment(key).status == "succeeded"
+    assert phase(world) is Phase.REPORTED

@@ -152,3 +152,32 @@ def test_no_schedule_shares_a_key_and_none_is_forgotten(
     for key in "abcde":
         order = [entry.seq for entry in done if key in entry.item.keys]
         assert order == sorted(order)
+
+
+def test_two_resumed_entries_of_one_key_are_decided_in_any_order() -> None:
+    """An outcome that could not be stored leaves two envelopes of a key behind."""
+    for first in (0, 1):
+        ready = ReadyQueue()
+        entries = [_entry(n, "a") for n in range(2)]
+        for entry in entries:
+            entry.resumed = True
+            ready.hold(entry)
+        ready.add(_entry(2, "a"), 0.0)
+        ready.release(entries[first], 0.0)
+        assert ready.take(9, 100) == []  # the other one is in flight
+        ready.release(entries[1 - first], 0.0)
+        assert _ids(ready.take(9, 100)) == ["i2"]
+
+
+def test_a_resumed_entry_that_is_put_back_waits_for_its_turn() -> None:
+    ready = ReadyQueue()
+    first, second = _entry(0, "a"), _entry(1, "a")
+    for entry in (first, second):
+        entry.resumed = True
+        ready.hold(entry)
+    assert ready.must_wait(second)
+    assert not ready.must_wait(first)
+    ready.put_back(second, 0.0)
+    assert ready.take(9, 100) == []
+    ready.release(first, 0.0)
+    assert _ids(ready.take(9, 100)) == ["i1"]

@@ -1,0 +1,217 @@
+"""Bugs to plant: each a small wrong change of the product, as somebody might make it.
+
+`caught_by`: the rules of which at least one must break. A bug is planted by replacing attributes
+for as long as it is wanted; nothing of the product knows of it.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import sim_acquirer
+
+from chaincode.contract import reports as contract_reports
+from clearline import times
+from clearline.fabric.commit import CommitStatus
+from clearline.fabric.queue_batch import Applied, BatchRunner
+from clearline.fabric.ready_queue import ReadyQueue
+from clearline.fabric.store import QueueStore, StoredBatch, StoredItem
+from clearline.reports import Report
+from clearline.statuses import Reason, Status
+from connector import duty, memory, outbox, reporting
+from connector.adapter import Answer, NoAnswerError, Verdict
+from connector.entries import COMMITTED, Ending, Entry, Telling
+from connector.follower import Follower
+from connector.forwarder import Forwarder
+from connector.late import LateSuccesses
+from connector.settler import Settler
+from connector.states import Phase
+from connector.verification import Place
+
+Change = tuple[Any, str, Any]
+
+
+@dataclass(frozen=True)
+class Bug:
+    """`changes`: owner, attribute, what stands there instead."""
+
+    name: str
+    caught_by: tuple[str, ...]
+    changes: tuple[Change, ...]
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        """The product with this bug in it."""
+        with ExitStack() as stack:
+            for owner, name, instead in self.changes:
+                stack.enter_context(mock.patch.object(owner, name, instead))
+            yield
+
+
+# the connector's memory
+
+_take = Follower.take
+_insert = outbox.insert
+_begin_sending = outbox.begin_sending
+_recover = memory.recover
+_build = reporting.build
+
+
+async def _checkpoint_first(self: Follower, block: Any) -> Any:
+    def move(db: sqlite3.Connection) -> None:
+        outbox.put_meta(db, "block", str(block.number))
+        outbox.put_meta(db, "header_hash", block.header_hash.hex())
+
+    await self._database.run(move)
+    await asyncio.sleep(0.5)  # the effect comes in its own time
+    return await _take(self, block)
+
+
+def _sending_unstored(db: sqlite3.Connection, **asked: Any) -> Entry:
+    db.execute("SAVEPOINT planted")
+    entry = _begin_sending(db, **asked)
+    db.execute("ROLLBACK TO planted")
+    return entry
+
+
+def _sent_is_pending(db: sqlite3.Connection) -> int:
+    db.execute("UPDATE entry SET phase = 'pending' WHERE phase = 'sending'")
+    return _recover(db)
+
+
+def _inserted_again(db: sqlite3.Connection, entry: Entry) -> bool:
+    db.execute("DELETE FROM entry WHERE key = ?", (entry.key,))
+    return _insert(db, entry)
+
+
+def _signed_anew(db: sqlite3.Connection) -> int:
+    db.execute("DELETE FROM report WHERE state = 'signed'")
+    return _recover(db)
+
+
+def _built_now(entry: Entry, telling: Telling, place: Place) -> Report:
+    return replace(_build(entry, telling, place), answered_at=times.now())
+
+
+def _nothing_doubted(db: sqlite3.Connection, epoch: int) -> int:
+    outbox.put_meta(db, memory.EPOCH, str(epoch))
+    outbox.put_meta(db, memory.STOOD_BY, "")
+    return 0
+
+
+def _same_number(self: Entry) -> int:
+    committed = [item.sequence for item in self.reports if item.state == COMMITTED]
+    return max([1, self.ledger_sequence, *committed])
+
+
+# what is made of an acquirer's answers
+
+_undo = Settler.undo
+
+
+async def _one_reversal(self: Settler, entry: Entry, phase: Phase) -> Answer:
+    try:
+        return await _undo(self, entry, phase)
+    except NoAnswerError:
+        return Answer(Verdict.REVERSED, Reason.REVERSED, b"")
+
+
+async def _declined(self: Forwarder, entry: Entry, reason: Reason) -> None:
+    ending = Ending(Status.DECLINED, reason, ended_at=times.now())
+    await self._settler.end(entry, ending, Answer(Verdict.DECLINED, reason, b""))
+
+
+async def _closed_unasked(self: Settler, entry: Entry) -> Answer:
+    return Answer(Verdict.CLOSED, Reason.OTHER, b"")
+
+
+async def _not_late(self: LateSuccesses, entry: Entry, answer: Answer) -> bool:
+    return True
+
+
+def _as_told(order: object, answer: Answer) -> Answer:
+    return answer
+
+
+# the commit queue
+
+_settle = BatchRunner._settle
+
+
+async def _impatient(
+    self: BatchRunner, transaction: Any, outcomes: Any, bound_s: float, *, fresh: bool
+) -> Any:
+    return await _settle(self, transaction, outcomes, -1.0, fresh=fresh)
+
+
+async def _not_awaited(
+    self: BatchRunner, transaction: Any, outcomes: Any, bound_s: float, *, fresh: bool
+) -> Any:
+    await transaction.submit()
+    return Applied(transaction.transaction_id, 1, outcomes)
+
+
+def _items_only(
+    self: QueueStore, batch: StoredBatch, items: Sequence[StoredItem]
+) -> "asyncio.Future[None]":
+    return self.put_items(items)
+
+
+def _not_stored(self: QueueStore, items: Sequence[StoredItem]) -> "asyncio.Future[None]":
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done.set_result(None)
+    return done
+
+
+class _AnyEpoch:
+    """Equal to every epoch."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
+def _bug(name: str, caught_by: tuple[str, ...], *changes: Change) -> Bug:
+    return Bug(name, caught_by, changes)
+
+
+_ENDS, _MONEY, _ONCE = "everything ends", "amounts conserve", "forwarded once"
+_Handled = Callable[..., object]
+BUGS: tuple[Bug, ...] = (
+    _bug("checkpoint before effect", (_ENDS,), (Follower, "take", _checkpoint_first)),
+    _bug("forward without a stored intention", (_ONCE,),
+         (outbox, "begin_sending", _sending_unstored)),
+    _bug("sent again after a restart", (_ONCE,), (memory, "recover", _sent_is_pending)),
+    _bug("a replayed block is taken twice", (_ONCE, _MONEY), (outbox, "insert", _inserted_again)),
+    _bug("signed anew after a restart", ("no equivocation",),
+         (memory, "recover", _signed_anew), (reporting, "build", _built_now)),
+    _bug("a takeover doubts nothing", (_ONCE, _MONEY), (memory, "take_over", _nothing_doubted)),
+    _bug("numbers don't rise", ("no equivocation",),
+         (Entry, "next_sequence", property(_same_number))),
+    _bug("a reversal is given up after one try", (_MONEY,), (Settler, "undo", _one_reversal)),
+    _bug("a time-out is a decline", (_MONEY,), (Forwarder, "_doubt", _declined)),
+    _bug("closed without the acquirer", (_MONEY,), (Settler, "close", _closed_unasked)),
+    _bug("a late success is ignored", (_MONEY,), (LateSuccesses, "consider", _not_late)),
+    _bug("another amount counts as paid", (_MONEY,),
+         (duty, "held_against", _as_told), (sim_acquirer, "held_against", _as_told)),
+    _bug("the contract does not look at the epoch", ("the epoch in force",),
+         (contract_reports, "leases", SimpleNamespace(epoch_of=lambda lease: _AnyEpoch()))),
+    _bug("items that share a key fly together", ("one in flight",),
+         (ReadyQueue, "hold", lambda self, entry: True),
+         (ReadyQueue, "release", lambda self, entry, now: None)),
+    _bug("endorsed anew at once", ("one in flight",), (BatchRunner, "_settle", _impatient)),
+    _bug("submitted before it is stored", ("envelope stored",),
+         (QueueStore, "put_batch", _items_only)),
+    _bug("a receipt before it is stored", ("a receipt is kept",),
+         (QueueStore, "put_items", _not_stored)),
+    _bug("told before it is in a block", ("answers hold",),
+         (BatchRunner, "_settle", _not_awaited)),
+    _bug("an invalid transaction counts as committed", ("answers hold", _ENDS),
+         (CommitStatus, "successful", property(lambda self: True))),
+)  # fmt: skip
