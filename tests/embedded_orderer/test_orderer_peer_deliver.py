@@ -96,6 +96,7 @@ def test_a_filtered_block_carries_no_payload() -> None:
         _block([_envelope(TYPE.ENDORSER_TRANSACTION, "x", b"\xff\xff")], b"\0"),
         _block([common_pb2.Envelope(payload=b"\xff").SerializeToString()], b"\0"),
     ],
+    ids=["no block", "no transaction", "no payload"],  # the bytes hold the time of day
 )
 def test_blocks_that_cannot_be_filtered(raw: bytes) -> None:
     with pytest.raises(FilterError):
