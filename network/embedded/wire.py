@@ -7,6 +7,7 @@ again. Servers are `grpc.aio` with generic handlers; generated servicers are not
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import Any
 import grpc
 import grpc.aio
 import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +62,12 @@ class TlsIdentity:
 
     certificate: bytes
     private_key: bytes
+
+
+def certificate_hash(pem: bytes) -> bytes:
+    """SHA-256 of a certificate's DER, to which a seek is bound (common/deliver/binding.go)."""
+    certificate = x509.load_pem_x509_certificate(pem)
+    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
 
 
 ClientRoots = Callable[[], bytes]
