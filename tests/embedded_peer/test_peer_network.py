@@ -8,7 +8,9 @@ import grpc
 import grpc.aio
 import pytest
 from block_factory import code_name
+from fabric_protos.common import common_pb2
 from fabric_protos.gateway import gateway_pb2
+from fabric_protos.peer import proposal_pb2
 from forged_transactions import Forgery, catalogue, rwset
 from peer_world import (
     CHANNEL,
@@ -23,6 +25,7 @@ from peer_world import (
 
 from clearline.fabric.errors import EvaluateError
 from clearline.fabric.proposal import ProposalOptions
+from clearline.fabric.protoutil import make_channel_header
 from network.embedded import wire
 from network.embedded.peer.endorsement_policies import member_policy
 
@@ -132,10 +135,18 @@ def test_what_is_wrong_with_a_proposal_is_refused_at_the_door(tmp_path: Path) ->
             transaction = await contract.new_proposal("put", ["a", "1"]).endorse()
             await (await transaction.submit()).status()
             sent = transaction.transaction_id
+        timed = make_channel_header(3, CHANNEL).SerializeToString()
+        nameless = proposal_pb2.Proposal(
+            header=common_pb2.Header(channel_header=timed).SerializeToString()
+        )
         for signed, text in (
             (bad, "creator org [BankOne]"),
-            (type(good)(proposal_bytes=b"\xff"), "unmarshalling"),
-            (type(good)(), "ChaincodeHeaderExtension.ChaincodeId is nil"),
+            (type(good)(proposal_bytes=b"\xff"), "failed parsing proposal: error unmarshalling"),
+            (type(good)(), "incorrect timestamp 1970-01-01T00:00:00Z"),
+            (
+                type(good)(proposal_bytes=nameless.SerializeToString()),
+                "ChaincodeHeaderExtension.ChaincodeId is nil",
+            ),
         ):
             error = await failure(endorse(world, "BankOne", signed), grpc.aio.AioRpcError)
             assert error.code() is grpc.StatusCode.UNKNOWN
