@@ -119,8 +119,12 @@ SYSTEM: list[tuple[str, str, str, list[bytes]]] = [
 ]
 
 
-# Answers with maps: Go writes a map's entries in another order each time it is asked.
+# Answers with maps, or made from one: Go goes through a map in another order each time.
 READERS: dict[bytes, Callable[[bytes], Any]] = {
+    b"QueryChaincodeDefinitions": lambda raw: sorted(
+        lifecycle_pb2.QueryChaincodeDefinitionsResult.FromString(raw).chaincode_definitions,
+        key=lambda item: str(item.name),
+    ),
     b"QueryChaincodeDefinition": lifecycle_pb2.QueryChaincodeDefinitionResult.FromString,
     b"CheckCommitReadiness": lifecycle_pb2.CheckCommitReadinessResult.FromString,
     b"GetChannelConfig": configtx_pb2.Config.FromString,
