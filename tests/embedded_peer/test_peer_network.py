@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import certificate_kit as kit
 import grpc
 import grpc.aio
 import pytest
@@ -102,6 +104,44 @@ def test_a_chaincodes_status_decides_what_the_endorser_signs(
         assert (response.response.status, response.response.message) == (status, "text")
         assert response.HasField("endorsement") == endorsed
         assert bool(response.payload) == payload
+
+    run(tmp_path, scenario)
+
+
+def test_a_proposal_that_the_filters_stop_goes_to_every_peer(tmp_path: Path) -> None:
+    """Fabric's gateway takes a filter's error for a peer out of reach (apiutils.go)."""
+
+    async def scenario(world: World) -> None:
+        ca = kit.stored_authority(world.home.organization("BankOne") / "ca")
+        end = datetime.now(UTC) - timedelta(seconds=1)
+        leaf = kit.Leaf(start=end - timedelta(hours=1), end=end)
+        _, _, signed = proposal(kit.signer(ca, "BankOne", leaf), "get", ["a"])
+        request = gateway_pb2.EvaluateRequest(proposed_transaction=signed).SerializeToString()
+        channel = world.channel("BankOne")
+        call = channel.unary_unary("/gateway.Gateway/Evaluate")(request)
+        error = await failure(call, grpc.aio.AioRpcError)
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        details = dict(error.trailing_metadata())["grpc-status-details-bin"]
+        assert details.count(b"proposal client identity expired") == len(ORGANIZATIONS)
+        error = await failure(endorse(world, "BankOne", signed), grpc.aio.AioRpcError)
+        assert error.details() == "proposal client identity expired"
+        await channel.close()
+
+    run(tmp_path, scenario)
+
+
+def test_requests_that_are_none_get_the_status_that_go_gives(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        channel = world.channel("BankOne")
+        for method in ("Evaluate", "Endorse", "Submit", "CommitStatus"):
+            call = channel.unary_unary(f"/gateway.Gateway/{method}")(b"\xff")
+            error = await failure(call, grpc.aio.AioRpcError)
+            assert error.code() is grpc.StatusCode.INTERNAL
+            assert error.details().startswith("grpc: error unmarshalling request: proto: ")
+        events = channel.unary_stream("/gateway.Gateway/ChaincodeEvents")(b"\xff")
+        error = await failure(anext(aiter(events)), grpc.aio.AioRpcError)
+        assert error.code() is grpc.StatusCode.INTERNAL
+        await channel.close()
 
     run(tmp_path, scenario)
 
