@@ -17,6 +17,7 @@ MAX_MESSAGE_BYTES = 100 * 1024 * 1024
 KEEPALIVE_MS = 20_000
 # Seconds would be lost after a peer's restart with gRPC's default of up to two minutes.
 RECONNECT_MS = (100, 1_000)
+CONNECT_MS = 2_000
 
 
 class ProfileError(ValueError):
@@ -104,7 +105,9 @@ def channel_options(server_name: str) -> list[tuple[str, Any]]:
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.initial_reconnect_backoff_ms", shortest),
-        ("grpc.min_reconnect_backoff_ms", shortest),
+        # How long an attempt may take, whatever its name says: TLS handshakes of a busy machine or
+        # a far one need more than the shortest pause between two.
+        ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
         ("grpc.max_reconnect_backoff_ms", longest),
         # A channel of its own per client: subchannels shared by address would share TLS files.
         ("grpc.use_local_subchannel_pool", 1),

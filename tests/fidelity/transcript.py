@@ -160,6 +160,7 @@ class Player:
             self.endorse(["lock", "l2", LOCKS[1]]), self.endorse(["put", "l2=1"])
         )
         await self.order([lock, write])
+        await self.together([["put", "k001=1"]])
         gone, read = await asyncio.gather(
             self.endorse(["put", "k001="]), self.endorse(["span", "k000", "k004", "count"])
         )
