@@ -21,7 +21,7 @@ from network.topology import Engine
 PROCESS = "/protos.Endorser/ProcessProposal"
 COMMIT_STATUS = "/gateway.Gateway/CommitStatus"
 EVENTS = "/gateway.Gateway/ChaincodeEvents"
-_WAITS = 0.4
+_WAITS = 0.2
 """Seconds after which a call that is answered later, if ever, is taken to wait."""
 _ANSWERS = 5.0
 _LONG = 64
@@ -31,7 +31,8 @@ _OWN = re.compile(
 )
 
 Said = tuple[Any, ...]
-"""What a node answered: ("waits",), or a kind and its parts."""
+"""What a node answered: WAITS, or a kind and its parts."""
+WAITS: Said = ("waits",)
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,16 @@ class Pair:
     embedded: grpc.aio.Channel
 
     async def both(self, method: str, raw: bytes) -> tuple[Said, Said]:
-        """(what the real node says, what the embedded one says)."""
-        real, embedded = await asyncio.gather(
-            poke(self.real, method, raw), poke(self.embedded, method, raw)
-        )
+        """(what the real node says, what the embedded one says).
+
+        When one waits and the other doesn't, both are given more time: it may just be slow.
+        """
+        for patience in (_WAITS, _ANSWERS):
+            real, embedded = await asyncio.gather(
+                poke(self.real, method, raw, patience), poke(self.embedded, method, raw, patience)
+            )
+            if (real == WAITS) == (embedded == WAITS):
+                break
         return real, embedded
 
 
@@ -80,22 +87,22 @@ def plain(text: str | None) -> str:
     return _OWN.sub("#", (text or "").replace("\xa0", " "))
 
 
-async def poke(channel: grpc.aio.Channel, method: str, raw: bytes) -> Said:
-    """Send bytes; answer what came back."""
+async def poke(channel: grpc.aio.Channel, method: str, raw: bytes, patience: float) -> Said:
+    """Send bytes; answer what came back. `patience`: seconds for a call that may wait for ever."""
     try:
         if method == EVENTS:
-            stream: Any = channel.unary_stream(method)(raw, timeout=_WAITS)
+            stream: Any = channel.unary_stream(method)(raw, timeout=patience)
             return await _first(stream)
         if method.startswith(("/gateway.", PROCESS)):
-            timeout = _WAITS if method == COMMIT_STATUS else _ANSWERS
+            timeout = patience if method == COMMIT_STATUS else _ANSWERS
             answer: Any = await channel.unary_unary(method)(raw, timeout=timeout)
             return _endorsed(answer) if method == PROCESS else ("OK",)
-        both_ways: Any = channel.stream_stream(method)(iter([raw]), timeout=_WAITS)
+        both_ways: Any = channel.stream_stream(method)(iter([raw]), timeout=patience)
         return await _first(both_ways)
     except grpc.aio.AioRpcError as error:
         # A deadline that passes on both sides at once is told by either.
         if error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
-            return ("waits",)
+            return WAITS
         return (error.code().name, plain(error.details()))
 
 
