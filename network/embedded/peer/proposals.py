@@ -6,8 +6,8 @@ After core/endorser/msgvalidation.go.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from fabric_protos.common import common_pb2
@@ -55,55 +55,45 @@ class Proposal:
 
 
 class SignedProposal:
-    """A peer.SignedProposal whose parts are parsed when they are first asked for.
+    """A peer.SignedProposal and what is in it.
 
     The gateway service, the filters at the endorser's door and the endorser each need other parts,
-    and each has its own answer to one that can't be parsed. Every part raises ProposalError.
+    and each has its own answer to one that can't be parsed: a part raises ProposalError when it is
+    asked for, not before.
     """
+
+    proposal: Any
+    """The peer.Proposal."""
+    header: Any
+    """The common.Header."""
+    channel_header: Any
+    """The common.ChannelHeader."""
+    signature_header: Any
+    """The common.SignatureHeader."""
+    extension: Any
+    """The peer.ChaincodeHeaderExtension, whose chaincode the endorser runs."""
+    payload: Any
+    """The peer.ChaincodeProposalPayload, transient data included."""
+    invocation: Any
+    """The peer.ChaincodeInvocationSpec."""
+    bare_payload: bytes
+    """The serialised payload without transient data, as a transaction carries it."""
 
     def __init__(self, signed: Any) -> None:
         self.signed = signed
 
-    @cached_property
-    def proposal(self) -> Any:
-        """The peer.Proposal."""
-        return _part(proposal_pb2.Proposal, self.signed.proposal_bytes)
-
-    @cached_property
-    def header(self) -> Any:
-        """The common.Header."""
-        return _part(common_pb2.Header, self.proposal.header)
-
-    @cached_property
-    def channel_header(self) -> Any:
-        """The common.ChannelHeader."""
-        return _part(common_pb2.ChannelHeader, self.header.channel_header)
-
-    @cached_property
-    def signature_header(self) -> Any:
-        """The common.SignatureHeader."""
-        return _part(common_pb2.SignatureHeader, self.header.signature_header)
-
-    @cached_property
-    def extension(self) -> Any:
-        """The peer.ChaincodeHeaderExtension, whose chaincode the endorser runs."""
-        return _part(proposal_pb2.ChaincodeHeaderExtension, self.channel_header.extension)
-
-    @cached_property
-    def payload(self) -> Any:
-        """The peer.ChaincodeProposalPayload, transient data included."""
-        return _part(proposal_pb2.ChaincodeProposalPayload, self.proposal.payload)
-
-    @cached_property
-    def invocation(self) -> Any:
-        """The peer.ChaincodeInvocationSpec."""
-        return _part(chaincode_pb2.ChaincodeInvocationSpec, self.payload.input)
-
-    @cached_property
-    def bare_payload(self) -> bytes:
-        """The serialised payload without transient data, as a transaction carries it."""
-        bare = proposal_pb2.ChaincodeProposalPayload(input=self.payload.input)
-        return bytes(bare.SerializeToString())
+    def __getattr__(self, name: str) -> Any:
+        """A part that wasn't asked for before."""
+        if name == "bare_payload":
+            bare = proposal_pb2.ChaincodeProposalPayload(input=self.payload.input)
+            found: Any = bytes(bare.SerializeToString())
+        elif name in _PARTS:
+            message_type, whole, field = _PARTS[name]
+            found = _part(message_type, getattr(getattr(self, whole), field))
+        else:
+            raise AttributeError(name)
+        setattr(self, name, found)
+        return found
 
     @property
     def channel_id(self) -> str:
@@ -119,6 +109,18 @@ class SignedProposal:
     def has_transient(self) -> bool:
         """Whether the client sent transient data, which only chosen organisations may see."""
         return bool(self.payload.TransientMap)
+
+
+_PARTS: Mapping[str, tuple[Any, str, str]] = {
+    "proposal": (proposal_pb2.Proposal, "signed", "proposal_bytes"),
+    "header": (common_pb2.Header, "proposal", "header"),
+    "channel_header": (common_pb2.ChannelHeader, "header", "channel_header"),
+    "signature_header": (common_pb2.SignatureHeader, "header", "signature_header"),
+    "extension": (proposal_pb2.ChaincodeHeaderExtension, "channel_header", "extension"),
+    "payload": (proposal_pb2.ChaincodeProposalPayload, "proposal", "payload"),
+    "invocation": (chaincode_pb2.ChaincodeInvocationSpec, "payload", "input"),
+}
+"""Part -> (its message type, the part that holds it, in which field)."""
 
 
 def _part(message_type: Any, raw: bytes) -> Any:
