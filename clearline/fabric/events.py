@@ -99,26 +99,59 @@ class FilteredBlock:
     transactions: tuple[FilteredTransaction, ...]
 
 
+class ChaincodeEventsRequest:
+    """A request for a chaincode's events, signed on first use or elsewhere over `digest`."""
+
+    def __init__(self, client: FabricClient, signer: Signer, signed_request: Any) -> None:
+        self._client = client
+        self._signer = signer
+        self._request = signed_request
+
+    def to_bytes(self) -> bytes:
+        """Serialised gateway.SignedChaincodeEventsRequest, for offline signing."""
+        return cast(bytes, self._request.SerializeToString())
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of what is to be signed."""
+        return hashlib.sha256(self._request.request).digest()
+
+    def set_signature(self, signature: bytes) -> None:
+        """Attach a signature made elsewhere over `digest`."""
+        self._request.signature = signature
+
+    async def events(self) -> AsyncGenerator[CommittedEvent, None]:
+        """Events of VALID transactions, as they commit. Raises EventsError."""
+        if not self._request.signature:
+            self.set_signature(self._signer.sign(self._request.request))
+        call = self._client.chaincode_events(self._request)
+        try:
+            async for response in call:
+                for event in response.events:
+                    yield CommittedEvent(
+                        response.block_number,
+                        event.tx_id,
+                        event.chaincode_id,
+                        event.event_name,
+                        event.payload,
+                    )
+        except grpc.aio.AioRpcError as error:
+            raise events_error(error) from error
+        finally:
+            call.cancel()
+
+
 class BlockEventsRequest:
     """A request for blocks, signed on first use or elsewhere over `digest`."""
 
-    def __init__(
-        self,
-        client: FabricClient,
-        signer: Signer,
-        channel_id: str,
-        tls_cert_hash: bytes,
-        start: Start,
-    ) -> None:
+    def __init__(self, client: FabricClient, signer: Signer, envelope: Any) -> None:
         self._client = client
         self._signer = signer
-        header = make_channel_header(
-            common_pb2.HeaderType.DELIVER_SEEK_INFO, channel_id, tls_cert_hash=tls_cert_hash
-        )
-        payload = make_payload(
-            header, make_signature_header(signer.identity, new_nonce()), _seek_info(start)
-        )
-        self._envelope = common_pb2.Envelope(payload=payload.SerializeToString())
+        self._envelope = envelope
+
+    def to_bytes(self) -> bytes:
+        """Serialised common.Envelope, for offline signing."""
+        return cast(bytes, self._envelope.SerializeToString())
 
     @property
     def digest(self) -> bytes:
@@ -163,35 +196,37 @@ class BlockEventsRequest:
             call.cancel()
 
 
-async def chaincode_events(
+def new_chaincode_events_request(
     client: FabricClient, signer: Signer, channel_id: str, chaincode: str, start: Start
-) -> AsyncGenerator[CommittedEvent, None]:
-    """Events of one chaincode from the gateway service. Raises EventsError."""
+) -> ChaincodeEventsRequest:
+    """The unsigned request for events of one chaincode from the gateway service."""
     request = gateway_pb2.ChaincodeEventsRequest(
         channel_id=channel_id,
         chaincode_id=chaincode,
         identity=signer.identity,
         start_position=_position(start.block_number),
         after_transaction_id=start.after_transaction_id,
-    ).SerializeToString()
-    signed = gateway_pb2.SignedChaincodeEventsRequest(
-        request=request, signature=signer.sign(request)
     )
-    call = client.chaincode_events(signed)
-    try:
-        async for response in call:
-            for event in response.events:
-                yield CommittedEvent(
-                    response.block_number,
-                    event.tx_id,
-                    event.chaincode_id,
-                    event.event_name,
-                    event.payload,
-                )
-    except grpc.aio.AioRpcError as error:
-        raise events_error(error) from error
-    finally:
-        call.cancel()
+    signed = gateway_pb2.SignedChaincodeEventsRequest(request=request.SerializeToString())
+    return ChaincodeEventsRequest(client, signer, signed)
+
+
+def new_block_events_request(
+    client: FabricClient, signer: Signer, channel_id: str, tls_cert_hash: bytes, start: Start
+) -> BlockEventsRequest:
+    """The unsigned request for full or filtered blocks.
+
+    tls_cert_hash: of the certificate that the connection is made with; a peer that wants client
+    certificates answers BAD_REQUEST to another one, or to none (common/deliver/binding.go).
+    """
+    header = make_channel_header(
+        common_pb2.HeaderType.DELIVER_SEEK_INFO, channel_id, tls_cert_hash=tls_cert_hash
+    )
+    payload = make_payload(
+        header, make_signature_header(signer.identity, new_nonce()), _seek_info(start)
+    )
+    envelope = common_pb2.Envelope(payload=payload.SerializeToString())
+    return BlockEventsRequest(client, signer, envelope)
 
 
 def _seek_info(start: Start) -> bytes:

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from clearline.fabric.client import CallTimeouts, FabricClient
 from clearline.fabric.commit import Commit
+from clearline.fabric.events import BlockEventsRequest, ChaincodeEventsRequest
 from clearline.fabric.identity import Signer, X509Signer
 from clearline.fabric.network import Network
 from clearline.fabric.profile import Profile
@@ -104,6 +105,32 @@ class Gateway:
         commit = self.new_commit(data)
         commit.set_signature(signature)
         return commit
+
+    def new_chaincode_events_request(self, data: bytes) -> ChaincodeEventsRequest:
+        """A ChaincodeEventsRequest of its to_bytes(). Raises ValueError for other bytes."""
+        signed = _parse(gateway_pb2.SignedChaincodeEventsRequest, data)
+        return ChaincodeEventsRequest(self._client, self.signer, signed)
+
+    def new_signed_chaincode_events_request(
+        self, data: bytes, signature: bytes
+    ) -> ChaincodeEventsRequest:
+        """A ChaincodeEventsRequest of its to_bytes() and the signature over its `digest`."""
+        request = self.new_chaincode_events_request(data)
+        request.set_signature(signature)
+        return request
+
+    def new_block_events_request(self, data: bytes) -> BlockEventsRequest:
+        """A BlockEventsRequest, for full or filtered blocks, of its to_bytes().
+
+        Raises ValueError for other bytes.
+        """
+        return BlockEventsRequest(self._client, self.signer, _parse(common_pb2.Envelope, data))
+
+    def new_signed_block_events_request(self, data: bytes, signature: bytes) -> BlockEventsRequest:
+        """A BlockEventsRequest of its to_bytes() and the signature over its `digest`."""
+        request = self.new_block_events_request(data)
+        request.set_signature(signature)
+        return request
 
 
 def _parse(message_type: Any, data: bytes) -> Any:

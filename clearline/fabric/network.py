@@ -7,10 +7,12 @@ from clearline.fabric.client import FabricClient
 from clearline.fabric.contract import Contract
 from clearline.fabric.events import (
     BlockEventsRequest,
+    ChaincodeEventsRequest,
     CommittedEvent,
     FilteredBlock,
     Start,
-    chaincode_events,
+    new_block_events_request,
+    new_chaincode_events_request,
 )
 from clearline.fabric.identity import Signer
 
@@ -39,7 +41,15 @@ class Network:
 
         Ends only by an EventsError or aclose(). Without a start: from the next block on.
         """
-        return chaincode_events(self._client, self._signer, self.channel_id, chaincode, start)
+        return self.chaincode_events_request(chaincode, start).events()
+
+    def chaincode_events_request(
+        self, chaincode: str, start: Start = _NEXT
+    ) -> ChaincodeEventsRequest:
+        """A request whose `digest` can be signed elsewhere."""
+        return new_chaincode_events_request(
+            self._client, self._signer, self.channel_id, chaincode, start
+        )
 
     def block_events(self, start: Start = _NEXT) -> AsyncGenerator[Block, None]:
         """Full blocks as they commit. Raises EventsError; BlockError for what is no block."""
@@ -51,6 +61,6 @@ class Network:
 
     def block_events_request(self, start: Start = _NEXT) -> BlockEventsRequest:
         """A request whose `digest` can be signed elsewhere."""
-        return BlockEventsRequest(
+        return new_block_events_request(
             self._client, self._signer, self.channel_id, self._tls_cert_hash, start
         )

@@ -19,7 +19,7 @@ KEEPALIVE_MS = 20_000
 RECONNECT_MS = (100, 1_000)
 # What one attempt to connect may take, TLS included; gRPC calls it a backoff. A busy machine or a
 # far one needs more than the shortest pause between two attempts.
-CONNECT_MS = 5_000
+CONNECT_MS = 2_000
 
 
 class ProfileError(ValueError):

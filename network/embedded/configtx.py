@@ -15,6 +15,7 @@ from typing import Any
 from fabric_protos.common import common_pb2, configtx_pb2
 from google.protobuf.message import DecodeError
 
+from network.embedded import goproto
 from network.embedded.channelconfig import Bundle, ChannelConfigError
 from network.embedded.policies import Policy, PolicyError, SignedData, config_update_signed_data
 
@@ -122,13 +123,13 @@ def _apply(bundle: Bundle, envelope: Any) -> Any:
     """The channel group after the update. Raises ConfigUpdateError."""
     try:
         update_envelope = _update_of(envelope)
-        update = configtx_pb2.ConfigUpdate.FromString(update_envelope.config_update)
-        signed = config_update_signed_data(update_envelope)
-    except (DecodeError, PolicyError) as error:
+    except DecodeError as error:
         raise ConfigUpdateError(f"error converting envelope to config update: {error}") from error
     try:
+        update = goproto.parse(configtx_pb2.ConfigUpdate, update_envelope.config_update)
+        signed = config_update_signed_data(update_envelope)
         result = _authorize(bundle, update, signed)
-    except ConfigUpdateError as error:
+    except (goproto.GoDecodeError, PolicyError, ConfigUpdateError) as error:
         raise ConfigUpdateError(f"error authorizing update: {error}") from error
     return _to_group(result, (_ROOT,))
 
@@ -145,7 +146,11 @@ def _update_of(envelope: Any) -> Any:
             f"error converting envelope to config update: invalid type {header.type}, "
             "expected CONFIG_UPDATE"
         )
-    return configtx_pb2.ConfigUpdateEnvelope.FromString(payload.data)
+    try:
+        return goproto.parse(configtx_pb2.ConfigUpdateEnvelope, payload.data)
+    except goproto.GoDecodeError as error:
+        text = f"error unmarshalling message for type CONFIG_UPDATE: {error}"
+        raise ConfigUpdateError(f"error converting envelope to config update: {text}") from error
 
 
 def _authorize(bundle: Bundle, update: Any, signed: list[SignedData]) -> _Map:

@@ -1,8 +1,8 @@
 """The Deliver service of orderers and peers over any source of raw blocks.
 
-Written after Fabric's common/deliver (deliver.go, acl.go), core/peer/deliverevents.go and
-orderer/common/server/server.go. Blocks leave as the bytes they are stored in. The TLS binding of
-a seek (`tls_cert_hash`) is not looked at: the signature on the seek decides.
+Written after Fabric's common/deliver (deliver.go, binding.go, acl.go), core/peer/deliverevents.go
+and orderer/common/server/server.go. Blocks leave as the bytes they are stored in. A seek names the
+TLS certificate that it is sent with (`tls_cert_hash`): a copy is of no use to anybody else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fabric_protos.common import common_pb2
 from fabric_protos.orderer import ab_pb2
 from google.protobuf.message import DecodeError
 
-from network.embedded import wire
+from network.embedded import goproto, wire
 from network.embedded.channelconfig import (
     APPLICATION_READERS,
     CHANNEL_READERS,
@@ -168,8 +168,10 @@ class _Refused(Exception):  # noqa: N818 - carries the answer
 
 @dataclass(frozen=True)
 class _Request:
-    channel_id: str
-    seek: Any
+    header: Any
+    """The common.ChannelHeader."""
+    data: bytes
+    """A serialised orderer.SeekInfo, or what the client takes for one."""
     signed: SignedData
 
 
@@ -210,11 +212,13 @@ class DeliverStreams:
         """Answer seeks until the client is done or one of them fails."""
         async for raw in requests:
             try:
-                envelope = common_pb2.Envelope.FromString(raw)
-            except DecodeError:
-                await context.abort(grpc.StatusCode.INTERNAL, "failed to unmarshal the envelope")
+                envelope = goproto.parse(common_pb2.Envelope, raw)
+            except goproto.GoDecodeError as error:
+                await context.abort(grpc.StatusCode.INTERNAL, goproto.streamed(error))
             try:
-                await self._deliver(_parse(envelope), context)
+                request = _parse(envelope)
+                _check_binding(request.header.tls_cert_hash, context)
+                await self._deliver(request, context)
             except _Refused as refusal:
                 _log.info("deliver ends with %s: %s", _STATUS.Name(refusal.status), refusal)
                 await context.write(status_response(refusal.status))
@@ -222,12 +226,16 @@ class DeliverStreams:
             await context.write(status_response(_STATUS.SUCCESS))
 
     async def _deliver(self, request: _Request, context: Any) -> None:
-        source = self._sources(request.channel_id)
+        channel_id = request.header.channel_id
+        source = self._sources(channel_id)
         if source is None:
-            raise _Refused(_STATUS.NOT_FOUND, f"channel {request.channel_id} not found")
+            raise _Refused(_STATUS.NOT_FOUND, f"channel {channel_id} not found")
+        try:
+            seek = _SEEK.FromString(request.data)
+        except DecodeError as error:
+            raise _Refused(_STATUS.BAD_REQUEST, "the seek can't be parsed") from error
         session = _Session(source, request.signed, self._access)
         session.check()
-        seek = request.seek
         number, stop = _range(seek, source.height)
         while True:
             if seek.behavior == _SEEK.FAIL_IF_NOT_READY and number >= source.height:
@@ -254,9 +262,8 @@ def _parse(envelope: Any) -> _Request:
             raise _Refused(_STATUS.BAD_REQUEST, "envelope has no header")
         header = common_pb2.ChannelHeader.FromString(payload.header.channel_header)
         signature_header = common_pb2.SignatureHeader.FromString(payload.header.signature_header)
-        seek = _SEEK.FromString(payload.data)
     except DecodeError as error:
-        raise _Refused(_STATUS.BAD_REQUEST, "the seek can't be parsed") from error
+        raise _Refused(_STATUS.BAD_REQUEST, "the envelope can't be parsed") from error
     if not header.HasField("timestamp"):
         raise _Refused(_STATUS.BAD_REQUEST, "channel header in envelope must contain timestamp")
     sent = header.timestamp.seconds + header.timestamp.nanos / 1e9
@@ -266,7 +273,23 @@ def _parse(envelope: Any) -> _Request:
             f"envelope timestamp is more than {TIME_WINDOW_SECONDS} s apart from server time",
         )
     signed = SignedData(envelope.payload, signature_header.creator, envelope.signature)
-    return _Request(header.channel_id, seek, signed)
+    return _Request(header, payload.data, signed)
+
+
+def _check_binding(claimed: bytes, context: Any) -> None:
+    """Hold the hash that a seek names against the client's TLS certificate. Raises _Refused."""
+    if not claimed:
+        raise _Refused(_STATUS.BAD_REQUEST, "client didn't include its TLS cert hash")
+    certificates = context.auth_context().get("x509_pem_cert", ())
+    actual = [wire.certificate_hash(pem) for pem in certificates]
+    if not actual:
+        raise _Refused(_STATUS.BAD_REQUEST, "client didn't send a TLS certificate")
+    if actual[0] != claimed:
+        raise _Refused(
+            _STATUS.BAD_REQUEST,
+            f"claimed TLS cert hash is {claimed.hex()} but actual TLS cert hash is "
+            f"{actual[0].hex()}",
+        )
 
 
 def _range(seek: Any, height: int) -> tuple[int, int]:

@@ -7,6 +7,7 @@ again. Servers are `grpc.aio` with generic handlers; generated servicers are not
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import Any
 import grpc
 import grpc.aio
 import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A node that restarts is back within a second; the default waits up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     # What one attempt to connect may take, TLS included, whatever its name says.
-    ("grpc.min_reconnect_backoff_ms", 5_000),
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
 
@@ -60,6 +63,12 @@ class TlsIdentity:
 
     certificate: bytes
     private_key: bytes
+
+
+def certificate_hash(pem: bytes) -> bytes:
+    """SHA-256 of a certificate's DER, to which a seek is bound (common/deliver/binding.go)."""
+    certificate = x509.load_pem_x509_certificate(pem)
+    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
 
 
 ClientRoots = Callable[[], bytes]

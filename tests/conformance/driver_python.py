@@ -17,7 +17,12 @@ from typing import Any
 
 from clearline.fabric.checkpointers import FileCheckpointer, InMemoryCheckpointer
 from clearline.fabric.errors import CommitError, FabricError, GatewayError
-from clearline.fabric.events import BlockEventsRequest, CommittedEvent, Start
+from clearline.fabric.events import (
+    BlockEventsRequest,
+    ChaincodeEventsRequest,
+    CommittedEvent,
+    Start,
+)
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.identity import X509Signer
 from clearline.fabric.profile import PeerEndpoint, Profile
@@ -58,7 +63,7 @@ class Driver:
 
     def __init__(self) -> None:
         self.sessions: dict[str, Gateway] = {}
-        self.requests: dict[str, BlockEventsRequest] = {}
+        self.requests: dict[str, bytes] = {}
         self.streams: dict[str, Stream] = {}
 
     async def connect(self, request: Json) -> Json:
@@ -131,9 +136,12 @@ class Driver:
 
     async def request_events(self, request: Json) -> Json:
         network = self.sessions[request["session"]].network(request["channel"])
-        made = network.block_events_request(Start(block=request.get("start")))
+        start = Start(block=request.get("start"))
+        made: ChaincodeEventsRequest | BlockEventsRequest = network.block_events_request(start)
+        if request["kind"] == "chaincode":
+            made = network.chaincode_events_request(request["chaincode"], start)
         name = f"request{len(self.requests)}"
-        self.requests[name] = made
+        self.requests[name] = made.to_bytes()
         return {"request": name, "digest": text(made.digest)}
 
     async def open_events(self, request: Json) -> Json:
@@ -151,14 +159,18 @@ class Driver:
         return {"stream": name}
 
     def _events(self, request: Json, start: Start) -> AsyncGenerator[Any, None]:
-        network = self.sessions[request["session"]].network(request.get("channel", ""))
+        gateway = self.sessions[request["session"]]
+        network = gateway.network(request.get("channel", ""))
+        made = self.requests.get(request.get("request", ""))
+        signature = b(request.get("signature", ""))
         if request["kind"] == "chaincode":
+            if made is not None:
+                return gateway.new_signed_chaincode_events_request(made, signature).events()
             return network.chaincode_events(request["chaincode"], start)
-        made = network.block_events_request(start)
-        if "request" in request:
-            made = self.requests[request["request"]]
-            made.set_signature(b(request["signature"]))
-        return made.blocks() if request["kind"] == "block" else made.filtered_blocks()
+        blocks = network.block_events_request(start)
+        if made is not None:
+            blocks = gateway.new_signed_block_events_request(made, signature)
+        return blocks.blocks() if request["kind"] == "block" else blocks.filtered_blocks()
 
     async def next_event(self, request: Json) -> Json:
         stream = self.streams[request["stream"]]

@@ -297,8 +297,6 @@ def test_offline_signing_of_block_requests(stack: Stack) -> None:
     OFFLINE,
     "Request for chaincode events signed outside the client",
     "internal/pkg/gateway/chaincodeevents.go",
-    stacks=("node", "go"),
-    note="Our client signs this request itself; it has no digest to sign elsewhere yet.",
 )
 def test_offline_signing_of_chaincode_events(stack: Stack) -> None:
     done = stack.caller().commit("event", "offline", "1")

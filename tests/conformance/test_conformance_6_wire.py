@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pytest
 from behaviours import behaviour
 from conformance_clients import to_bytes
 from conformance_world import CHANNEL, Stack
+from fabric_protos.common import common_pb2
 from fabric_protos.gateway import gateway_pb2
+from fabric_protos.orderer import ab_pb2
+from fabric_protos.peer import events_pb2
 from grpc import StatusCode
 
 from clearline.fabric.profile import Profile, channel_options
+from clearline.fabric.protoutil import create_signed_envelope
 
 WIRE = "Requests that no client sends"
 NOTE = "Sent by the test itself; the client under test makes no difference."
 
 
 class Raw:
-    """The gateway service of BankOne's peer."""
+    """BankOne's peer."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
@@ -34,6 +39,25 @@ class Raw:
         with pytest.raises(grpc.RpcError) as caught:
             call(request, timeout=10)
         return caught.value.code(), caught.value.details() or ""
+
+    def ended(self, service: str, raw: bytes) -> tuple[StatusCode, str]:
+        """The status that a call with bytes that are no request must end with."""
+        call = self._channel.unary_unary(f"/{service}")
+        with pytest.raises(grpc.RpcError) as caught:
+            call(raw, timeout=10)
+        # Go's parser writes a space or a no-break space.
+        return caught.value.code(), (caught.value.details() or "").replace("\xa0", " ")
+
+    def delivered(self, method: str, envelope: bytes) -> Any:
+        """The first answer of a block stream."""
+        stream = self._channel.stream_stream(
+            f"/protos.Deliver/{method}",
+            response_deserializer=events_pb2.DeliverResponse.FromString,
+        )(iter([envelope]), timeout=10)
+        try:
+            return next(stream)
+        finally:
+            stream.cancel()
 
 
 @pytest.fixture
@@ -122,3 +146,53 @@ def test_incomplete_commit_status(stack: Stack, raw: Raw) -> None:
         StatusCode.INVALID_ARGUMENT,
         "a commit status request is required",
     )
+
+
+@behaviour(
+    WIRE,
+    "Bytes that are no request: INTERNAL, with the parser's words",
+    "vendor/google.golang.org/grpc/server.go",
+    stacks=("python",),
+    note=NOTE,
+)
+def test_unparsable_requests(stack: Stack, raw: Raw) -> None:
+    reason = "proto: cannot parse invalid wire-format data"
+    for method in ("Evaluate", "Endorse", "Submit", "CommitStatus"):
+        assert raw.ended(f"gateway.Gateway/{method}", b"\xff") == (
+            StatusCode.INTERNAL,
+            f"grpc: error unmarshalling request: {reason}",
+        )
+    assert raw.ended("gateway.Gateway/ChaincodeEvents", b"\xff") == (
+        StatusCode.INTERNAL,
+        f"grpc: failed to unmarshal the received message: {reason}",
+    )
+
+
+@behaviour(
+    WIRE,
+    "A request for blocks that names no TLS certificate, or not the connection's: BAD_REQUEST",
+    "common/deliver/binding.go",
+    stacks=("python",),
+    note=NOTE,
+)
+def test_block_requests_are_bound_to_tls(stack: Stack, raw: Raw) -> None:
+    signer = stack.signer()
+    home = stack.network.home
+    own = Profile.load(home.profile("BankOne", "gateway")).tls_cert_hash()
+    another = Profile.load(home.profile("BankOne", "admin")).tls_cert_hash()
+    seek = ab_pb2.SeekInfo()
+    seek.start.oldest.SetInParent()
+    seek.stop.oldest.SetInParent()
+    for method, content in (("Deliver", "block"), ("DeliverFiltered", "filtered_block")):
+        for bound, kind in ((own, content), (b"", "status"), (another, "status")):
+            envelope = create_signed_envelope(
+                common_pb2.HeaderType.DELIVER_SEEK_INFO,
+                CHANNEL,
+                signer,
+                seek.SerializeToString(),
+                tls_cert_hash=bound,
+            )
+            answer = raw.delivered(method, envelope.SerializeToString())
+            assert answer.WhichOneof("Type") == kind
+            if kind == "status":
+                assert answer.status == common_pb2.Status.BAD_REQUEST

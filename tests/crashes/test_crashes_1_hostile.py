@@ -99,6 +99,7 @@ def seek(network: Network, first: int | None) -> bytes:
         network.topology.channel.id,
         signer,
         message.SerializeToString(),
+        tls_cert_hash=wire.certificate_hash((folder.parent / "tls" / "cert.pem").read_bytes()),
     )
     return bytes(envelope.SerializeToString())
 

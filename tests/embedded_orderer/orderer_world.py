@@ -52,6 +52,30 @@ class World:
             (folder / "cert.pem").read_bytes(), (folder / "key.pem").read_bytes()
         )
 
+    def seek(
+        self,
+        signer: X509Signer,
+        start: str | int,
+        stop: str | int,
+        *,
+        behavior: int = SEEK.BLOCK_UNTIL_READY,
+        channel: str = CHANNEL,
+        content: int = SEEK.BLOCK,
+        tls: wire.TlsIdentity | None = None,
+    ) -> bytes:
+        """A signed seek, serialised, bound to the certificate that `client` connects with."""
+        info = SEEK(
+            start=position(start), stop=position(stop), behavior=behavior, content_type=content
+        )
+        envelope = protoutil.create_signed_envelope(
+            common_pb2.HeaderType.DELIVER_SEEK_INFO,
+            channel,
+            signer,
+            info.SerializeToString(),
+            tls_cert_hash=wire.certificate_hash((tls or self.tls()).certificate),
+        )
+        return bytes(envelope.SerializeToString())
+
     def orderer_roots(self) -> bytes:
         return (self.home.organization("Supervisor") / "tlsca" / "cert.pem").read_bytes()
 
@@ -194,22 +218,6 @@ def position(where: str | int) -> Any:
     else:
         getattr(result, where).SetInParent()
     return result
-
-
-def seek(
-    signer: X509Signer,
-    start: str | int,
-    stop: str | int,
-    *,
-    behavior: int = SEEK.BLOCK_UNTIL_READY,
-    channel: str = CHANNEL,
-    content: int = SEEK.BLOCK,
-) -> bytes:
-    """A signed seek, serialised."""
-    info = SEEK(start=position(start), stop=position(stop), behavior=behavior, content_type=content)
-    kind = common_pb2.HeaderType.DELIVER_SEEK_INFO
-    envelope = protoutil.create_signed_envelope(kind, channel, signer, info.SerializeToString())
-    return bytes(envelope.SerializeToString())
 
 
 class OrdererProcess:

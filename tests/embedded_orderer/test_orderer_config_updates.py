@@ -19,7 +19,7 @@ from fabric_protos.msp import msp_config_pb2
 from fabric_protos.orderer import ab_pb2
 from fabric_protos.orderer import configuration_pb2 as orderer_pb2
 from fabric_protos.peer import configuration_pb2 as peer_pb2
-from orderer_world import CHANNEL, SEEK, STATUS, World, normal, seek
+from orderer_world import CHANNEL, SEEK, STATUS, World, normal
 
 from network import certificates as issuing
 from network.channelpolicies import one_of
@@ -150,7 +150,7 @@ def test_a_new_organisation_is_in_without_a_restart(world: World, tmp_path: Path
                 f"127.0.0.1:{node.port}", world.orderer_roots(), identity, "orderer0"
             ) as channel:
                 call = channel.stream_stream("/orderer.AtomicBroadcast/Deliver")()
-                await call.write(seek(newcomer, "newest", "newest"))
+                await call.write(world.seek(newcomer, "newest", "newest", tls=identity))
                 response = ab_pb2.DeliverResponse.FromString(await call.read())
                 assert response.block.header.number >= 1
                 call.cancel()
@@ -180,7 +180,7 @@ def test_a_reader_whose_certificate_is_revoked_gets_no_more_blocks(
         envelope = update_envelope(config, revoke, _admins(world, "BankTwo"))
         async with world.orderer(tmp_path) as (node, client):
             call = client.deliver()
-            await call.write(seek(reader, 1, 99))
+            await call.write(world.seek(reader, 1, 99))
             assert (await client.broadcast([normal(reader).SerializeToString()]))[0].status == 200
             response = ab_pb2.DeliverResponse.FromString(await call.read())
             assert response.block.header.number == 1
@@ -190,7 +190,7 @@ def test_a_reader_whose_certificate_is_revoked_gets_no_more_blocks(
             assert response.status == STATUS.FORBIDDEN
             refused = await client.broadcast([normal(reader).SerializeToString()])
             assert refused[0].status == STATUS.FORBIDDEN
-            fine = seek(world.signer(), 2, 2, behavior=SEEK.FAIL_IF_NOT_READY)
+            fine = world.seek(world.signer(), 2, 2, behavior=SEEK.FAIL_IF_NOT_READY)
             assert (await client.fetch(fine))[1] == STATUS.SUCCESS
             assert node.chain.bundle.sequence == 1
 

@@ -23,7 +23,6 @@ from orderer_world import (
     OrdererProcess,
     World,
     normal,
-    seek,
 )
 
 from clearline.fabric import protoutil
@@ -136,7 +135,7 @@ def test_a_stop_stores_what_is_pending_and_a_start_goes_on(world: World, tmp_pat
             assert await client.pipeline([item.SerializeToString() for item in pending]) == 3
         async with world.orderer(tmp_path, slow) as (node, client):
             assert node.chain.height == 2
-            blocks, _ = await client.fetch(seek(world.signer(), 0, 1))
+            blocks, _ = await client.fetch(world.seek(world.signer(), 0, 1))
             first, second = map(common_pb2.Block.FromString, blocks)
             assert list(second.data.data) == [item.SerializeToString() for item in pending]
             assert second.header.previous_hash == protoutil.block_header_hash(first.header)
@@ -159,7 +158,9 @@ async def _ready(client: Client, world: World) -> int:
     """Wait until the orderer answers; its height."""
     for _ in range(200):
         try:
-            request = seek(world.signer(), "newest", "newest", behavior=SEEK.FAIL_IF_NOT_READY)
+            request = world.seek(
+                world.signer(), "newest", "newest", behavior=SEEK.FAIL_IF_NOT_READY
+            )
             blocks, _ = await client.fetch(request)
             return int(common_pb2.Block.FromString(blocks[0]).header.number) + 1
         except grpc.aio.AioRpcError as error:
@@ -183,7 +184,7 @@ async def _flood(client: Client, world: World) -> None:
 async def _follow(client: Client, world: World, seen: list[bytes], wanted: int) -> None:
     """Collect blocks in order until `wanted` more are there; go on collecting until the end."""
     call = client.deliver()
-    await call.write(seek(world.signer(), len(seen), 1 << 40))
+    await call.write(world.seek(world.signer(), len(seen), 1 << 40))
     goal = len(seen) + wanted
     while len(seen) < goal:
         response = ab_pb2.DeliverResponse.FromString(await call.read())
@@ -205,7 +206,9 @@ def test_kill_9_loses_no_delivered_block(world: World, tmp_path: Path) -> None:
                     height = await _ready(client, world)
                     assert height >= len(seen)
                     if seen:
-                        again, status = await client.fetch(seek(world.signer(), 0, len(seen) - 1))
+                        again, status = await client.fetch(
+                            world.seek(world.signer(), 0, len(seen) - 1)
+                        )
                         assert (again, status) == (seen, STATUS.SUCCESS)
                     floods = [asyncio.create_task(_flood(client, world)) for _ in range(3)]
                     await asyncio.wait_for(_follow(client, world, seen, 6), 20)

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from fabric_protos.common import common_pb2
 from fabric_protos.orderer import ab_pb2
-from orderer_world import STATUS, World, normal, seek
+from orderer_world import STATUS, World, normal
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "embedded_peer"))
 
@@ -68,7 +68,7 @@ def test_damaged_messages_get_a_status_and_ordering_goes_on(
         async with world.orderer(tmp_path) as (_, client):
             chance = random.Random("orderer")
             good = normal(world.signer(), b"good").SerializeToString()
-            wanted = seek(world.signer(), "oldest", "oldest")
+            wanted = world.seek(world.signer(), "oldest", "oldest")
             for _ in range(100):
                 requests = [
                     (_METHODS[0], mutated(good, chance)),

@@ -15,7 +15,7 @@ from fabric_protos.peer import (
     proposal_response_pb2,
     transaction_pb2,
 )
-from orderer_world import CHANNEL, STATUS, World, seek
+from orderer_world import CHANNEL, STATUS, World
 
 from clearline.fabric import protoutil
 from network.embedded import wire
@@ -139,24 +139,23 @@ def test_the_services_of_a_peer(world: World) -> None:
         server = wire.Server("127.0.0.1:0", world.tls(), world.orderer_roots, (service,))
         # The server's certificate here is BankOne's gateway's; Supervisor's clients may connect.
         port = await server.start()
+        tls = world.tls("Supervisor", "auditor")
         roots = (world.home.organization("BankOne") / "tlsca" / "cert.pem").read_bytes()
-        async with wire.channel(
-            f"127.0.0.1:{port}", roots, world.tls("Supervisor", "auditor"), "localhost"
-        ) as channel:
-            full = await read(channel, "Deliver", seek(reader, 0, 1))
+        async with wire.channel(f"127.0.0.1:{port}", roots, tls, "localhost") as channel:
+            full = await read(channel, "Deliver", world.seek(reader, 0, 1, tls=tls))
             assert [item.WhichOneof("Type") for item in full] == ["block", "block", "status"]
             assert full[1].block.SerializeToString() == good
-            filtered = await read(channel, "DeliverFiltered", seek(reader, 1, 2))
+            filtered = await read(channel, "DeliverFiltered", world.seek(reader, 1, 2, tls=tls))
             kinds = [item.WhichOneof("Type") for item in filtered]
             assert kinds == ["filtered_block", "status", "status"]
             assert filtered[0].filtered_block.filtered_transactions[0].txid == "one"
             assert [item.status for item in filtered[1:]] == [STATUS.BAD_REQUEST, STATUS.SUCCESS]
             stranger = kit.signer(kit.make_authority("BankOne"), "BankOne", kit.Leaf())
             for method in ("Deliver", "DeliverFiltered"):
-                (refused,) = await read(channel, method, seek(stranger, 0, 1))
+                (refused,) = await read(channel, method, world.seek(stranger, 0, 1, tls=tls))
                 assert refused.status == STATUS.FORBIDDEN
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await read(channel, "DeliverWithPrivateData", seek(reader, 0, 1))
+                await read(channel, "DeliverWithPrivateData", world.seek(reader, 0, 1, tls=tls))
             assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
             assert "private data" in (caught.value.details() or "")
         await server.stop(0)

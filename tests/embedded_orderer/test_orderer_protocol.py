@@ -14,10 +14,11 @@ from fabric_protos.common import common_pb2
 from fabric_protos.orderer import ab_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from orderer_world import CHANNEL, SEEK, STATUS, World, normal, seek
+from orderer_world import CHANNEL, SEEK, STATUS, World, normal, position
 
 from clearline.fabric import protoutil
 from clearline.fabric.identity import X509Signer
+from network.embedded import wire
 from network.embedded.channelconfig import BLOCK_VALIDATION, Bundle
 from network.embedded.orderer import processor
 from network.embedded.policies import SignedData
@@ -36,7 +37,7 @@ def test_ordered_messages_come_back_in_order(world: World, tmp_path: Path) -> No
             got: list[bytes] = []
             number = 1
             while len(got) < 40:
-                blocks, status = await client.fetch(seek(world.signer(), number, number))
+                blocks, status = await client.fetch(world.seek(world.signer(), number, number))
                 assert status == STATUS.SUCCESS
                 got += common_pb2.Block.FromString(blocks[0]).data.data
                 number += 1
@@ -52,7 +53,7 @@ def test_blocks_are_chained_and_signed(world: World, tmp_path: Path) -> None:
             for index in range(3):
                 await client.broadcast([normal(world.signer()).SerializeToString()])
                 await node.chain.wait_above(index + 1)
-            blocks, status = await client.fetch(seek(world.signer(), "oldest", "newest"))
+            blocks, status = await client.fetch(world.seek(world.signer(), "oldest", "newest"))
             assert status == STATUS.SUCCESS
             assert blocks[0] == world.genesis
             return [common_pb2.Block.FromString(raw) for raw in blocks]
@@ -264,7 +265,7 @@ def test_seeks(world: World, tmp_path: Path) -> None:
                 await client.broadcast([normal(world.signer()).SerializeToString()])
                 await node.chain.wait_above(index + 1)
             for start, stop, behavior, numbers, status in table:
-                request = seek(world.signer(), start, stop, behavior=behavior)
+                request = world.seek(world.signer(), start, stop, behavior=behavior)
                 blocks, answered = await client.fetch(request)
                 found = [common_pb2.Block.FromString(raw).header.number for raw in blocks]
                 assert (found, answered) == (numbers, status), (start, stop, behavior)
@@ -276,14 +277,14 @@ def test_a_stream_waits_for_new_blocks_and_takes_another_seek(world: World, tmp_
     async def scenario() -> None:
         async with world.orderer(tmp_path) as (_, client):
             call = client.deliver()
-            await call.write(seek(world.signer(), "next_commit", 1))
+            await call.write(world.seek(world.signer(), "next_commit", 1))
             waiting = asyncio.create_task(call.read())
             await client.broadcast([normal(world.signer()).SerializeToString()])
             response = ab_pb2.DeliverResponse.FromString(await asyncio.wait_for(waiting, 5))
             assert response.block.header.number == 1
             response = ab_pb2.DeliverResponse.FromString(await call.read())
             assert response.status == STATUS.SUCCESS
-            await call.write(seek(world.signer(), "oldest", "oldest"))
+            await call.write(world.seek(world.signer(), "oldest", "oldest"))
             response = ab_pb2.DeliverResponse.FromString(await call.read())
             assert response.block.header.number == 0
             call.cancel()
@@ -296,7 +297,7 @@ def test_headers_without_data(world: World, tmp_path: Path) -> None:
         async with world.orderer(tmp_path) as (node, client):
             await client.broadcast([normal(world.signer()).SerializeToString()])
             await node.chain.wait_above(1)
-            request = seek(world.signer(), 0, 1, content=SEEK.HEADER_WITH_SIG)
+            request = world.seek(world.signer(), 0, 1, content=SEEK.HEADER_WITH_SIG)
             (first, second), _ = await client.fetch(request)
             assert first == world.genesis  # a configuration is always whole
             block = common_pb2.Block.FromString(second)
@@ -308,7 +309,7 @@ def test_headers_without_data(world: World, tmp_path: Path) -> None:
 
 
 def _seek_at(world: World, when: datetime | None) -> bytes:
-    envelope = common_pb2.Envelope.FromString(seek(world.signer(), "oldest", "oldest"))
+    envelope = common_pb2.Envelope.FromString(world.seek(world.signer(), "oldest", "oldest"))
     payload = common_pb2.Payload.FromString(envelope.payload)
     header = common_pb2.ChannelHeader.FromString(payload.header.channel_header)
     if when is None:
@@ -321,14 +322,33 @@ def _seek_at(world: World, when: datetime | None) -> bytes:
 
 
 def _seek_tampered(world: World) -> bytes:
-    envelope = common_pb2.Envelope.FromString(seek(world.signer(), "oldest", "oldest"))
+    envelope = common_pb2.Envelope.FromString(world.seek(world.signer(), "oldest", "oldest"))
     envelope.signature = world.signer().sign(b"something else")
     return bytes(envelope.SerializeToString())
 
 
+def _tls_hash(world: World, user: str) -> bytes:
+    return wire.certificate_hash(world.tls("BankOne", user).certificate)
+
+
+def _seek_bound(world: World, bound: bytes) -> bytes:
+    """A seek that names another TLS certificate than the client's."""
+    info = SEEK(start=position("oldest"), stop=position("oldest"))
+    envelope = protoutil.create_signed_envelope(
+        TYPE.DELIVER_SEEK_INFO,
+        CHANNEL,
+        world.signer(),
+        info.SerializeToString(),
+        tls_cert_hash=bound,
+    )
+    return bytes(envelope.SerializeToString())
+
+
 def _seek_without_positions(world: World) -> bytes:
-    kind = TYPE.DELIVER_SEEK_INFO
-    envelope = protoutil.create_signed_envelope(kind, CHANNEL, world.signer(), b"")
+    kind, bound = TYPE.DELIVER_SEEK_INFO, wire.certificate_hash(world.tls().certificate)
+    envelope = protoutil.create_signed_envelope(
+        kind, CHANNEL, world.signer(), b"", tls_cert_hash=bound
+    )
     return bytes(envelope.SerializeToString())
 
 
@@ -336,12 +356,16 @@ def test_bad_seeks(world: World, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     table: list[tuple[bytes, int]] = [
         (_seek_tampered(world), STATUS.FORBIDDEN),
-        (seek(world.signer(), 0, 0, channel="elsewhere"), STATUS.NOT_FOUND),
+        (world.seek(world.signer(), 0, 0, channel="elsewhere"), STATUS.NOT_FOUND),
         (_seek_at(world, None), STATUS.BAD_REQUEST),
         (_seek_at(world, now - timedelta(minutes=16)), STATUS.BAD_REQUEST),
         (_seek_at(world, now + timedelta(minutes=16)), STATUS.BAD_REQUEST),
         (_seek_at(world, now - timedelta(minutes=14)), STATUS.SUCCESS),
         (_seek_without_positions(world), STATUS.BAD_REQUEST),
+        (_seek_bound(world, b""), STATUS.BAD_REQUEST),
+        (_seek_bound(world, b"\1" * 32), STATUS.BAD_REQUEST),
+        (_seek_bound(world, _tls_hash(world, "maker")), STATUS.BAD_REQUEST),
+        (_seek_bound(world, _tls_hash(world, "gateway")), STATUS.SUCCESS),
         (common_pb2.Envelope(payload=b"\xff").SerializeToString(), STATUS.BAD_REQUEST),
         (b"", STATUS.BAD_REQUEST),
     ]
@@ -359,7 +383,7 @@ def test_stopping_ends_waiting_readers(world: World, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world.orderer(tmp_path) as (node, client):
             call = client.deliver()
-            await call.write(seek(world.signer(), "oldest", 99))
+            await call.write(world.seek(world.signer(), "oldest", 99))
             await call.read()
             stopping = asyncio.create_task(node.chain.stop())
             response = ab_pb2.DeliverResponse.FromString(await call.read())

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+# Odd certificates are made by the orderer's tests.
+sys.path.insert(0, str(Path(__file__).parent.parent / "embedded_orderer"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from block_factory import Chain, chain

@@ -62,12 +62,16 @@ class World:
     def endpoint(self, organization: str) -> str:
         return self.layout.organization(organization).peers[0].endpoint
 
-    def channel(self, organization: str, user: str = "admin") -> Any:
-        """A raw gRPC channel to an organisation's peer."""
+    def tls(self, organization: str, user: str = "admin") -> wire.TlsIdentity:
+        """What a user connects with."""
         folder = self.home.user(organization, user) / "tls"
-        tls = wire.TlsIdentity(
+        return wire.TlsIdentity(
             (folder / "cert.pem").read_bytes(), (folder / "key.pem").read_bytes()
         )
+
+    def channel(self, organization: str, user: str = "admin") -> Any:
+        """A raw gRPC channel to an organisation's peer."""
+        tls = self.tls(organization, user)
         roots = (self.home.organization(organization) / "tlsca" / "cert.pem").read_bytes()
         return wire.channel(self.endpoint(organization), roots, tls)
 

@@ -57,6 +57,7 @@ def seek_envelope(world: World) -> bytes:
             CHANNEL,
             world.signer("BankOne"),
             seek.SerializeToString(),
+            tls_cert_hash=wire.certificate_hash(world.tls("BankOne").certificate),
         ).SerializeToString()
     )
 

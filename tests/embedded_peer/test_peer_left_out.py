@@ -63,14 +63,15 @@ async def _call(world: World, method: str) -> tuple[str, str]:
     return error.code().name, error.details()
 
 
-async def _system(world: World, chaincode: str, function: str) -> tuple[str, str]:
+async def _system(world: World, chaincode: str, function: str, plugin: str) -> tuple[str, str]:
     argument = b"argument"
     channel_id = "" if chaincode == "cscc" else CHANNEL
     if chaincode == "_lifecycle":
-        message = lifecycle_pb2.ApproveChaincodeDefinitionForMyOrgArgs(
-            name="private", version="1", sequence=1
-        )
-        message.collections.config.add().static_collection_config.name = "secret"
+        message = getattr(lifecycle_pb2, f"{function}Args")(name="one", version="1", sequence=1)
+        if plugin:
+            setattr(message, plugin, "custom")
+        else:
+            message.collections.config.add().static_collection_config.name = "secret"
         argument = message.SerializeToString()
     args = [function.encode(), argument]
     response = await system(world, world.signer("BankOne", "admin"), channel_id, chaincode, args)
@@ -114,7 +115,7 @@ def test_every_row_answers_as_the_page_says(tmp_path: Path) -> None:
 
     async def scenario(world: World) -> None:
         for row in listed:
-            name = re.findall(r"`([^`]+)`", row.asked)[0]
+            name, *more = re.findall(r"`([^`]+)`", row.asked)
             if row.asked.startswith("chaincode "):
                 answer = await _chaincode(world, name)
             elif name == "BFT":
@@ -122,7 +123,7 @@ def test_every_row_answers_as_the_page_says(tmp_path: Path) -> None:
             elif "/" in name:
                 answer = await _call(world, name)
             else:
-                answer = await _system(world, *name.split())
+                answer = await _system(world, *name.split(), *(more or [""]))
             assert answer[0] == row.status, (row, answer)
             assert row.says in answer[1], (row, answer)
 

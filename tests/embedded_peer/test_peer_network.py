@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import certificate_kit as kit
 import grpc
 import grpc.aio
 import pytest
 from block_factory import code_name
+from fabric_protos.common import common_pb2
 from fabric_protos.gateway import gateway_pb2
+from fabric_protos.peer import proposal_pb2
 from forged_transactions import Forgery, catalogue, rwset
 from peer_world import (
     CHANNEL,
@@ -23,6 +27,7 @@ from peer_world import (
 
 from clearline.fabric.errors import EvaluateError
 from clearline.fabric.proposal import ProposalOptions
+from clearline.fabric.protoutil import make_channel_header
 from network.embedded import wire
 from network.embedded.peer.endorsement_policies import member_policy
 
@@ -103,6 +108,44 @@ def test_a_chaincodes_status_decides_what_the_endorser_signs(
     run(tmp_path, scenario)
 
 
+def test_a_proposal_that_the_filters_stop_goes_to_every_peer(tmp_path: Path) -> None:
+    """Fabric's gateway takes a filter's error for a peer out of reach (apiutils.go)."""
+
+    async def scenario(world: World) -> None:
+        ca = kit.stored_authority(world.home.organization("BankOne") / "ca")
+        end = datetime.now(UTC) - timedelta(seconds=1)
+        leaf = kit.Leaf(start=end - timedelta(hours=1), end=end)
+        _, _, signed = proposal(kit.signer(ca, "BankOne", leaf), "get", ["a"])
+        request = gateway_pb2.EvaluateRequest(proposed_transaction=signed).SerializeToString()
+        channel = world.channel("BankOne")
+        call = channel.unary_unary("/gateway.Gateway/Evaluate")(request)
+        error = await failure(call, grpc.aio.AioRpcError)
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        details = dict(error.trailing_metadata())["grpc-status-details-bin"]
+        assert details.count(b"proposal client identity expired") == len(ORGANIZATIONS)
+        error = await failure(endorse(world, "BankOne", signed), grpc.aio.AioRpcError)
+        assert error.details() == "proposal client identity expired"
+        await channel.close()
+
+    run(tmp_path, scenario)
+
+
+def test_requests_that_are_none_get_the_status_that_go_gives(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        channel = world.channel("BankOne")
+        for method in ("Evaluate", "Endorse", "Submit", "CommitStatus"):
+            call = channel.unary_unary(f"/gateway.Gateway/{method}")(b"\xff")
+            error = await failure(call, grpc.aio.AioRpcError)
+            assert error.code() is grpc.StatusCode.INTERNAL
+            assert error.details().startswith("grpc: error unmarshalling request: proto: ")
+        events = channel.unary_stream("/gateway.Gateway/ChaincodeEvents")(b"\xff")
+        error = await failure(anext(aiter(events)), grpc.aio.AioRpcError)
+        assert error.code() is grpc.StatusCode.INTERNAL
+        await channel.close()
+
+    run(tmp_path, scenario)
+
+
 def test_every_forged_transaction_through_the_orderer(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         peers = [world.node_signer("BankOne"), world.node_signer("BankTwo")]
@@ -132,10 +175,18 @@ def test_what_is_wrong_with_a_proposal_is_refused_at_the_door(tmp_path: Path) ->
             transaction = await contract.new_proposal("put", ["a", "1"]).endorse()
             await (await transaction.submit()).status()
             sent = transaction.transaction_id
+        timed = make_channel_header(3, CHANNEL).SerializeToString()
+        nameless = proposal_pb2.Proposal(
+            header=common_pb2.Header(channel_header=timed).SerializeToString()
+        )
         for signed, text in (
             (bad, "creator org [BankOne]"),
-            (type(good)(proposal_bytes=b"\xff"), "unmarshalling"),
-            (type(good)(), "ChaincodeHeaderExtension.ChaincodeId is nil"),
+            (type(good)(proposal_bytes=b"\xff"), "failed parsing proposal: error unmarshalling"),
+            (type(good)(), "incorrect timestamp 1970-01-01T00:00:00Z"),
+            (
+                type(good)(proposal_bytes=nameless.SerializeToString()),
+                "ChaincodeHeaderExtension.ChaincodeId is nil",
+            ),
         ):
             error = await failure(endorse(world, "BankOne", signed), grpc.aio.AioRpcError)
             assert error.code() is grpc.StatusCode.UNKNOWN

@@ -87,7 +87,7 @@ def _package(metadata: dict[str, str] | None, code: bytes | None) -> bytes:
 @pytest.mark.parametrize(
     ("package", "text"),
     [
-        (b"", "empty"),
+        (b"", "error reading as gzip stream: EOF"),
         (b"not gzip", "gzip"),
         (_package(None, b""), "missing metadata.json"),
         (_package({"label": "kv", "type": "ccaas"}, None), "did not find a code package"),

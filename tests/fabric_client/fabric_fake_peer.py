@@ -287,7 +287,7 @@ class FakePeer:
 
     async def _chaincode_events(self, signed: Any, _context: Any) -> AsyncIterator[Any]:
         request = gateway_pb2.ChaincodeEventsRequest.FromString(signed.request)
-        await self._note(request)
+        await self._note(signed)
         number = len(self.blocks)
         if request.start_position.HasField("specified"):
             number = request.start_position.specified.number

@@ -207,9 +207,21 @@ def test_bytes_survive_and_are_signed_elsewhere() -> None:
                 commit = gateway.new_signed_commit(asked.to_bytes(), signature)
                 assert commit.transaction_id == transaction.transaction_id
                 assert (await commit.status()).successful
-                events = gateway.network("payments").block_events_request(Start(block=1))
-                events.set_signature(signer().sign_digest(events.digest))
-                assert (await anext(events.blocks())).number == 1
+                network = gateway.network("payments")
+                wanted = network.block_events_request(Start(block=1))
+                signature = signer().sign_digest(wanted.digest)
+                blocks = gateway.new_signed_block_events_request(wanted.to_bytes(), signature)
+                assert (await anext(blocks.blocks())).number == 1
+                named = network.chaincode_events_request(CHAINCODE, Start(block=1))
+                signature = signer().sign_digest(named.digest)
+                events = gateway.new_signed_chaincode_events_request(named.to_bytes(), signature)
+                assert (await anext(events.events())).transaction_id == proposal.transaction_id
+                for make in (
+                    gateway.new_block_events_request,
+                    gateway.new_chaincode_events_request,
+                ):
+                    with pytest.raises(ValueError, match="not a"):
+                        make(b"\xff")
         _verify_signatures(peer)
 
     run(scenario())
@@ -221,12 +233,13 @@ def _verify_signatures(peer: FakePeer) -> None:
 
     public = x509.load_pem_x509_certificate(signer().certificate_pem).public_key()
     assert isinstance(public, ec.EllipticCurvePublicKey)
-    endorse, submit, status, deliver = peer.requests
+    endorse, submit, status, deliver, events = peer.requests
     for message, signature in [
         (endorse.proposed_transaction.proposal_bytes, endorse.proposed_transaction.signature),
         (submit.prepared_transaction.payload, submit.prepared_transaction.signature),
         (status.request, status.signature),
         (deliver.payload, deliver.signature),
+        (events.request, events.signature),
     ]:
         public.verify(signature, message, ec.ECDSA(hashes.SHA256()))
 

@@ -119,8 +119,26 @@ SYSTEM: list[tuple[str, str, str, list[bytes]]] = [
 ]
 
 
-# Answers with maps: Go writes a map's entries in another order each time it is asked.
+def installed(raw: bytes) -> list[Any]:
+    """The packages, each with who uses it."""
+    found: list[Any] = []
+    for item in lifecycle_pb2.QueryInstalledChaincodesResult.FromString(raw).installed_chaincodes:
+        uses = [
+            (channel, use.name, use.version)
+            for channel, references in item.references.items()
+            for use in references.chaincodes
+        ]
+        found.append((item.package_id, item.label, sorted(uses)))
+    return found
+
+
+# Answers with maps, or made from one: Go goes through a map in another order each time.
 READERS: dict[bytes, Callable[[bytes], Any]] = {
+    b"QueryInstalledChaincodes": installed,
+    b"QueryChaincodeDefinitions": lambda raw: sorted(
+        lifecycle_pb2.QueryChaincodeDefinitionsResult.FromString(raw).chaincode_definitions,
+        key=lambda item: str(item.name),
+    ),
     b"QueryChaincodeDefinition": lifecycle_pb2.QueryChaincodeDefinitionResult.FromString,
     b"CheckCommitReadiness": lifecycle_pb2.CheckCommitReadinessResult.FromString,
     b"GetChannelConfig": configtx_pb2.Config.FromString,

@@ -13,10 +13,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
+import mischief_chaincode
 from config_kit import update_envelope
+from fabric_protos.gateway import gateway_pb2
 from fabric_protos.orderer import configuration_pb2
 from fidelity_world import CHAINCODE, PATIENCE, Net, level, quiet
-from forged_transactions import catalogue
+from forged_transactions import Forgery, catalogue, rwset
 
 from clearline.fabric.contract import Contract
 from clearline.fabric.errors import EndorseError
@@ -25,6 +27,7 @@ from clearline.fabric.transaction import Transaction
 from network import lifecycle
 from network.administration import PeerAdministration
 from network.channelpolicies import signature_policy
+from network.embedded.peer.transactions import parse_action, parse_parts
 from network.topology import Threshold
 
 SUCCESS = 200
@@ -51,6 +54,17 @@ def policy(at_least: int, *organizations: str) -> str:
 
 
 LOCKS = (policy(2, "BankOne", "BankTwo"), policy(1, "Supervisor"), policy(1, "BankTwo"))
+
+
+def range_queries(transaction: Transaction) -> list[Any]:
+    """The kvrwset.RangeQueryInfos that a transaction rests on."""
+    prepared = gateway_pb2.PreparedTransaction.FromString(transaction.to_bytes())
+    header, parts = parse_parts(prepared.envelope.SerializeToString())
+    return [
+        item
+        for entry in parse_action(header, parts).rwsets
+        for item in entry.public.range_queries_info
+    ]
 
 
 @dataclass
@@ -109,11 +123,15 @@ class Player:
             else:
                 return
 
-    async def order(self, transactions: Sequence[Transaction]) -> None:
-        """In exactly this order; waits until every peer has them: endorsers must agree."""
+    async def order(self, transactions: Sequence[Transaction]) -> list[str]:
+        """In exactly this order; waits until every peer has them: endorsers must agree.
+
+        The names of their validation codes.
+        """
         commits = [await transaction.submit() for transaction in transactions]
-        await asyncio.gather(*(commit.status() for commit in commits))
+        statuses = await asyncio.gather(*(commit.status() for commit in commits))
         await level(self.peers)
+        return [status.code_name for status in statuses]
 
     async def together(self, calls: Sequence[Sequence[str]]) -> list[Transaction]:
         transactions = list(await asyncio.gather(*(self.endorse(call) for call in calls)))
@@ -132,7 +150,7 @@ class Player:
         scan, late = await asyncio.gather(
             self.endorse(["span", "p", "q", "count"]), self.endorse(["put", "p1=1"])
         )
-        await self.order([late, scan])
+        assert await self.order([late, scan]) == ["VALID", "PHANTOM_READ_CONFLICT"]
         one, other = await asyncio.gather(
             self.endorse(["add", "h0", "1"]), self.endorse(["add", "h0", "1"])
         )
@@ -142,10 +160,56 @@ class Player:
             self.endorse(["lock", "l2", LOCKS[1]]), self.endorse(["put", "l2=1"])
         )
         await self.order([lock, write])
+        await self.together([["put", "k001=1"]])
         gone, read = await asyncio.gather(
             self.endorse(["put", "k001="]), self.endorse(["span", "k000", "k004", "count"])
         )
-        await self.order([gone, read])
+        assert await self.order([gone, read]) == ["VALID", "PHANTOM_READ_CONFLICT"]
+        await self.wide_phantom()
+        await self.refused_by_a_key()
+
+    async def wide_phantom(self) -> None:
+        """A range of more keys than a read set lists (50): it holds hashes of them instead, and
+        a key that came since is missed in these."""
+        wide, new = await asyncio.gather(
+            self.endorse(["span", "k", "l", "count"]), self.endorse(["put", "k0755=new"])
+        )
+        (ranges,) = range_queries(wide)
+        assert ranges.HasField("reads_merkle_hashes")
+        assert await self.order([new, wide]) == ["VALID", "PHANTOM_READ_CONFLICT"]
+        again = await self.endorse(["span", "k", "l", "count"])
+        assert await self.order([again]) == ["VALID"]
+
+    async def refused_by_a_key(self) -> None:
+        """Both banks are enough for the chaincode, and not for this key of the Supervisor's."""
+        options = ProposalOptions(organizations=["BankOne", "BankTwo"])
+
+        async def by_both(*call: str) -> Transaction:
+            return await self.contract.new_proposal(call[0], call[1:], options).endorse()
+
+        assert await self.order([await by_both("put", "sealed=1")]) == ["VALID"]
+        assert await self.order([await by_both("lock", "sealed", LOCKS[1])]) == ["VALID"]
+        refused = await self.order([await by_both("put", "sealed=2")])
+        assert refused == ["ENDORSEMENT_POLICY_FAILURE"]
+        chosen = await self.contract.new_proposal("put", ["sealed=3"]).endorse()
+        assert await self.order([chosen]) == ["VALID"]
+
+    async def elsewhere(self) -> None:
+        """Writes to another chaincode's keys: its policy counts beside the one that was called."""
+        net = self.net
+        peers = [net.peer_signer(item.name) for item in net.topology.organizations]
+        creator = net.signer("BankOne", "gateway")
+        for other, endorsers, code in (
+            (mischief_chaincode.NAME, peers[:2], "VALID"),
+            (mischief_chaincode.STRICT, peers[:2], "ENDORSEMENT_POLICY_FAILURE"),
+            (mischief_chaincode.STRICT, peers, "VALID"),
+        ):
+            results = rwset([("here", other)]) + rwset([("there", code)], namespace=other)
+            forgery = Forgery(creator, endorsers, results)
+            assert await net.order(forgery.envelope()) == SUCCESS
+            status = await self.contract.new_commit(forgery.id).status()
+            assert status.code_name == code, (other, len(endorsers))
+        await level(self.peers)
 
     async def round(self) -> None:
         transactions = await self.together([self.call() for _ in range(TOGETHER)])
@@ -206,6 +270,7 @@ async def play(net: Net, seed: int) -> None:
             await player.round()
         await player.surely()
         await player.forged()
+        await player.elsewhere()
         await player.reconfigure(7)
         for _ in range(ROUNDS // 3):
             await player.round()

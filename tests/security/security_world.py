@@ -141,6 +141,10 @@ class World:
             self._channels[msp] = self.run(opened())
         return self._channels[msp]
 
+    def tls_cert_hash(self, at: str) -> bytes:
+        """What a seek over `channel` must name."""
+        return self.profile("BankOne" if at == "Orderer" else at).tls_cert_hash()
+
     def _orderer(self) -> PeerEndpoint:
         """Where the orderer is, in the form a profile has for a peer."""
         topology = yaml.safe_load((self.house.home / "network.yaml").read_text())

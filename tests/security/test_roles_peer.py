@@ -70,7 +70,9 @@ def deliver(method: str) -> Ask:
         at = "Orderer" if "AtomicBroadcast" in method else AT
         seek = ab_pb2.SeekInfo(behavior=ab_pb2.SeekInfo.FAIL_IF_NOT_READY)
         seek.start.specified.number = seek.stop.specified.number = 0
-        header = protoutil.make_channel_header(common_pb2.DELIVER_SEEK_INFO, "payments")
+        header = protoutil.make_channel_header(
+            common_pb2.DELIVER_SEEK_INFO, "payments", tls_cert_hash=world.tls_cert_hash(at)
+        )
         answers = world.stream(at, method, signed(signer, header, seek.SerializeToString()), 2)
         # Both services' DeliverResponse: field 1 is a common.Status.
         status = ab_pb2.DeliverResponse.FromString(answers[-1]).status

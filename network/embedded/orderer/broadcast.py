@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 from fabric_protos.common import common_pb2
 from fabric_protos.orderer import ab_pb2
-from google.protobuf.message import DecodeError
 
 from clearline.logs import get_logger
+from network.embedded import goproto
 from network.embedded.orderer.chain import Chain
 from network.embedded.orderer.processor import Refusal, channel_header
 
@@ -35,9 +35,9 @@ class BroadcastStreams:
         """Order what the client sends until it is done or one message is refused."""
         async for raw in requests:
             try:
-                envelope = common_pb2.Envelope.FromString(raw)
-            except DecodeError:
-                await context.abort(grpc.StatusCode.INTERNAL, "failed to unmarshal the envelope")
+                envelope = goproto.parse(common_pb2.Envelope, raw)
+            except goproto.GoDecodeError as error:
+                await context.abort(grpc.StatusCode.INTERNAL, goproto.streamed(error))
             try:
                 await self._process(raw, envelope)
             except Refusal as refusal:

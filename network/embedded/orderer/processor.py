@@ -5,17 +5,16 @@ Each check that fails is a Refusal with the status and the text that Fabric answ
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
 from typing import Any
 
 from fabric_protos.common import common_pb2
-from google.protobuf.message import DecodeError
 
 from clearline.fabric import protoutil
 from clearline.fabric.identity import Signer
-from network.embedded import configtx
+from network.embedded import configtx, goproto
 from network.embedded.channelconfig import CHANNEL_WRITERS, ORDERER_WRITERS, Bundle
-from network.embedded.msp import MSPError
+from network.embedded.expiry import expires_at
 from network.embedded.orderer.cutter import Message
 from network.embedded.policies import PolicyError, envelope_signed_data
 
@@ -34,15 +33,22 @@ class Refusal(Exception):  # noqa: N818 - carries the answer
 
 def channel_header(envelope: Any) -> Any:
     """The common.ChannelHeader of an envelope. Raises Refusal."""
+    payload = _part(common_pb2.Payload, envelope.payload)
+    if not payload.HasField("header"):
+        raise _bad("could not determine channel ID: header not set")
+    if not payload.header.channel_header:
+        raise _bad("could not determine channel ID: channel header not set")
+    return _part(common_pb2.ChannelHeader, payload.header.channel_header)
+
+
+def _part(message_type: Any, raw: bytes) -> Any:
     try:
-        payload = common_pb2.Payload.FromString(envelope.payload)
-        if not payload.HasField("header"):
-            raise _bad("could not determine channel ID: header not set")
-        if not payload.header.channel_header:
-            raise _bad("could not determine channel ID: channel header not set")
-        return common_pb2.ChannelHeader.FromString(payload.header.channel_header)
-    except DecodeError as error:
-        raise _bad("could not determine channel ID: error unmarshalling the payload") from error
+        return goproto.parse(message_type, raw)
+    except goproto.GoDecodeError as error:
+        name = message_type.DESCRIPTOR.name
+        raise _bad(
+            f"could not determine channel ID: error unmarshalling {name}: {error}"
+        ) from error
 
 
 def is_config_update(header: Any) -> bool:
@@ -127,13 +133,13 @@ def _filter(bundle: Bundle, envelope: Any) -> None:
         signed = envelope_signed_data(envelope)
     except PolicyError as error:
         raise _bad(str(error)) from error
+    ends = expires_at(signed.identity)
+    if ends is not None and time.time() >= ends:
+        raise _bad("broadcast client identity expired")
+    policy = ORDERER_WRITERS if bundle.orderer.maintenance else CHANNEL_WRITERS
     try:
-        expires_at = bundle.msp_manager.deserialize(signed.identity).expires_at
-        if datetime.now(UTC) >= expires_at:
-            raise _bad("broadcast client identity expired")
-        policy = ORDERER_WRITERS if bundle.orderer.maintenance else CHANNEL_WRITERS
         bundle.policy(policy).evaluate([signed])
-    except (PolicyError, MSPError) as error:
+    except PolicyError as error:
         raise Refusal(_STATUS.FORBIDDEN, f"{error}: permission denied") from error
 
 

@@ -71,6 +71,12 @@ class AccessControl:
         default = _CHANNEL.get(resource)
         if default is None:
             raise AccessError(f"Unmapped policy for {resource}")
+        if bundle is None and not channel_id:
+            # Fabric takes the channel's policy for one of the local MSP's roles.
+            raise AccessError(
+                "Failed getting local MSP principal during channelless check policy with policy "
+                f"[{default}]: [MSP Principal role [{default}] not recognized]"
+            )
         if bundle is None:
             raise AccessError(f"Failed to get policy manager for channel [{channel_id}]")
         name = bundle.acl(resource, default)

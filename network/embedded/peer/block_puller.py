@@ -7,13 +7,10 @@ means another orderer after a short wait.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 from typing import Any
 
 import grpc.aio
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from fabric_protos.common import common_pb2
 from fabric_protos.orderer import ab_pb2
 from google.protobuf.message import DecodeError
@@ -38,12 +35,6 @@ _LAST = 2**64 - 1
 
 class _StreamEndedError(Exception):
     """The orderer ended the stream, with a status or without."""
-
-
-def tls_certificate_hash(certificate_pem: bytes) -> bytes:
-    """SHA-256 of a certificate's DER: orderers under mutual TLS bind a seek to it."""
-    certificate = x509.load_pem_x509_certificate(certificate_pem)
-    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
 
 
 def block_of(response: bytes) -> bytes | None:

@@ -16,8 +16,8 @@ from typing import Any
 from fabric_protos.common import common_pb2
 from fabric_protos.ledger.queryresult import kv_query_result_pb2
 from fabric_protos.peer import chaincode_shim_pb2 as shim
-from google.protobuf.message import DecodeError
 
+from network.embedded import goproto
 from network.embedded.peer.ledger import Snapshot
 from network.embedded.peer.rwset import is_delete
 from network.embedded.peer.simulator import RangeIterator, SimulationError, Simulator
@@ -64,7 +64,7 @@ def handle(message: Any, context: TxContext) -> bytes:
         raise SimulationError(_LEFT_OUT.get(message.type, "not supported by the embedded engine"))
     try:
         return handler(message.payload, context)
-    except DecodeError as error:
+    except goproto.GoDecodeError as error:
         raise SimulationError(f"unmarshal failed: {error}") from error
 
 
@@ -79,27 +79,27 @@ def _no_collection(name: str) -> None:
 
 
 def _get_state(payload: bytes, context: TxContext) -> bytes:
-    request = shim.GetState.FromString(payload)
+    request = goproto.parse(shim.GetState, payload)
     _no_collection(request.collection)
     return context.simulator.get_state(context.namespace, request.key)
 
 
 def _get_states(payload: bytes, context: TxContext) -> bytes:
-    request = shim.GetStateMultiple.FromString(payload)
+    request = goproto.parse(shim.GetStateMultiple, payload)
     _no_collection(request.collection)
     values = context.simulator.get_states(context.namespace, request.keys)
     return bytes(shim.GetStateMultipleResult(values=values).SerializeToString())
 
 
 def _put_state(payload: bytes, context: TxContext) -> bytes:
-    request = shim.PutState.FromString(payload)
+    request = goproto.parse(shim.PutState, payload)
     _no_collection(request.collection)
     context.simulator.set_state(context.namespace, request.key, request.value)
     return b""
 
 
 def _del_state(payload: bytes, context: TxContext) -> bytes:
-    request = shim.DelState.FromString(payload)
+    request = goproto.parse(shim.DelState, payload)
     _no_collection(request.collection)
     context.simulator.set_state(context.namespace, request.key, b"")
     return b""
@@ -108,15 +108,14 @@ def _del_state(payload: bytes, context: TxContext) -> bytes:
 def _write_batch(payload: bytes, context: TxContext) -> bytes:
     kinds = shim.WriteRecord
     simulator, namespace = context.simulator, context.namespace
-    for record in shim.WriteBatchState.FromString(payload).rec:
+    for record in goproto.parse(shim.WriteBatchState, payload).rec:
         _no_collection(record.collection)
         if record.type == kinds.PUT_STATE:
             simulator.set_state(namespace, record.key, record.value)
         elif record.type == kinds.DEL_STATE:
             simulator.set_state(namespace, record.key, b"")
         elif record.type == kinds.PUT_STATE_METADATA:
-            entry = {record.metadata.metakey: record.metadata.value}
-            simulator.set_metadata(namespace, record.key, entry)
+            simulator.set_metadata(namespace, record.key, _entry(record))
         elif record.type == kinds.PURGE_PRIVATE_DATA:
             raise SimulationError("only applicable for private data")
         else:
@@ -125,7 +124,7 @@ def _write_batch(payload: bytes, context: TxContext) -> bytes:
 
 
 def _get_metadata(payload: bytes, context: TxContext) -> bytes:
-    request = shim.GetStateMetadata.FromString(payload)
+    request = goproto.parse(shim.GetStateMetadata, payload)
     _no_collection(request.collection)
     found = context.simulator.get_metadata(context.namespace, request.key)
     result = shim.StateMetadataResult()
@@ -135,17 +134,24 @@ def _get_metadata(payload: bytes, context: TxContext) -> bytes:
 
 
 def _put_metadata(payload: bytes, context: TxContext) -> bytes:
-    request = shim.PutStateMetadata.FromString(payload)
+    request = goproto.parse(shim.PutStateMetadata, payload)
     _no_collection(request.collection)
-    entry = {request.metadata.metakey: request.metadata.value}
-    context.simulator.set_metadata(context.namespace, request.key, entry)
+    context.simulator.set_metadata(context.namespace, request.key, _entry(request))
     return b""
 
 
+def _entry(request: Any) -> dict[str, bytes]:
+    """The metadata to write. Without it Fabric's handler panics, and says no more than that
+    (handler.go putStateMetadata, HandleTransaction). Raises SimulationError."""
+    if not request.HasField("metadata"):
+        raise SimulationError("panic during execution")
+    return {request.metadata.metakey: request.metadata.value}
+
+
 def _get_range(payload: bytes, context: TxContext) -> bytes:
-    request = shim.GetStateByRange.FromString(payload)
+    request = goproto.parse(shim.GetStateByRange, payload)
     _no_collection(request.collection)
-    metadata = shim.QueryMetadata.FromString(request.metadata)
+    metadata = goproto.parse(shim.QueryMetadata, request.metadata)
     simulator, namespace = context.simulator, context.namespace
     limit = TOTAL_RESULTS
     if not metadata.pageSize and not metadata.bookmark:
@@ -173,7 +179,7 @@ def _range_results(namespace: str, items: RangeIterator) -> Callable[[], bytes |
 
 
 def _get_history(payload: bytes, context: TxContext) -> bytes:
-    request = shim.GetHistoryForKey.FromString(payload)
+    request = goproto.parse(shim.GetHistoryForKey, payload)
     entries = _modifications(context.simulator.snapshot, context.namespace, request.key)
     return _open(_Query(lambda: next(entries, None), None), context, TOTAL_RESULTS)
 
@@ -245,7 +251,7 @@ def _response(query_id: str, results: list[bytes], metadata: bytes, *, more: boo
 
 
 def _query_next(payload: bytes, context: TxContext) -> bytes:
-    request = shim.QueryStateNext.FromString(payload)
+    request = goproto.parse(shim.QueryStateNext, payload)
     query = context.queries.get(request.id)
     if query is None:
         raise SimulationError("query iterator not found")
@@ -253,7 +259,7 @@ def _query_next(payload: bytes, context: TxContext) -> bytes:
 
 
 def _query_close(payload: bytes, context: TxContext) -> bytes:
-    request = shim.QueryStateClose.FromString(payload)
+    request = goproto.parse(shim.QueryStateClose, payload)
     context.queries.pop(request.id, None)
     return _response(request.id, [], b"", more=False)
 

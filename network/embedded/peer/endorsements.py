@@ -18,7 +18,7 @@ from network.embedded.channelconfig import Bundle
 from network.embedded.peer.channel import Channel
 from network.embedded.peer.endorsement_plan import Layout, layouts
 from network.embedded.peer.endorsement_policies import Policies
-from network.embedded.peer.endorser import RefusedProposalError
+from network.embedded.peer.endorser import FilteredProposalError, RefusedProposalError
 from network.embedded.peer.grpc_errors import RpcError, error_detail
 from network.embedded.peer.lifecycle_state import (
     NAMESPACE,
@@ -26,7 +26,7 @@ from network.embedded.peer.lifecycle_state import (
     LifecycleError,
     read_definition,
 )
-from network.embedded.peer.proposals import Proposal
+from network.embedded.peer.proposals import SignedProposal
 from network.embedded.peer.registry import Address, EndorserUnavailableError, Registry
 from network.embedded.peer.system_chaincodes import SYSTEM
 from network.embedded.policies import Policy, PolicyError
@@ -35,8 +35,8 @@ _ENDORSE_SECONDS = 30.0
 """peer.gateway.endorsementTimeout of Fabric's core.yaml."""
 _Code = grpc.StatusCode
 
-LocalEndorser = Callable[[Proposal], Awaitable[Any]]
-"""The own peer's Endorser: a proposal taken apart -> peer.ProposalResponse."""
+LocalEndorser = Callable[[SignedProposal], Awaitable[Any]]
+"""The own peer's Endorser: a proposal -> peer.ProposalResponse."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class FailedCall:
 
 def response_status(response: Any, failure: Exception | None) -> FailedCall | None:
     """None for a success (apiutils.go responseStatus)."""
-    if isinstance(failure, RefusedProposalError):
+    if isinstance(failure, RefusedProposalError) and not isinstance(failure, FilteredProposalError):
         return FailedCall(_Code.FAILED_PRECONDITION, str(failure), retry=False)
     if failure is not None:
         return FailedCall(_Code.UNAVAILABLE, str(failure), retry=True)
@@ -63,7 +63,7 @@ def response_status(response: Any, failure: Exception | None) -> FailedCall | No
     return FailedCall(_Code.UNKNOWN, text, retry=False)
 
 
-def nobody_to_ask(proposal: Proposal, organisations: Sequence[str]) -> RpcError:
+def nobody_to_ask(proposal: SignedProposal, organisations: Sequence[str]) -> RpcError:
     """Endorse of a chaincode that no peer has: Fabric asks only those that have it
     (registry.go hasChaincode, endorse.go planFromFirstEndorser)."""
     if organisations:
@@ -78,7 +78,7 @@ def nobody_to_ask(proposal: Proposal, organisations: Sequence[str]) -> RpcError:
     else:
         text = (
             "no combination of peers can be derived which satisfy the endorsement policy: No "
-            f"metadata was found for chaincode {proposal.chaincode} in channel "
+            f"metadata was found for chaincode {proposal.named} in channel "
             f"{proposal.channel_id}"
         )
     return RpcError(_Code.FAILED_PRECONDITION, text)
@@ -148,7 +148,7 @@ class EndorsementCollector:
         return found
 
     async def ask(
-        self, bundle: Bundle, peer: Address, proposal: Proposal
+        self, bundle: Bundle, peer: Address, proposal: SignedProposal
     ) -> tuple[Any, Exception | None]:
         """(ProposalResponse, None) or (None, error) of one peer."""
         try:
@@ -163,7 +163,7 @@ class EndorsementCollector:
                 "rpc error: code = DeadlineExceeded desc = context deadline exceeded"
             )
 
-    async def _remote(self, bundle: Bundle, peer: Address, proposal: Proposal) -> Any:
+    async def _remote(self, bundle: Bundle, peer: Address, proposal: SignedProposal) -> Any:
         remote = self._registry.endorser(bundle, peer)
         try:
             return await remote.process(proposal.signed.SerializeToString(), _ENDORSE_SECONDS)
@@ -173,7 +173,7 @@ class EndorsementCollector:
             raise
 
     async def collect(
-        self, channel: Channel, proposal: Proposal, organisations: Sequence[str]
+        self, channel: Channel, proposal: SignedProposal, organisations: Sequence[str]
     ) -> tuple[bytes, list[Any]]:
         """(proposal response payload, Endorsement messages) that satisfy the policies, or of the
         named organisations. Raises RpcError."""
@@ -198,7 +198,7 @@ class EndorsementCollector:
         raise RpcError(_Code.ABORTED, text, plan.details)
 
     async def _from_first(
-        self, channel: Channel, proposal: Proposal, by_org: dict[str, list[Address]]
+        self, channel: Channel, proposal: SignedProposal, by_org: dict[str, list[Address]]
     ) -> _Plan:
         """Endorse on the own organisation's peers first; their answer says which policies count."""
         details = []
@@ -212,7 +212,7 @@ class EndorsementCollector:
             rest = dict(by_org)
             rest[own] = [item for item in by_org[own] if item != peer]
             available = Counter({msp_id: len(items) for msp_id, items in by_org.items()})
-            options = self._options(channel, proposal.chaincode, response.interest, available)
+            options = self._options(channel, proposal.named, response.interest, available)
             if not options:
                 raise RpcError(
                     _Code.FAILED_PRECONDITION,
@@ -228,7 +228,7 @@ class EndorsementCollector:
         raise RpcError(_Code.ABORTED, text, details)
 
     async def _complete(
-        self, bundle: Bundle, plan: _Plan, option: Layout, proposal: Proposal
+        self, bundle: Bundle, plan: _Plan, option: Layout, proposal: SignedProposal
     ) -> bool:
         """Ask for what an option still needs, other peers of an organisation when one fails."""
 

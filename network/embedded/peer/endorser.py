@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from clearline.fabric.identity import Signer
 from clearline.logs import get_logger
+from network.embedded import goproto
 from network.embedded.channelconfig import Bundle
 from network.embedded.msp import MSPManager
 from network.embedded.peer.acl import AccessControl, AccessError
@@ -27,7 +28,14 @@ from network.embedded.peer.channel import Channel
 from network.embedded.peer.ledger import Snapshot
 from network.embedded.peer.lifecycle import Call, Lifecycle
 from network.embedded.peer.lifecycle_state import LifecycleError
-from network.embedded.peer.proposals import Proposal, ProposalError, check_time, unpack, validate
+from network.embedded.peer.proposals import (
+    Proposal,
+    ProposalError,
+    SignedProposal,
+    check_filters,
+    unpack,
+    validate,
+)
 from network.embedded.peer.simulator import SimulationError, Simulator
 from network.embedded.peer.system_chaincodes import (
     SYSTEM,
@@ -44,6 +52,11 @@ _INITIALIZED = "\x00\U0010ffffinitialized"
 
 class RefusedProposalError(Exception):
     """The proposal is refused before it is simulated: a gRPC error with this text."""
+
+
+class FilteredProposalError(RefusedProposalError):
+    """The proposal is refused at the door, before the endorser: Fabric's gateway can't tell that
+    from a peer that is out of reach."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +96,14 @@ class Endorser:
         self._runtime = parts.runtime
         self._system = parts.system
 
-    async def process(self, signed: Any) -> Any:
-        """The peer.ProposalResponse to a peer.SignedProposal. Raises RefusedProposalError."""
+    async def process(self, signed: SignedProposal) -> Any:
+        """The peer.ProposalResponse to a proposal. Raises RefusedProposalError."""
+        try:
+            check_filters(signed, time.time())
+        except ProposalError as error:
+            raise FilteredProposalError(str(error)) from error
         try:
             proposal = unpack(signed)
-        except ProposalError as error:
-            raise RefusedProposalError(str(error)) from error
-        return await self.process_unpacked(proposal)
-
-    async def process_unpacked(self, proposal: Proposal) -> Any:
-        """As `process`, for a proposal that the own gateway service has taken apart."""
-        try:
-            check_time(proposal, time.time())
         except ProposalError as error:
             raise RefusedProposalError(str(error)) from error
         channel = None
@@ -139,7 +148,7 @@ class Endorser:
     async def _endorse(self, proposal: Proposal, channel: Channel | None) -> Any:
         if proposal.chaincode in self._system:
             status, message, payload = await self._system[proposal.chaincode](proposal)
-            response = _response(status, message, payload)
+            response = _of_system(status, message, payload)
             simulated = _Simulated(response, b"", b"", None, VERSION)
         elif channel is None:
             simulated = self._without_channel(proposal)
@@ -180,7 +189,7 @@ class Endorser:
             )
         call = Call(self._runtime.msp_id)
         status, message, payload = self._invoke_lifecycle(proposal, None, call)
-        return _Simulated(_response(status, message, payload), b"", b"", None, VERSION)
+        return _Simulated(_of_system(status, message, payload), b"", b"", None, VERSION)
 
     async def _simulate(self, proposal: Proposal, channel: Channel) -> _Simulated:
         generation = channel.generation
@@ -188,7 +197,7 @@ class Endorser:
         try:
             if proposal.chaincode in SYSTEM:
                 answer = self._simulate_lifecycle(proposal, channel, simulator)
-                response, event, version = _response(*answer), b"", VERSION
+                response, event, version = _of_system(*answer), b"", VERSION
             else:
                 try:
                     info = self._runtime.info(channel, generation, proposal.chaincode, simulator)
@@ -228,7 +237,7 @@ class Endorser:
                 f"lifecycle scc operations require exactly two arguments but received {len(args)}",
                 b"",
             )
-        function = args[0].decode(errors="replace")
+        function = args[0].decode(errors="surrogateescape")
         try:
             self._access.check(f"_lifecycle/{function}", bundle, proposal.signed_data)
         except AccessError as error:
@@ -264,7 +273,7 @@ class Endorser:
         except DecodeError as error:
             raise ChaincodeError(
                 "error in simulation: failed to unmarshal response for transaction "
-                f"{proposal.tx_id}: {error}"
+                f"{proposal.tx_id}: {goproto.fault(proposal_response_pb2.Response, answer.payload)}"
             ) from error
         if not answer.HasField("chaincode_event") or response.status >= _ERROR_THRESHOLD:
             return response, b""
@@ -300,6 +309,18 @@ def _message_type(proposal: Proposal, info: ChaincodeInfo, simulator: Simulator)
 
 def _response(status: int, message: str, payload: bytes) -> Any:
     return proposal_response_pb2.Response(status=status, message=message, payload=payload)
+
+
+def _of_system(status: int, message: str, payload: bytes) -> Any:
+    """A system chaincode's answer. Raises ChaincodeError for a text that quotes no UTF-8, which
+    the shim can't marshal (fabric-chaincode-go shim/handler.go)."""
+    try:
+        return _response(status, message, payload)
+    except UnicodeEncodeError as error:
+        raise ChaincodeError(
+            "error in simulation: transaction returned with failure: failed to marshal response: "
+            f"{goproto.NO_UTF8}"
+        ) from error
 
 
 def _failure(text: str) -> Any:

@@ -17,9 +17,10 @@ from fabric_protos.gateway import gateway_pb2
 from fabric_protos.peer import proposal_pb2, proposal_response_pb2, transaction_pb2
 from google.protobuf.message import DecodeError
 
-from network.embedded import wire
+from network.embedded import goproto, wire
 from network.embedded.deliver import SourceClosed
 from network.embedded.limits import GATEWAY, Limit
+from network.embedded.peer import grpc_errors
 from network.embedded.peer.acl import AccessControl, AccessError
 from network.embedded.peer.broadcast_client import BroadcastError
 from network.embedded.peer.channel import Channel
@@ -30,7 +31,7 @@ from network.embedded.peer.endorsements import (
 )
 from network.embedded.peer.events import block_events
 from network.embedded.peer.grpc_errors import RpcError, abort, error_detail
-from network.embedded.peer.proposals import Proposal, ProposalError, unpack
+from network.embedded.peer.proposals import ProposalError, SignedProposal
 from network.embedded.peer.registry import Address, Registry
 from network.embedded.policies import SignedData
 
@@ -72,8 +73,13 @@ class GatewayService:
         )
 
     async def _evaluate(self, raw: bytes) -> bytes:
-        request = gateway_pb2.EvaluateRequest.FromString(raw)
-        proposal = _unpack(request.proposed_transaction, "failed to unpack transaction proposal: ")
+        request = grpc_errors.request(gateway_pb2.EvaluateRequest, raw)
+        proposal = SignedProposal(request.proposed_transaction)
+        try:
+            _check_evaluation(proposal)
+        except ProposalError as error:
+            text = f"failed to unpack transaction proposal: {error}"
+            raise RpcError(_Code.INVALID_ARGUMENT, text) from error
         channel = self._joined.get(proposal.channel_id)
         if channel is None:
             raise RpcError(_Code.UNAVAILABLE, _no_config(proposal.channel_id))
@@ -94,19 +100,19 @@ class GatewayService:
         raise RpcError(code, text, details)
 
     def _evaluators(
-        self, channel: Channel, proposal: Proposal, wanted: Sequence[str]
+        self, channel: Channel, proposal: SignedProposal, wanted: Sequence[str]
     ) -> list[Address]:
         """Peers to ask, in order: transient data stays in the own organisation unless others are
         named (evaluate.go). Raises RpcError."""
         protected = proposal.has_transient and not wanted
         targets = {self._registry.own.msp_id} if protected else set(wanted)
-        if self._collector.knows(channel, proposal.chaincode):
+        if self._collector.knows(channel, proposal.named):
             peers = self._registry.peers(channel.bundle)
             peers = [peer for peer in peers if not targets or peer.msp_id in targets]
             if peers:
                 return peers
         reason = (
-            f"no peers available to evaluate chaincode {proposal.chaincode} in channel "
+            f"no peers available to evaluate chaincode {proposal.named} in channel "
             f"{proposal.channel_id}"
         )
         if protected:
@@ -117,14 +123,18 @@ class GatewayService:
         raise RpcError(_Code.FAILED_PRECONDITION, reason)
 
     async def _endorse(self, raw: bytes) -> bytes:
-        request = gateway_pb2.EndorseRequest.FromString(raw)
-        if not request.HasField("proposed_transaction"):
+        request = grpc_errors.request(gateway_pb2.EndorseRequest, raw)
+        proposal = SignedProposal(request.proposed_transaction)
+        if not proposal.signed.proposal_bytes:
             text = "the proposed transaction must contain a signed proposal"
             raise RpcError(_Code.INVALID_ARGUMENT, text)
-        proposal = _unpack(request.proposed_transaction, "")
+        try:
+            _parse_for_gateway(proposal)
+        except ProposalError as error:
+            raise RpcError(_Code.INVALID_ARGUMENT, str(error)) from error
         channel = self._joined.get(proposal.channel_id)
         organisations = tuple(request.endorsing_organizations)
-        if channel is None or not self._collector.knows(channel, proposal.chaincode):
+        if channel is None or not self._collector.knows(channel, proposal.named):
             raise nobody_to_ask(proposal, organisations)
         payload, endorsements = await self._collector.collect(channel, proposal, organisations)
         envelope = _prepare(proposal, payload, endorsements)
@@ -133,7 +143,7 @@ class GatewayService:
         return bytes(response.SerializeToString())
 
     async def _submit(self, raw: bytes) -> bytes:
-        request = gateway_pb2.SubmitRequest.FromString(raw)
+        request = grpc_errors.request(gateway_pb2.SubmitRequest, raw)
         if not request.HasField("prepared_transaction"):
             raise RpcError(_Code.INVALID_ARGUMENT, "a prepared transaction is required")
         if not request.prepared_transaction.signature:
@@ -165,10 +175,10 @@ class GatewayService:
         raise RpcError(_Code.UNAVAILABLE, text, details)
 
     async def _commit_status(self, raw: bytes) -> bytes:
-        signed = gateway_pb2.SignedCommitStatusRequest.FromString(raw)
+        signed = grpc_errors.request(gateway_pb2.SignedCommitStatusRequest, raw)
         if not signed.request:
             raise RpcError(_Code.INVALID_ARGUMENT, "a commit status request is required")
-        request = gateway_pb2.CommitStatusRequest.FromString(signed.request)
+        request = _inner(gateway_pb2.CommitStatusRequest, signed.request, "status")
         for value, text in (
             (request.identity, "no identity provided"),
             (request.channel_id, "no channel ID provided"),
@@ -184,6 +194,12 @@ class GatewayService:
     def _authorized(self, resource: str, signed: Any, request: Any) -> Channel:
         """The channel of a signed request whose signer may ask. Raises RpcError."""
         channel = self._joined.get(request.channel_id)
+        if not request.channel_id:
+            text = (
+                "Invalid channel ID name during check policy on signed data. Name must be "
+                "different from nil."
+            )
+            raise RpcError(_Code.PERMISSION_DENIED, text)
         data = SignedData(signed.request, request.identity, signed.signature)
         try:
             bundle = channel.bundle if channel is not None else None
@@ -195,18 +211,15 @@ class GatewayService:
 
     async def _chaincode_events(self, raw: bytes, context: Any) -> AsyncIterator[bytes]:
         try:
-            signed = gateway_pb2.SignedChaincodeEventsRequest.FromString(raw)
+            signed = grpc_errors.streamed(gateway_pb2.SignedChaincodeEventsRequest, raw)
             if not signed.request:
                 raise RpcError(_Code.INVALID_ARGUMENT, "a chaincode events request is required")
-            request = gateway_pb2.ChaincodeEventsRequest.FromString(signed.request)
+            request = _inner(gateway_pb2.ChaincodeEventsRequest, signed.request, "chaincode events")
             channel = self._authorized("gateway/ChaincodeEvents", signed, request)
             async for response in _events(channel, request):
                 yield response
         except RpcError as error:
             await abort(context, error)
-        except DecodeError as error:
-            text = f"invalid chaincode events request: {error}"
-            await abort(context, RpcError(_Code.INVALID_ARGUMENT, text))
         except SourceClosed:
             await abort(context, RpcError(_Code.UNAVAILABLE, "the peer is stopping"))
 
@@ -217,10 +230,17 @@ def _guarded(handler: Callable[[bytes], Awaitable[bytes]]) -> wire.UnaryHandler:
             return await handler(raw)
         except RpcError as error:
             await abort(context, error)
-        except DecodeError as error:
-            await abort(context, RpcError(_Code.INVALID_ARGUMENT, str(error)))
 
     return guarded
+
+
+def _inner(message_type: Any, raw: bytes, name: str) -> Any:
+    """The request that a signed request carries. Raises RpcError."""
+    try:
+        return goproto.parse(message_type, raw)
+    except goproto.GoDecodeError as error:
+        text = f"invalid {name} request: {error}"
+        raise RpcError(_Code.INVALID_ARGUMENT, text) from error
 
 
 async def _events(channel: Channel, request: Any) -> AsyncIterator[bytes]:
@@ -264,16 +284,27 @@ def _no_config(channel_id: str) -> str:
     )
 
 
-def _unpack(signed: Any, prefix: str) -> Proposal:
-    try:
-        if not signed.proposal_bytes:
-            raise ProposalError("a signed proposal is required")
-        proposal = unpack(signed)
-        if not proposal.channel_id:
-            raise ProposalError("no channel id provided")
-    except ProposalError as error:
-        raise RpcError(_Code.INVALID_ARGUMENT, f"{prefix}{error}") from error
-    return proposal
+def _parse_for_gateway(proposal: SignedProposal) -> None:
+    """Parse what the gateway service looks at, in its order. Raises ProposalError."""
+    _ = proposal.channel_header
+    _ = proposal.invocation
+
+
+def _check_evaluation(proposal: SignedProposal) -> None:
+    """evaluate.go getChannelAndChaincodeFromSignedProposal. Raises ProposalError."""
+    if not proposal.signed.proposal_bytes:
+        raise ProposalError("a signed proposal is required")
+    _parse_for_gateway(proposal)
+    channel_id, spec = proposal.channel_id, proposal.invocation.chaincode_spec
+    if not channel_id:
+        raise ProposalError("no channel id provided")
+    for found, missing in (
+        (proposal.invocation.HasField("chaincode_spec"), "no chaincode spec"),
+        (spec.HasField("chaincode_id"), "no chaincode id"),
+        (proposal.named, "no chaincode name"),
+    ):
+        if not found:
+            raise ProposalError(f"{missing} is provided, channel id [{channel_id}]")
 
 
 def _evaluated(response: Any) -> bytes:
@@ -288,10 +319,12 @@ def _evaluated(response: Any) -> bytes:
     return bytes(result.SerializeToString())
 
 
-def _prepare(proposal: Proposal, response_payload: bytes, endorsements: list[Any]) -> bytes:
+def _prepare(proposal: SignedProposal, response_payload: bytes, endorsements: list[Any]) -> bytes:
     """The serialised payload of a transaction for the client to sign (submit.go)."""
-    header = common_pb2.Header.FromString(proposal.header)
-    action = transaction_pb2.ChaincodeActionPayload(chaincode_proposal_payload=proposal.payload)
+    header = proposal.header
+    action = transaction_pb2.ChaincodeActionPayload(
+        chaincode_proposal_payload=proposal.bare_payload
+    )
     action.action.proposal_response_payload = response_payload
     action.action.endorsements.extend(endorsements)
     transaction = transaction_pb2.Transaction()

@@ -12,6 +12,8 @@ import grpc
 from fabric_protos.gateway import gateway_pb2
 from google.rpc import status_pb2
 
+from network.embedded import goproto
+
 _DETAILS = "grpc-status-details-bin"
 
 
@@ -28,6 +30,22 @@ class RpcError(Exception):
 def error_detail(address: str, msp_id: str, message: str) -> Any:
     """A gateway.ErrorDetail."""
     return gateway_pb2.ErrorDetail(address=address, msp_id=msp_id, message=message)
+
+
+def request(message_type: Any, raw: bytes) -> Any:
+    """A call's request. Raises RpcError as Go's gRPC does for what it can't parse."""
+    try:
+        return goproto.parse(message_type, raw)
+    except goproto.GoDecodeError as error:
+        raise RpcError(grpc.StatusCode.INTERNAL, goproto.unary(error)) from error
+
+
+def streamed(message_type: Any, raw: bytes) -> Any:
+    """As `request`, for a message of a stream, a stream's only request included."""
+    try:
+        return goproto.parse(message_type, raw)
+    except goproto.GoDecodeError as error:
+        raise RpcError(grpc.StatusCode.INTERNAL, goproto.streamed(error)) from error
 
 
 async def abort(context: Any, error: RpcError) -> Never:

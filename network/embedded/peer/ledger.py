@@ -127,7 +127,8 @@ class Snapshot:
 
 def _tx_key(tx_id: str) -> bytes:
     # A forged header may carry any text as its id, or none; LMDB takes 1 to 511 bytes.
-    raw = tx_id.encode()
+    # What a client asks for need not be UTF-8; then no transaction has it.
+    raw = tx_id.encode(errors="surrogateescape")
     return raw if 0 < len(raw) <= 256 else b"\xff" + hashlib.sha256(raw).digest()
 
 

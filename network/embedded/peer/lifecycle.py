@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from fabric_protos.peer.lifecycle import lifecycle_pb2 as pb
-from google.protobuf.message import DecodeError
 
+from network.embedded import goproto
 from network.embedded.peer.lifecycle_state import (
     NAMESPACES,
     SOURCES,
@@ -35,7 +35,6 @@ from network.embedded.peer.lifecycle_state import (
     serialize,
 )
 from network.embedded.peer.packages import PackageError, PackageNotFoundError, PackageStore
-from network.embedded.peer.proposals import GO_PARSE_ERROR
 from network.embedded.peer.simulator import SimulationError, Simulator
 
 _NAME = re.compile(r"^[a-zA-Z0-9]+([-_][a-zA-Z0-9]+)*$")
@@ -108,14 +107,12 @@ class Lifecycle:
         if handler is None:
             return 500, f"{prefix}receiver *lifecycle.Invocation.{function} does not exist", b""
         try:
-            message = getattr(pb, f"{function}Args").FromString(argument)
+            message = goproto.parse(getattr(pb, f"{function}Args"), argument)
             result = handler(call, message)
         except NotDefinedError as error:
             return 404, str(error), b""
-        except DecodeError:
-            text = (
-                f"could not decode input arg for *lifecycle.Invocation.{function}: {GO_PARSE_ERROR}"
-            )
+        except goproto.GoDecodeError as error:
+            text = f"could not decode input arg for *lifecycle.Invocation.{function}: {error}"
             return 500, prefix + text, b""
         except (LifecycleError, PackageError, SimulationError) as error:
             return 500, prefix + str(error), b""
@@ -325,7 +322,7 @@ def _fill_source(message: Any, private_name: str, own: PrivateState) -> None:
 
 
 def _validate(call: Call, args: Any) -> None:
-    """scc.go validateInput. Private collections are left out altogether."""
+    """scc.go validateInput. Private collections and plugins are left out altogether."""
     reason = ""
     if not _NAME.match(args.name):
         reason = (
@@ -341,6 +338,12 @@ def _validate(call: Call, args: Any) -> None:
         )
     elif collection_names(args.collections.SerializeToString()):
         reason = "private data collections are not supported by the embedded engine"
+    elif args.endorsement_plugin not in ("", "escc"):
+        reason = _no_plugin("endorsement", args.endorsement_plugin)
+    elif args.validation_plugin not in ("", "vscc"):
+        reason = _no_plugin("validation", args.validation_plugin)
+    elif not call.channel_id:
+        reason = "could not get channelconfig for channel ''"
     if reason:
         raise LifecycleError(f"error validating chaincode definition: {reason}")
     # Fabric looks up the committed definition here, and an older lifecycle when there is none:
@@ -348,6 +351,12 @@ def _validate(call: Call, args: Any) -> None:
     public = call.public()
     if read_definition(args.name, public) is None:
         public.simulator.get_state("lscc", args.name)
+
+
+def _no_plugin(kind: str, name: str) -> str:
+    """Fabric takes any name, and fails when the chaincode is called, or the peer when it commits,
+    unless an operator has built the plugin in. There is no way to do that here."""
+    return f"{kind} plugins are not supported by the embedded engine: '{name}' is none of its own"
 
 
 def _check_sequence(requested: int, current: int) -> None:

@@ -6,23 +6,23 @@ from typing import Any
 
 import grpc
 from fabric_protos.peer import proposal_pb2
-from google.protobuf.message import DecodeError
 
 from clearline.fabric.identity import X509Signer
 from clearline.logs import get_logger
 from network.embedded import left_out, wire
 from network.embedded.deliver import Sources, peer_streams
 from network.embedded.limits import DELIVER, ENDORSER, Limit
-from network.embedded.peer import gateway_service, local_msp
+from network.embedded.peer import gateway_service, grpc_errors, local_msp
 from network.embedded.peer.acl import AccessControl
-from network.embedded.peer.block_puller import tls_certificate_hash
 from network.embedded.peer.chaincode_runtime import ChaincodeRuntime
 from network.embedded.peer.channel_table import ChannelTable
 from network.embedded.peer.config import PeerConfig
 from network.embedded.peer.endorsements import EndorsementCollector
 from network.embedded.peer.endorser import Endorser, Parts, RefusedProposalError
+from network.embedded.peer.grpc_errors import RpcError, abort
 from network.embedded.peer.lifecycle import Lifecycle
 from network.embedded.peer.packages import PackageStore
+from network.embedded.peer.proposals import SignedProposal
 from network.embedded.peer.registry import Address, Registry, dialler
 from network.embedded.peer.system_chaincodes import ConfigurationChaincode, QueryChaincode
 
@@ -53,7 +53,7 @@ class PeerNode:
             config.ledger_map_bytes,
             signer,
             dial,
-            tls_certificate_hash(tls.certificate),
+            wire.certificate_hash(tls.certificate),
         )
         access = AccessControl(config.msp_id, local)
         packages = PackageStore(config.data_dir / "packages", config.chaincode)
@@ -73,7 +73,7 @@ class PeerNode:
             )
         )
         self._registry = Registry(Address(config.msp_id, config.external_endpoint), dial)
-        collector = EndorsementCollector(self._registry, self._endorser.process_unpacked)
+        collector = EndorsementCollector(self._registry, self._endorser.process)
         gateway = gateway_service.GatewayService(
             gateway_service.Parts(self.channels.joined, access, self._registry, collector)
         )
@@ -117,11 +117,11 @@ class PeerNode:
 
     async def _process(self, raw: bytes, context: Any) -> bytes:
         try:
-            signed = proposal_pb2.SignedProposal.FromString(raw)
-            response = await self._endorser.process(signed)
+            signed = grpc_errors.request(proposal_pb2.SignedProposal, raw)
+            response = await self._endorser.process(SignedProposal(signed))
             return bytes(response.SerializeToString())
-        except DecodeError as error:
-            await context.abort(grpc.StatusCode.INTERNAL, f"grpc: error unmarshalling: {error}")
+        except RpcError as error:
+            await abort(context, error)
         except RefusedProposalError as error:
             await context.abort(grpc.StatusCode.UNKNOWN, str(error))
         raise AssertionError("abort raises")

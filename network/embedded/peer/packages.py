@@ -109,7 +109,7 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes | None:
 def parse(data: bytes) -> Package:
     """Check a package and name it. Raises PackageError."""
     if len(data) == 0:
-        raise PackageError("empty chaincode package")
+        raise PackageError("error reading as gzip stream: EOF")
     with _archive(data) as archive:
         metadata = _member(archive, "metadata.json")
     with _archive(data) as archive:

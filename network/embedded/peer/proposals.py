@@ -6,23 +6,20 @@ After core/endorser/msgvalidation.go.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
-from cryptography import x509
 from fabric_protos.common import common_pb2
-from fabric_protos.msp import identities_pb2
 from fabric_protos.peer import chaincode_pb2, proposal_pb2
 from google.protobuf.message import DecodeError
 
+from network.embedded import goproto, gotime
+from network.embedded.expiry import expires_at
 from network.embedded.msp import Identity, MSPError, MSPManager
 from network.embedded.policies import SignedData
 
 _TYPE = common_pb2.HeaderType
-GO_PARSE_ERROR = "proto: cannot parse invalid wire-format data"
-"""What Go says of bytes that are no message; the most frequent of its texts."""
 TIME_WINDOW_SECONDS = 15 * 60
 """peer.authentication.timewindow of Fabric's core.yaml."""
 
@@ -36,8 +33,7 @@ class Proposal:
     """An unpacked proposal.
 
     `input` is the ChaincodeInput message; `proposal_hash` covers raw headers and the payload
-    without its transient map; `header` and `payload` are the serialised common.Header and
-    ChaincodeProposalPayload without transient data, as a transaction carries them.
+    without its transient map.
     """
 
     signed: Any
@@ -46,17 +42,11 @@ class Proposal:
     tx_id: str
     header_type: int
     epoch: int
-    timestamp: float
-    """Seconds since 1970 UTC, as the client says."""
     nonce: bytes
     chaincode: str
     input: Any
     args: tuple[bytes, ...]
     proposal_hash: bytes
-    header: bytes
-    payload: bytes
-    has_transient: bool = False
-    """Whether the client sent transient data, which only chosen organisations may see."""
 
     @property
     def creator(self) -> bytes:
@@ -64,28 +54,124 @@ class Proposal:
         return self.signed_data.identity
 
 
-def unpack(signed: Any) -> Proposal:
-    """Take a peer.SignedProposal apart. Raises ProposalError."""
+class SignedProposal:
+    """A peer.SignedProposal and what is in it.
+
+    The gateway service, the filters at the endorser's door and the endorser each need other parts,
+    and each has its own answer to one that can't be parsed: a part raises ProposalError when it is
+    asked for, not before.
+    """
+
+    proposal: Any
+    """The peer.Proposal."""
+    header: Any
+    """The common.Header."""
+    channel_header: Any
+    """The common.ChannelHeader."""
+    signature_header: Any
+    """The common.SignatureHeader."""
+    extension: Any
+    """The peer.ChaincodeHeaderExtension, whose chaincode the endorser runs."""
+    payload: Any
+    """The peer.ChaincodeProposalPayload, transient data included."""
+    invocation: Any
+    """The peer.ChaincodeInvocationSpec."""
+    bare_payload: bytes
+    """The serialised payload without transient data, as a transaction carries it."""
+
+    def __init__(self, signed: Any) -> None:
+        self.signed = signed
+
+    def __getattr__(self, name: str) -> Any:
+        """A part that wasn't asked for before."""
+        if name == "bare_payload":
+            bare = proposal_pb2.ChaincodeProposalPayload(input=self.payload.input)
+            found: Any = bytes(bare.SerializeToString())
+        elif name in _PARTS:
+            message_type, whole, field = _PARTS[name]
+            found = _part(message_type, getattr(getattr(self, whole), field))
+        else:
+            raise AttributeError(name)
+        setattr(self, name, found)
+        return found
+
+    @property
+    def channel_id(self) -> str:
+        """The channel that the proposal is for."""
+        return str(self.channel_header.channel_id)
+
+    @property
+    def named(self) -> str:
+        """The chaincode that the invocation names, by which the gateway service chooses peers."""
+        return str(self.invocation.chaincode_spec.chaincode_id.name)
+
+    @property
+    def has_transient(self) -> bool:
+        """Whether the client sent transient data, which only chosen organisations may see."""
+        return bool(self.payload.TransientMap)
+
+
+_PARTS: Mapping[str, tuple[Any, str, str]] = {
+    "proposal": (proposal_pb2.Proposal, "signed", "proposal_bytes"),
+    "header": (common_pb2.Header, "proposal", "header"),
+    "channel_header": (common_pb2.ChannelHeader, "header", "channel_header"),
+    "signature_header": (common_pb2.SignatureHeader, "header", "signature_header"),
+    "extension": (proposal_pb2.ChaincodeHeaderExtension, "channel_header", "extension"),
+    "payload": (proposal_pb2.ChaincodeProposalPayload, "proposal", "payload"),
+    "invocation": (chaincode_pb2.ChaincodeInvocationSpec, "payload", "input"),
+}
+"""Part -> (its message type, the part that holds it, in which field)."""
+
+
+def _part(message_type: Any, raw: bytes) -> Any:
     try:
-        proposal = proposal_pb2.Proposal.FromString(signed.proposal_bytes)
-        header = common_pb2.Header.FromString(proposal.header)
-        channel = common_pb2.ChannelHeader.FromString(header.channel_header)
-        signature = common_pb2.SignatureHeader.FromString(header.signature_header)
-        extension = proposal_pb2.ChaincodeHeaderExtension.FromString(channel.extension)
-        if not extension.HasField("chaincode_id"):
-            raise ProposalError("ChaincodeHeaderExtension.ChaincodeId is nil")
-        if not extension.chaincode_id.name:
-            raise ProposalError("ChaincodeHeaderExtension.ChaincodeId.Name is empty")
-        payload = proposal_pb2.ChaincodeProposalPayload.FromString(proposal.payload)
-        invocation = chaincode_pb2.ChaincodeInvocationSpec.FromString(payload.input)
+        return message_type.FromString(raw)
     except DecodeError as error:
-        raise ProposalError(f"error unmarshalling Proposal: {GO_PARSE_ERROR}") from error
+        name = message_type.DESCRIPTOR.name
+        text = f"error unmarshalling {name}: {goproto.fault(message_type, raw)}"
+        raise ProposalError(text) from error
+
+
+def check_filters(signed: SignedProposal, now: float) -> None:
+    """Refuse a creator who has expired, and a proposal whose clock is far from ours.
+
+    `now` is seconds since 1970 UTC. After core/handlers/auth/filter (expiration.go,
+    timewindow.go), which parse what they need themselves. Raises ProposalError.
+    """
+    for part in ("proposal", "header", "signature_header", "channel_header"):
+        try:
+            getattr(signed, part)
+        except ProposalError as error:
+            name = part.replace("_", " ")
+            raise ProposalError(f"failed parsing {name}: {error}") from error
+        if part == "signature_header":
+            expires = expires_at(signed.signature_header.creator)
+            if expires is not None and expires < now:
+                raise ProposalError("proposal client identity expired")
+    stamp = signed.channel_header.timestamp
+    if abs(stamp.seconds + stamp.nanos / 1e9 - now) > TIME_WINDOW_SECONDS:
+        raise ProposalError(
+            "request unauthorized due to incorrect timestamp "
+            f"{gotime.rfc3339(stamp.seconds, stamp.nanos)}, peer time {gotime.rfc3339(int(now))}, "
+            f"peer.authentication.timewindow {TIME_WINDOW_SECONDS // 60}m0s"
+        )
+
+
+def unpack(parts: SignedProposal) -> Proposal:
+    """Take a proposal apart (msgvalidation.go UnpackProposal). Raises ProposalError."""
+    header, channel = parts.header, parts.channel_header
+    signature, extension = parts.signature_header, parts.extension
+    if not extension.HasField("chaincode_id"):
+        raise ProposalError("ChaincodeHeaderExtension.ChaincodeId is nil")
+    if not extension.chaincode_id.name:
+        raise ProposalError("ChaincodeHeaderExtension.ChaincodeId.Name is empty")
+    invocation = parts.invocation
     if not invocation.HasField("chaincode_spec"):
         raise ProposalError("chaincode invocation spec did not contain chaincode spec")
     if not invocation.chaincode_spec.HasField("input"):
         raise ProposalError("chaincode input did not contain any input")
-    bare = proposal_pb2.ChaincodeProposalPayload(input=payload.input).SerializeToString()
-    digest = hashlib.sha256(header.channel_header + header.signature_header + bare).digest()
+    signed = parts.signed
+    raw = header.channel_header + header.signature_header + parts.bare_payload
     chaincode_input = invocation.chaincode_spec.input
     return Proposal(
         signed=signed,
@@ -94,50 +180,12 @@ def unpack(signed: Any) -> Proposal:
         tx_id=channel.tx_id,
         header_type=channel.type,
         epoch=channel.epoch,
-        timestamp=channel.timestamp.seconds + channel.timestamp.nanos / 1e9,
         nonce=signature.nonce,
         chaincode=extension.chaincode_id.name,
         input=chaincode_input,
         args=tuple(chaincode_input.args),
-        proposal_hash=digest,
-        header=proposal.header,
-        payload=bare,
-        has_transient=bool(payload.TransientMap),
+        proposal_hash=hashlib.sha256(raw).digest(),
     )
-
-
-def check_time(proposal: Proposal, now: float) -> None:
-    """Refuse a proposal whose clock is far from ours, or whose creator has expired.
-
-    `now` is seconds since 1970 UTC. After core/handlers/auth/filter (timewindow.go,
-    expiration.go). Raises ProposalError.
-    """
-    if abs(proposal.timestamp - now) > TIME_WINDOW_SECONDS:
-        raise ProposalError(
-            "request unauthorized due to incorrect timestamp "
-            f"{_rfc3339(proposal.timestamp)}, peer time {_rfc3339(now)}, "
-            f"peer.authentication.timewindow {TIME_WINDOW_SECONDS // 60}m0s"
-        )
-    expires = _expiry(proposal.creator)
-    if expires is not None and expires < now:
-        raise ProposalError("proposal client identity expired")
-
-
-@lru_cache(maxsize=4096)
-def _expiry(creator: bytes) -> float | None:
-    """When a creator's certificate ends; None when it can't be read (that is found out later)."""
-    try:
-        pem = identities_pb2.SerializedIdentity.FromString(creator).id_bytes
-        return x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
-    except (DecodeError, ValueError):
-        return None
-
-
-def _rfc3339(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds:.0f} s"
 
 
 def validate(proposal: Proposal, manager: MSPManager) -> Identity:

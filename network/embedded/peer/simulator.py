@@ -44,7 +44,7 @@ class RangeIterator:
     def __init__(
         self, items: Iterator[tuple[bytes, VersionedValue]], query: RangeQuery, end: str, limit: int
     ) -> None:
-        """`limit` is the page size, 0 for none."""
+        """`limit` is the page size, 0 or less for none (stateleveldb.go kvScanner)."""
         self._items = items
         self._query = query
         self._end = end
@@ -54,7 +54,7 @@ class RangeIterator:
     def next(self) -> tuple[str, bytes] | None:
         """The next (key, value), or None at the end of the range or the page."""
         item = None
-        if not (self._limit and self._returned >= self._limit):
+        if not 0 < self._limit <= self._returned:
             item = next(self._items, None)
         if item is None:
             # The page's end counts as exhausted only when the iterator itself says so.
@@ -116,7 +116,7 @@ class Simulator:
         return self._range(namespace, start, end, 0)
 
     def range_page(self, namespace: str, start: str, end: str, page_size: int) -> RangeIterator:
-        """One page of a range, 0 for no limit. Raises SimulationError after a write."""
+        """One page of a range, 0 or less for no limit. Raises SimulationError after a write."""
         if self._wrote:
             raise SimulationError(
                 f"txid [{self._tx_id}]: unsuppored transaction. "

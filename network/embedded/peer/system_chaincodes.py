@@ -12,11 +12,12 @@ from fabric_protos.common import common_pb2, configtx_pb2, ledger_pb2
 from fabric_protos.peer import query_pb2, transaction_pb2
 from google.protobuf.message import DecodeError
 
+from network.embedded import goproto
 from network.embedded.channelconfig import Bundle, ChannelConfigError, config_of_envelope
 from network.embedded.peer.acl import AccessControl, AccessError
 from network.embedded.peer.channel import Channel
 from network.embedded.peer.ledger import LedgerError
-from network.embedded.peer.proposals import GO_PARSE_ERROR, Proposal
+from network.embedded.peer.proposals import Proposal
 from network.embedded.policies import SignedData
 
 VERSION = "syscc"
@@ -24,7 +25,8 @@ SYSTEM = frozenset({"_lifecycle", "cscc", "lscc", "qscc"})
 _BLOCK_SLOTS = 3
 
 Answer = tuple[int, str, bytes]
-"""(status, message, payload), as a chaincode's shim answers."""
+"""(status, message, payload), as a chaincode's shim answers. A message that quotes bytes of the
+caller's which are no UTF-8 holds them as surrogates, and can't be sent."""
 
 
 class Channels(Protocol):
@@ -57,7 +59,7 @@ class ConfigurationChaincode:
         args = proposal.args
         if not args:
             return _error("Incorrect number of arguments, 0")
-        function = args[0].decode(errors="replace")
+        function = args[0].decode(errors="surrogateescape")
         if function not in ("GetChannels", "JoinBySnapshotStatus") and len(args) < 2:
             return _error(f"Incorrect number of arguments, {len(args)}")
         if function == "JoinChain":
@@ -72,11 +74,10 @@ class ConfigurationChaincode:
 
     async def _join(self, raw: bytes, signed: SignedData) -> Answer:
         try:
-            block = common_pb2.Block.FromString(raw)
-        except DecodeError:
+            block = goproto.parse(common_pb2.Block, raw)
+        except goproto.GoDecodeError as error:
             return _error(
-                "Failed to reconstruct the genesis block, error unmarshalling Block: "
-                f"{GO_PARSE_ERROR}"
+                f"Failed to reconstruct the genesis block, error unmarshalling Block: {error}"
             )
         try:
             channel_id = _channel_of(block)
@@ -112,7 +113,7 @@ class ConfigurationChaincode:
         return 200, "", message.SerializeToString()
 
     def _config(self, function: str, name: bytes, signed: SignedData) -> Answer:
-        channel_id = name.decode(errors="replace")
+        channel_id = name.decode(errors="surrogateescape")
         channel = self._channels.joined.get(channel_id)
         bundle = channel.bundle if channel is not None else None
         try:
@@ -185,7 +186,7 @@ class QueryChaincode:
         args = proposal.args
         if len(args) < 2:
             return _error(f"Incorrect number of arguments, {len(args)}")
-        function, channel_id = (item.decode(errors="replace") for item in args[:2])
+        function, channel_id = (item.decode(errors="surrogateescape") for item in args[:2])
         if function != "GetChainInfo" and len(args) < 3:
             return _error(f"missing 3rd argument for {function}")
         channel = self._channels.joined.get(channel_id)
@@ -217,7 +218,7 @@ def _chain_info(channel: Channel) -> Answer:
 
 
 def _block_by_number(channel: Channel, argument: bytes) -> Answer:
-    text = argument.decode(errors="replace")
+    text = argument.decode(errors="surrogateescape")
     if not text.isascii() or not text.isdigit():
         return _error(
             "Failed to parse block number with error strconv.ParseUint: parsing "
@@ -236,13 +237,13 @@ def _block_by_hash(channel: Channel, argument: bytes) -> Answer:
     number = channel.ledger.block_number_by_hash(argument)
     if number is None:
         reason = f"no such block hash [{argument.hex()}] in index"
-        text = argument.decode(errors="replace")
+        text = argument.decode(errors="surrogateescape")
         return _error(f"Failed to get block hash {text}, error {reason}")
     return 200, "", channel.block(number)
 
 
 def _transaction_by_id(channel: Channel, argument: bytes) -> Answer:
-    tx_id = argument.decode(errors="replace")
+    tx_id = argument.decode(errors="surrogateescape")
     found = channel.transaction(tx_id)
     if found is None:
         reason = f"no such transaction ID [{tx_id}] in index"
@@ -253,7 +254,7 @@ def _transaction_by_id(channel: Channel, argument: bytes) -> Answer:
 
 
 def _block_by_tx_id(channel: Channel, argument: bytes) -> Answer:
-    tx_id = argument.decode(errors="replace")
+    tx_id = argument.decode(errors="surrogateescape")
     location = channel.ledger.tx_location(tx_id)
     if location is None:
         reason = f"no such transaction ID [{tx_id}] in index"

@@ -1,0 +1,22 @@
+"""When an identity expires, whoever issued it (common/crypto/expiration.go)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from cryptography import x509
+from fabric_protos.msp import identities_pb2
+from google.protobuf.message import DecodeError
+
+
+@lru_cache(maxsize=4096)
+def expires_at(identity: bytes) -> float | None:
+    """When a serialised identity's certificate ends, in seconds since 1970 UTC.
+
+    None when it can't be read: that such an identity is none is for others to find out.
+    """
+    try:
+        pem = identities_pb2.SerializedIdentity.FromString(identity).id_bytes
+        return x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
+    except (DecodeError, ValueError):
+        return None

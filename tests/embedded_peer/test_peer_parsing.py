@@ -1,0 +1,75 @@
+"""What Go says of bytes that Python's parser refuses, and how Go writes a time."""
+
+import random
+from typing import Any
+
+import pytest
+from fabric_protos.common import common_pb2
+from fabric_protos.peer import chaincode_shim_pb2 as shim
+from fabric_protos.peer import proposal_pb2
+from google.protobuf.message import DecodeError
+from protobuf_mischief import mutated
+
+from network.embedded import goproto, gotime
+
+HEADER = common_pb2.ChannelHeader
+
+
+@pytest.mark.parametrize(
+    ("message_type", "raw", "says"),
+    [
+        (HEADER, b"\xff", goproto.WIRE_FORMAT),
+        (HEADER, b"\x22\x05abc", goproto.WIRE_FORMAT),
+        (HEADER, b"\x22\x02\xff\xfe", goproto.NO_UTF8),
+        # The first fault counts.
+        (HEADER, b"\x22\x02\xff\xfe\xff", goproto.NO_UTF8),
+        (HEADER, b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", goproto.WIRE_FORMAT),
+        (HEADER, b"\x00\x01", goproto.WIRE_FORMAT),
+        # A timestamp that is broken inside.
+        (HEADER, b"\x1a\x02\x08\x80", goproto.WIRE_FORMAT),
+        # Text deep inside: a write record's key.
+        (shim.WriteBatchState, b"\x0a\x04\x0a\x02\xff\xfe", goproto.NO_UTF8),
+        # Groups that never end, or end as another.
+        (HEADER, b"\x7b", goproto.WIRE_FORMAT),
+        (HEADER, b"\x7b\x84\x01", goproto.WIRE_FORMAT),
+        # Bytes of a field of bytes are nobody's business.
+        (proposal_pb2.Proposal, b"\x0a\x02\xff\xfe\x0a\x05", goproto.WIRE_FORMAT),
+    ],
+)
+def test_go_names_the_first_fault(message_type: Any, raw: bytes, says: str) -> None:
+    with pytest.raises(DecodeError):
+        message_type.FromString(raw)
+    with pytest.raises(goproto.GoDecodeError, match=says):
+        goproto.parse(message_type, raw)
+
+
+def test_a_message_is_what_python_takes_for_one() -> None:
+    chance = random.Random("parsing")
+    good = common_pb2.ChannelHeader(channel_id="c", tx_id="t", type=3, extension=b"x" * 20)
+    refused = 0
+    for _ in range(500):
+        raw = mutated(good.SerializeToString(), chance)
+        try:
+            expected = HEADER.FromString(raw)
+        except DecodeError:
+            refused += 1
+            with pytest.raises(goproto.GoDecodeError):
+                goproto.parse(HEADER, raw)
+        else:
+            assert goproto.parse(HEADER, raw) == expected
+    assert 0 < refused < 500
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "text"),
+    [
+        (0, 0, "1970-01-01T00:00:00Z"),
+        (1_795_000_000, 999_999_999, "2026-11-18T11:06:40Z"),
+        (-1, 0, "1969-12-31T23:59:59Z"),
+        (253_402_300_800, 0, "10000-01-01T00:00:00Z"),
+        (-62_167_219_201, 0, "-0001-12-31T23:59:59Z"),
+        (0, 1_500_000_000, "1970-01-01T00:00:01Z"),
+    ],
+)
+def test_times_as_go_writes_them(seconds: int, nanos: int, text: str) -> None:
+    assert gotime.rfc3339(seconds, nanos) == text

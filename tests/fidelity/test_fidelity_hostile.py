@@ -1,0 +1,233 @@
+"""Damaged messages: a real and an embedded peer answer the same bytes with the same status and
+text.
+
+The damage is seeded: FIDELITY_SEED draws another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import pytest
+from fabric_programs import needs_fabric
+from fabric_protos.common import common_pb2
+from fabric_protos.gateway import gateway_pb2
+from fabric_protos.orderer import ab_pb2
+from fabric_protos.peer.lifecycle import lifecycle_pb2
+from fidelity_world import CHAINCODE, CHANNEL, FOLLOWED, Follower, Net, level
+from mischief_chaincode import NAME as MISCHIEF
+from pokes import COMMIT_STATUS, EVENTS, PROCESS, Pair, Said, differences, peers
+from protobuf_mischief import damaged_proposals, mutated
+from test_peer_hostile_chaincode import REQUESTS
+
+from clearline.fabric import protoutil
+from network.topology import Engine
+
+pytestmark = [needs_fabric, pytest.mark.slow]
+
+SEED = os.environ.get("FIDELITY_SEED", "20261123")
+DAMAGED = 25
+"""Damaged messages a method."""
+PROPOSALS = 8
+"""Damaged proposals a function of a chaincode."""
+LONGEST_SECONDS = 30.0
+"""All of one test here; on an idle machine it is a third of that."""
+
+FUNCTIONS = [name.removesuffix("Args") for name in dir(lifecycle_pb2) if name.endswith("Args")]
+# A real follower hears of no other peers: only the network's own peers gossip with each other.
+ALONE = "no combination of peers can be derived which satisfy the endorsement policy"
+# Refused by both, each with its own text: Fabric says which key it couldn't read, or that a channel
+# has no such collection.
+WORDED_OTHERWISE = (
+    "no channel: this function needs one",
+    "private data collections are not supported by the embedded engine",
+)
+
+
+def seeded(name: str) -> random.Random:
+    return random.Random(f"{SEED}/{name}")
+
+
+def requests(net: Net) -> dict[str, bytes]:
+    """A valid request of each method that a client calls."""
+    signer = net.signer(FOLLOWED, "gateway")
+    tx_id, raw = protoutil.make_chaincode_proposal(
+        CHANNEL, CHAINCODE, [b"get", b"k"], signer.identity
+    )
+    signed = protoutil.sign_proposal(signer, raw)
+    fields = {"transaction_id": tx_id, "channel_id": CHANNEL}
+    status = gateway_pb2.CommitStatusRequest(**fields, identity=signer.identity)
+    events = gateway_pb2.ChaincodeEventsRequest(
+        channel_id=CHANNEL, chaincode_id=CHAINCODE, identity=signer.identity
+    )
+    submit = gateway_pb2.SubmitRequest(**fields)
+    submit.prepared_transaction.payload, submit.prepared_transaction.signature = b"p", b"s"
+    seek = ab_pb2.SeekInfo()
+    seek.start.oldest.SetInParent()
+    seek.stop.oldest.SetInParent()
+    envelope = protoutil.create_signed_envelope(
+        common_pb2.HeaderType.DELIVER_SEEK_INFO,
+        CHANNEL,
+        signer,
+        seek.SerializeToString(),
+        tls_cert_hash=net.profile(FOLLOWED, "gateway").tls_cert_hash(),
+    )
+    messages: dict[str, Any] = {
+        PROCESS: signed,
+        "/gateway.Gateway/Evaluate": gateway_pb2.EvaluateRequest(
+            **fields, proposed_transaction=signed
+        ),
+        "/gateway.Gateway/Endorse": gateway_pb2.EndorseRequest(
+            **fields, proposed_transaction=signed
+        ),
+        "/gateway.Gateway/Submit": submit,
+        COMMIT_STATUS: gateway_pb2.SignedCommitStatusRequest(
+            request=status.SerializeToString(), signature=signer.sign(status.SerializeToString())
+        ),
+        EVENTS: gateway_pb2.SignedChaincodeEventsRequest(
+            request=events.SerializeToString(), signature=signer.sign(events.SerializeToString())
+        ),
+        "/protos.Deliver/Deliver": envelope,
+        "/protos.Deliver/DeliverFiltered": envelope,
+    }
+    return {method: message.SerializeToString() for method, message in messages.items()}
+
+
+def reworded(real: Said, embedded: Said) -> bool:
+    """Whether the texts differ on purpose, and nothing else does."""
+    return (
+        embedded[0] == "OK"
+        and embedded[2].endswith(WORDED_OTHERWISE)
+        and (real[:2], real[3:]) == (embedded[:2], embedded[3:])
+    )
+
+
+def alone(follower: Follower, real: Said, embedded: Said) -> bool:
+    """The one difference that comes from who gossips with whom."""
+    return (
+        follower.net.engine is Engine.EMBEDDED
+        and embedded == ("OK",)
+        and real[0] == "FAILED_PRECONDITION"
+        and real[1].startswith(ALONE)
+    )
+
+
+def test_damaged_requests_of_every_method(follower: Follower) -> None:
+    async def main() -> None:
+        found: list[tuple[str, Said, Said]] = []
+        statuses: set[str] = set()
+        async with peers(follower) as pair:
+            for method, good in requests(follower.net).items():
+                chance = seeded(method)
+                for raw in [good, *(mutated(good, chance) for _ in range(DAMAGED))]:
+                    real, embedded = await pair.both(method, raw)
+                    statuses.add(str(real[0]))
+                    if not alone(follower, real, embedded):
+                        found.append((f"{method} {raw.hex()}", real, embedded))
+        assert differences(found) == ""
+        # The damage got past the parser, and was stopped at the door, too.
+        assert {"OK", "INTERNAL", "INVALID_ARGUMENT", "UNKNOWN", "content", "status"} <= statuses
+
+    bounded(main())
+
+
+def bounded(coroutine: Any) -> None:
+    began = time.monotonic()
+    asyncio.run(coroutine)
+    assert time.monotonic() - began < LONGEST_SECONDS
+
+
+def system_calls() -> Iterator[tuple[str, str, list[bytes]]]:
+    """(channel, chaincode, arguments): the tests' chaincode and the system chaincodes."""
+    channel = CHANNEL.encode()
+    yield CHANNEL, CHAINCODE, [b"get", b"k"]
+    for name in ("GetChainInfo", "GetBlockByNumber", "GetBlockByHash", "GetTransactionByID",
+                 "GetBlockByTxID"):  # fmt: skip
+        yield CHANNEL, "qscc", [name.encode(), channel, b"1"]
+    for name in ("JoinChain", "GetChannels", "GetConfigBlock", "GetChannelConfig"):
+        yield "", "cscc", [name.encode(), channel]
+    for name in FUNCTIONS:
+        message = getattr(lifecycle_pb2, f"{name}Args")()
+        for field in ("name", "version", "package_id"):
+            if hasattr(message, field):
+                setattr(message, field, CHAINCODE)
+        if hasattr(message, "sequence"):
+            message.sequence = 3
+        for channel_id in ("", CHANNEL):
+            yield channel_id, "_lifecycle", [name.encode(), message.SerializeToString()]
+
+
+def test_damaged_proposals_of_every_function(follower: Follower) -> None:
+    """Signed as it must be, damaged in one layer: the text says which one."""
+
+    async def main() -> None:
+        found: list[tuple[str, Said, Said]] = []
+        admin = follower.net.signer(FOLLOWED, "admin")
+        async with peers(follower) as pair:
+            for channel_id, chaincode, args in system_calls():
+                name = f"{channel_id or '-'} {chaincode} {args[0].decode()}"
+                proposals = damaged_proposals(admin, channel_id, chaincode, args, seeded(name))
+                for raw in islice(proposals, PROPOSALS):
+                    real, embedded = await pair.both(PROCESS, raw)
+                    if not reworded(real, embedded):
+                        found.append((f"{name} {raw.hex()}", real, embedded))
+        assert differences(found) == ""
+        assert len({real for _, real, _ in found}) > 20
+
+    bounded(main())
+
+
+async def call(pair: Pair, signer: Any, *args: str) -> tuple[Said, Said]:
+    words = [item.encode() for item in args]
+    _, raw = protoutil.make_chaincode_proposal(CHANNEL, MISCHIEF, words, signer.identity)
+    signed = protoutil.sign_proposal(signer, raw).SerializeToString()
+    return await pair.both(PROCESS, signed)
+
+
+MISBEHAVIOURS = [
+    ["put", "k", "v"], ["get", "k"], ["twice", "late"], ["get", "late"], ["nosuch"], ["rich"],
+    ["status", "600", "x"], ["put", "", "v"], ["put", "\0x", "v"], ["put", "k", ""],
+    ["span", "b", "a"], ["page", "", "", "-1"], ["page", "", "", "0"], ["lock", "k", "ff"],
+    ["lock", "", ""], ["delete", ""], ["raw", "6", ""],
+]  # fmt: skip
+STREAM_ENDERS = [["drop"], ["strange"], ["garbage"], *(["raw", str(kind), ""] for kind in
+                 (1, 2, 3, 4, 5, 12, 99, 127))]  # fmt: skip
+
+
+def test_a_chaincode_that_misbehaves(follower: Follower) -> None:
+    """One server for both peers: what it does to each stream, each peer answers alike."""
+
+    async def main() -> None:
+        net = follower.net
+        signer = net.signer(FOLLOWED, "gateway")
+        found: list[tuple[str, Said, Said]] = []
+        async with net.administration(FOLLOWED) as own, follower.administration() as other:
+            await level([own, other])
+        async with peers(follower) as pair:
+            for args in MISBEHAVIOURS:
+                found.append((str(args), *await call(pair, signer, *args)))
+            for kind, request in REQUESTS.items():
+                chance = seeded(f"chaincode/{kind}")
+                payloads = [b"\x0a\x02\xff\xfe"]
+                payloads += [mutated(request.SerializeToString(), chance) for _ in range(8)]
+                for payload in payloads:
+                    args = ["raw", str(kind), payload.hex()]
+                    real, embedded = await call(pair, signer, *args)
+                    if not reworded(real, embedded):
+                        found.append((str(args), real, embedded))
+            for args in STREAM_ENDERS:
+                found.append((str(args), *await call(pair, signer, *args)))
+                # The peers come back by themselves, each in its own time.
+                async with asyncio.timeout(5):
+                    while {answer[1] for answer in await call(pair, signer, "get", "k")} != {200}:
+                        pass
+        assert differences(found) == ""
+        assert sum("panic during execution" in str(real) for _, real, _ in found) > 0
+
+    bounded(main())
