@@ -28,7 +28,7 @@ down: setup ## stop what `make up` started
 	@$(BIN)/clearline down --home "$(HOME_DIR)"
 
 test: setup ## every test: tables, protocols over real sockets, end to end, kill -9 (WORKERS=1)
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 check: setup ## style, types, and who may import whom
 	@$(BIN)/ruff check .

@@ -6,6 +6,7 @@ are named like rooms and would stand in their way.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,22 +26,31 @@ _TOGETHER = (
 )
 
 
-def _share(item: pytest.Item) -> str:
+def _share(nodeid: str) -> str:
     """The folder, or the file, that one worker runs as a whole."""
-    path = item.path.relative_to(_TESTS)
-    return path.parts[0] if path.parts[0] in _TOGETHER else str(path)
+    file = nodeid.partition("::")[0]
+    folder = file.split("/")[1]
+    return folder if folder in _TOGETHER else file
 
 
 def _turn(item: pytest.Item) -> int:
-    folder = _share(item)
-    return _TOGETHER.index(folder) if folder in _TOGETHER else len(_TOGETHER)
+    share = _share(item.nodeid)
+    return _TOGETHER.index(share) if share in _TOGETHER else len(_TOGETHER)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Under `-n`, name each test's share and put the long ones first; one process keeps order."""
-    if not hasattr(config, "workerinput"):
-        return
-    items.sort(key=_turn)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_share(item)))
+    """Under `-n` the long ones come first; one process keeps the order of the folders."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_turn)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """pytest-xdist's own scheduler by scope, with these shares for scopes."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByShare(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _share(nodeid)
+
+    return ByShare(config, log)
