@@ -23,7 +23,7 @@ from clearline.reports import acquirer_reference
 from clearline.statuses import Reason, Status
 from connector import memory, outbox
 from connector.adapter import Order
-from connector.database import Database, DatabaseError
+from connector.database import Database
 from connector.entries import Ending, Entry, Said, SeenPayment, Telling
 from connector.lease import Candidate, Claims
 from connector.ledger import BlockSource
@@ -69,12 +69,17 @@ class StoredPosition:
 
 
 def stored_position(db: sqlite3.Connection) -> Position | None:
-    """The last block whose effects are stored. Raises DatabaseError when that is torn."""
+    """The last block whose effects are stored; None to begin with the first.
+
+    A torn checkpoint is a lost one: the effects say what was done, so every block may come again.
+    """
     number, header_hash = outbox.get_meta(db, _BLOCK), outbox.get_meta(db, _HASH)
     if number is None and header_hash is None:
         return None
     if not number or not number.isdecimal() or not header_hash:
-        raise DatabaseError(f"the checkpoint is torn: block {number!r}, header {header_hash!r}")
+        _log.warning("the checkpoint is torn: every block is read again",
+                     extra={"block": number, "header_hash": header_hash})  # fmt: skip
+        return None
     return Position(int(number), header_hash)
 
 

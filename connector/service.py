@@ -102,10 +102,7 @@ class Connector:
                     f"{self._parts.outbox} is the outbox of {name} {stored}, not {mine}"
                 )
         self._projection.load(await self._database.run(outbox.records))
-        try:
-            return await self._database.run(stored_position)
-        except DatabaseError as error:
-            raise DatabaseError(f"{self._parts.outbox}: {error}") from None
+        return await self._database.run(stored_position)
 
     async def _run(self, ledger: Ledger, tasks: Tasks, stop: asyncio.Event) -> None:
         parts = self._parts

@@ -43,6 +43,12 @@ def set_back(database: Path, copy: Path) -> None:
         db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values)
 
 
+def garble(database: Path, _: Path) -> None:
+    """The number of the checkpoint's block is none."""
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("UPDATE meta SET value = '12x' WHERE name = 'block'")
+
+
 # Each round happens to all four at once; each store meets each thing once.
 ROUNDS: list[list[tuple[str, str, Tamper]]] = [
     [("connector-unionpay", "outbox.db", lose), ("connector-qr_wallet", "outbox.db", restore),
@@ -52,6 +58,7 @@ ROUNDS: list[list[tuple[str, str, Tamper]]] = [
     [("connector-unionpay", "outbox.db", tear_log), ("connector-qr_wallet", "outbox.db", set_back),
      ("committer-bankone", "queue.db", restore), ("committer-banktwo", "projection.db", tear_log)],
     [("connector-unionpay", "outbox.db", set_back), ("connector-qr_wallet", "outbox.db", tear_log)],
+    [("connector-unionpay", "outbox.db", garble), ("connector-qr_wallet", "outbox.db", garble)],
 ]  # fmt: skip
 READERS = {"committer-bankone": "gateway-bankone", "committer-banktwo": "gateway-banktwo"}
 
@@ -78,15 +85,9 @@ def halve(database: Path) -> None:
     os.truncate(database, database.stat().st_size // 2)
 
 
-def garble_checkpoint(database: Path) -> None:
-    """The number of the block is none."""
-    with closing(sqlite3.connect(database)) as db, db:
-        db.execute("UPDATE meta SET value = '12x' WHERE name = 'block'")
-
-
 TORN = [
     ("connector-unionpay", "outbox.db", halve),
-    ("connector-qr_wallet", "outbox.db", garble_checkpoint),
+    ("connector-qr_wallet", "outbox.db", halve),
     ("committer-bankone", "queue.db", halve),
     ("committer-banktwo", "projection.db", halve),
 ]
