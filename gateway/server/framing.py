@@ -67,15 +67,18 @@ class Framing:
 
     def _read_head(self, head: bytes) -> None:
         lengths: list[bytes] = []
-        coded = False
+        coded = foreign = False
         for name, value in _FIELD.findall(head):
             kind = name.lower()
             if kind == b"content-length":
                 lengths.append(value.strip(b" \t"))
             elif kind == b"transfer-encoding":
                 coded = True
+                foreign = foreign or value.strip(b" \t").lower() != b"chunked"
             else:
                 self.awaited = b"100-continue" in value.lower()
+        if foreign:
+            return  # refused for its head: nobody knows where such a body ends
         if coded and not lengths:
             self._chunk = self._head
         elif not coded and not lengths:

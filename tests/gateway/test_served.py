@@ -150,6 +150,7 @@ def test_requests_in_a_row_are_answered_in_a_row(served: Served) -> None:
     ("rest", "status", "code"),
     [
         (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed"),
+        (b"Transfer-Encoding: 17\r\n\r\n", 400, "malformed"),
         (b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n", 400, "malformed"),
         (b"Content-Length: 99999999\r\n\r\nabc", 413, "payload_too_large"),
         (b"Content-Length: 20000\r\n\r\n" + b"x" * 20_000, 413, "payload_too_large"),
@@ -158,6 +159,7 @@ def test_requests_in_a_row_are_answered_in_a_row(served: Served) -> None:
     ],
     ids=[
         "no chunk",
+        "a foreign coding",
         "a wrong chunk",
         "far too long",
         "too long",
