@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from fault_load import Load
-from faulty_house import FaultyHouse, copy_database, database_files, put_back
+from faulty_house import FaultyHouse, copy_database, database_files, put_back, wait_until
 
 Tamper = Callable[[Path, Path], None]  # with the database, given an older copy of it
 
@@ -93,6 +93,17 @@ TORN = [
 ]
 
 
+def gather(database: Path) -> None:
+    """All of it in one file; readers may hold the log for a moment."""
+    with closing(sqlite3.connect(database)) as db:
+
+        def gathered() -> bool:
+            busy, left, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return busy == 0 and left <= 0
+
+        wait_until(gathered, 10, f"the log of {database} is in it")
+
+
 def test_torn_files_are_named_and_nothing_is_done_over_them(faulty: FaultyHouse) -> None:
     """Each daemon ends with one line that names its file; it goes on once that is removed."""
     with Load(faulty.house.merchant_dir, "torn") as load:
@@ -101,8 +112,7 @@ def test_torn_files_are_named_and_nothing_is_done_over_them(faulty: FaultyHouse)
         try:
             for name, store, tear in TORN:
                 with faulty.locked(name) as (data, _):
-                    with closing(sqlite3.connect(data / store)) as db:
-                        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # all of it in one file
+                    gather(data / store)
                     tear(data / store)
                     begun[name] = len(faulty.log(name))
             said = {name: faulty.wait_said(name, "Error: ", begun[name]) for name, *_ in TORN}

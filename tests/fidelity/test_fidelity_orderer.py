@@ -30,8 +30,9 @@ from protobuf_mischief import mutated
 from clearline.fabric import protoutil
 from clearline.fabric.identity import X509Signer
 from network.embedded import wire
-from network.embedded.orderer.config import OrdererConfig, TlsFiles
+from network.embedded.orderer.config import OrdererConfig
 from network.embedded.orderer.node import OrdererNode
+from network.embedded.settings import TlsFiles
 
 pytestmark = [needs_fabric, pytest.mark.slow]
 
