@@ -41,6 +41,9 @@ class Connection:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
     ) -> Answer:
         """Send and read whole. Raises OSError or EOFError when no whole answer comes."""
+        if self._streams is not None and _ended(*self._streams):
+            # As any client does: what the server closed meanwhile is not asked first.
+            self.close()
         if self._streams is None:
             self._streams = await asyncio.open_connection(
                 self._host, self._port, ssl=self._context, server_hostname=self._host
@@ -58,6 +61,10 @@ class Connection:
         if answer.headers.get("connection", "").lower() == "close":
             self.close()
         return answer
+
+
+def _ended(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    return reader.at_eof() or reader.exception() is not None or writer.is_closing()
 
 
 def tls_context(ca: Path) -> ssl.SSLContext:
