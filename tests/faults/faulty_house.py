@@ -64,6 +64,12 @@ class FaultyHouse:
             found += status.processes
         return found
 
+    def wait_alive(self, before: ProcessStatus) -> None:
+        """Another process has taken its place, ready or not."""
+        wait_until(
+            lambda: self.process(before.name).id not in (None, before.id), 20, f"{before.name} runs"
+        )
+
     def kill(self, name: str) -> ProcessStatus:
         """kill -9; answers how it stood before."""
         before = self.process(name)

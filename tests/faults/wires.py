@@ -16,6 +16,7 @@ from acquirers.unionpay_iso8583.framing import FrameError, frame, read_frame
 _T = TypeVar("_T")
 _CHUNK = 65536
 _IDLE_SECONDS = 300.0
+_SWAP_SECONDS = 0.3
 
 
 class Wires:
@@ -244,6 +245,7 @@ class Meddler:
                 self.meddled.append(how)
             if how == "swapped":
                 held.append(raw)
+                self._release(sink, held)
                 continue
             if how == "late":
                 self._later(sink, raw)
@@ -272,6 +274,19 @@ class Meddler:
     def _changed(self, message: codec.Message, number: str, text: str) -> bytes:
         changed = replace(message, fields={**message.fields, number: text})
         return codec.encode(changed, self._between.mac_key)
+
+    def _release(self, sink: asyncio.StreamWriter, held: list[bytes]) -> None:
+        """What no other answer followed in time comes by itself."""
+
+        async def send() -> None:
+            async with _kept(self._tasks):
+                await asyncio.sleep(_SWAP_SECONDS)  # it is held up on purpose
+                if not sink.is_closing():
+                    for raw in held:
+                        sink.write(frame(raw))
+                held.clear()
+
+        self._tasks.add(asyncio.create_task(send()))
 
     def _later(self, sink: asyncio.StreamWriter, raw: bytes) -> None:
         async def send() -> None:
