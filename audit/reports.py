@@ -15,7 +15,7 @@ from audit.jose import JoseError, Signed, digest, read, verify
 from audit.leases import Leases
 from audit.registry import Record, Registry
 
-# DESIGN: nothing returns to requested or leaves a final status; unknown is a suspension.
+# Nothing returns to requested or leaves a final status; unknown is a suspension.
 FINAL: Final = {"succeeded", "declined", "closed", "expired"}
 _FAILED: Final = FINAL - {"succeeded"}
 _NEXT: Final[dict[str, set[str]]] = {

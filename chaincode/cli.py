@@ -51,3 +51,7 @@ def digest() -> None:
     Example: clearline chaincode digest
     """
     click.echo(code_digest())
+
+
+if __name__ == "__main__":
+    chaincode(prog_name="python -m chaincode.cli")

@@ -1,6 +1,6 @@
 """The digest that binds a chaincode package to the code that serves it.
 
-A package id says nothing about a service's code (DESIGN.md section 4), so the package carries
+A package id says nothing about a service's code (docs/trust.md), so the package carries
 `digest.json` {"sha256": <hex>} in its code archive and a server refuses to serve a package whose
 digest is not its own. The digest is a SHA-256 over the sorted lines
 

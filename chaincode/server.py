@@ -1,7 +1,7 @@
 """The chaincode server: protos.Chaincode/Connect over mutual TLS, bound to the peer's name.
 
-Any certificate of the peers' CA would pass TLS (NETWORK.md A), so the name in the certificate is
-checked as well. Started as `python -m chaincode.server --config server.json`.
+Any certificate of the peers' CA would pass TLS (docs/fabric.md), so the name in the certificate is
+checked as well. Started as `python -m chaincode.cli serve --config server.json`.
 """
 
 from __future__ import annotations
@@ -142,9 +142,3 @@ async def serve(settings: ServerSettings) -> None:
     _log.info("serving", extra=fields)
     await stopping.wait()
     await server.stop()
-
-
-if __name__ == "__main__":
-    from chaincode.cli import serve as command
-
-    command(prog_name="python -m chaincode.server")

@@ -1,6 +1,6 @@
 """The supervisor's own process: starts a group, keeps it running, records it, ends it.
 
-Run as `python -m clearline.supervisor --spec FILE`. It forks once and leaves the caller's session,
+Run as `python -m clearline.keeper --spec FILE`. It forks once and leaves the caller's session,
 so that it outlives the terminal; SIGTERM ends the group and then itself.
 """
 
@@ -312,11 +312,11 @@ def _leave_session() -> None:
 
 
 def main() -> None:
-    """Entry point of `python -m clearline.supervisor`."""
+    """Entry point of `python -m clearline.keeper`."""
     parser = argparse.ArgumentParser(
-        prog="python -m clearline.supervisor",
+        prog="python -m clearline.keeper",
         description="Keep a group of processes running (clearline starts this itself).",
-        epilog="example: python -m clearline.supervisor --spec .clearline/run/network.spec.json",
+        epilog="example: python -m clearline.keeper --spec .clearline/run/network.spec.json",
     )
     parser.add_argument("--spec", type=Path, required=True, help="the group's specification")
     parser.add_argument("--token", default=None, help="marks what this supervisor starts")
@@ -332,3 +332,7 @@ def main() -> None:
         sys.exit(BUSY)
     _leave_session()
     asyncio.run(supervise(spec, run, arguments.token or uuid.uuid4().hex, spec_digest(raw)))
+
+
+if __name__ == "__main__":
+    main()

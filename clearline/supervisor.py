@@ -1,6 +1,6 @@
 """Starts a group of processes, keeps them running, and ends exactly those.
 
-`start` launches a supervisor of its own in the background (`python -m clearline.supervisor --spec
+`start` launches a supervisor of its own in the background (`python -m clearline.keeper --spec
 run/<group>.spec.json`): it outlives the terminal, starts the processes, waits until they are
 ready, starts again what dies, and records everything in run/<group>.json. `stop` ends the group,
 also when the supervisor itself was killed: what it started is known by pid and start.
@@ -194,7 +194,7 @@ def _launch(group: str, run: Path, token: str) -> int:
     log = run / f"{group}.supervisor.log"
     with log.open("ab") as output:
         # -P: the home has folders named like rooms, which must not be found as packages.
-        command = [sys.executable, "-P", "-m", "clearline.supervisor"]
+        command = [sys.executable, "-P", "-m", "clearline.keeper"]
         launched = subprocess.run(
             [*command, "--spec", str(spec_file(run, group)), "--token", token],
             stdin=subprocess.DEVNULL,
@@ -274,9 +274,3 @@ def _tail(path: str) -> str:
     except OSError as error:
         return f"  ({error})"
     return "\n".join(f"  {line}" for line in lines[-_LOG_TAIL_LINES:])
-
-
-if __name__ == "__main__":
-    from clearline.keeper import main
-
-    main()

@@ -1,7 +1,7 @@
 """One peer, seen by its organisation's administrator: system chaincodes and direct endorsement.
 
 Lifecycle calls are endorsed on peers chosen here instead of by the gateway's own choice: that
-needs no discovery, so it works in a network that has just started (NETWORK.md A).
+needs no discovery, so it works in a network that has just started (docs/fabric.md).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CALL_SECONDS: Final = 30.0
 # A node that is starting refuses connections first, and services next.
 _STARTING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED})
 # How long the same envelope is sent again while its fate is unknown, or while new orderers have
-# not elected a leader yet (NETWORK.md A, failures).
+# not elected a leader yet (docs/fabric.md).
 _SUBMIT_SECONDS: Final = 30.0
 TIMEOUTS: Final = CallTimeouts(commit_status=5.0)
 

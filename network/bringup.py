@@ -14,7 +14,7 @@ from typing import Final
 
 from clearline import supervisor
 from clearline.processes import GroupSpec, GroupStatus, ProcessStatus, State, spec_document
-from network import genesis, identities, lifecycle, ports, topology_document
+from network import genesis, identities, lifecycle, ports, topology_document, topology_file
 from network import home as homes
 from network import package as packages
 from network import topology as topologies
@@ -137,8 +137,8 @@ def make_home(request: UpRequest, progress: Progress) -> Topology:
     if marker is not None and home.genesis_block.exists():
         if source is None:
             return homes.resolved_topology(home, marker)
-        return homes.same_network(home, marker, topologies.load(source, request.engine))
-    wanted = topologies.load(source or DEFAULT_TOPOLOGY, request.engine)
+        return homes.same_network(home, marker, topology_file.load(source, request.engine))
+    wanted = topology_file.load(source or DEFAULT_TOPOLOGY, request.engine)
     if marker is not None and marker.network != wanted.network:
         homes.same_network(home, marker, wanted)
     return _create(request, wanted, progress)

@@ -1,6 +1,6 @@
 """X.509 as Fabric wants it: authorities, MSP certificates, TLS certificates.
 
-What a real peer insists on (NETWORK.md A; msp/mspimplsetup.go, bccsp/sw/ecdsa.go): P-256, a
+What a real peer insists on (docs/fabric.md; msp/mspimplsetup.go, bccsp/sw/ecdsa.go): P-256, a
 SubjectKeyIdentifier on authorities, exactly one organisational unit that names the kind of node or
 user, no extended key usage outside TLS, and signatures with a low S, so that the bytes on disk
 are the bytes Fabric's sanitised copy has.

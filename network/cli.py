@@ -69,7 +69,7 @@ def _network_errors() -> Iterator[None]:
     from clearline.fabric.profile import ProfileError
     from clearline.ports import PortError
     from network.administration import AdministrationError
-    from network.engines import EngineError
+    from network.engine import EngineError
     from network.genesis import GenesisError
     from network.package import PackageError
 

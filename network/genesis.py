@@ -1,7 +1,7 @@
 """The channel's genesis block, as configtxgen makes it, from the topology and the certificates.
 
 Sources: internal/configtxgen/encoder/encoder.go (groups and values), common/genesis/genesis.go
-(the block), common/channelconfig (what nodes check). NETWORK.md A lists what a real node refuses.
+(the block), common/channelconfig (what nodes check). docs/fabric.md lists what a real node refuses.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def create(home: Home, topology: Topology) -> bytes:
 
 
 def verify(raw: bytes) -> None:
-    """Check what makes real peers and orderers panic (NETWORK.md A). Raises GenesisError."""
+    """Check what makes real peers and orderers panic (docs/fabric.md). Raises GenesisError."""
     block = common_pb2.Block()
     try:
         block.ParseFromString(raw)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from network import topology as topologies
-from network import topology_document
+from network import topology_document, topology_file
 from network.topology import Engine, Topology, TopologyError
 
 FORMAT: Final = 1
@@ -194,7 +194,7 @@ def write_marker(home: Home, marker: Marker) -> None:
 def resolved_topology(home: Home, marker: Marker) -> Topology:
     """The topology that the home was made from. Raises HomeError when it was edited."""
     try:
-        topology = topologies.load(home.topology_file, marker.engine)
+        topology = topology_file.load(home.topology_file, marker.engine)
     except TopologyError as error:
         raise HomeError(
             "unreadable_home", f"{home.topology_file} can't be read: {error}"

@@ -1,7 +1,7 @@
 """From running nodes to a channel that commits: join, install, approve, commit, and a proof.
 
 Every step asks first what is already done, so that running it again only does what is missing.
-The order is NETWORK.md A's: join and install in one task a peer, approve in all organisations at
+The order is docs/fabric.md's: join and install in one task a peer, approve in all organisations at
 once (they land in one block), commit, and then one real transaction: a network whose peers all
 said "joined" has been seen that could never commit. Sources: core/scc/cscc/configure.go,
 core/chaincode/lifecycle/scc.go.

@@ -1,8 +1,8 @@
-"""The network as `network.yaml` describes it: a typed model, read, written and resolved.
+"""The network as `network.yaml` describes it: a typed model.
 
-`load` reads and validates, and leaves out what the chosen engine doesn't run. Mistakes are
-`TopologyError`, each with a stable code, the path of the value and the reason.
-topology_document.py writes it back, ports.py fills in ports that are 0.
+Mistakes are `TopologyError`, each with a stable code, the path of the value and the reason.
+topology_file.py reads and validates it, topology_document.py writes it back, ports.py fills in
+ports that are 0.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class UserKind(StrEnum):
 
 
 class Role(StrEnum):
-    """Values of the certificate attribute `clearline.role` (DESIGN.md section 2)."""
+    """Values of the certificate attribute `clearline.role` (docs/roles.md)."""
 
     GATEWAY = "gateway"
     CONNECTOR = "connector"
@@ -250,45 +250,6 @@ class PortUse:
 def chaincode_process(organization: Organization) -> str:
     """The process, and the name in the certificate, of an organisation's chaincode server."""
     return f"chaincode.{organization.name.lower()}"
-
-
-def load(path: Path, engine: Engine = Engine.EMBEDDED) -> Topology:
-    """Read and validate a topology file; what `engine` runs of it.
-
-    Raises TopologyError with all mistakes found.
-    """
-    from network.topology_reader import read_topology
-    from network.topology_rules import check, check_engine
-
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        reason = f"{path}: {error.strerror or error}"
-        raise TopologyError((Problem("unreadable", "", reason),)) from error
-    topology = read_topology(text)
-    check(topology)
-    chosen = for_engine(topology, engine)
-    check_engine(chosen, engine)
-    return chosen
-
-
-def for_engine(topology: Topology, engine: Engine) -> Topology:
-    """The topology without the orderers of other engines; nothing in the result says so."""
-
-    def chosen(orderer: Orderer) -> Orderer:
-        port = (orderer.admin_port or 0) if engine is Engine.FABRIC else None
-        return replace(orderer, admin_port=port, engines=ALL_ENGINES)
-
-    organizations = tuple(
-        replace(
-            organization,
-            orderers=tuple(
-                chosen(orderer) for orderer in organization.orderers if engine in orderer.engines
-            ),
-        )
-        for organization in topology.organizations
-    )
-    return replace(topology, organizations=organizations)
 
 
 def ports(topology: Topology) -> tuple[PortUse, ...]:

@@ -23,7 +23,7 @@ names the outcome:
     17  a success after an end without one: an open exception     late_success
     18  a reversal of it says the status that stands              transition_forbidden
     19  anything else after the end                               already_final
-    20  its status may go there (DESIGN.md section 3)             transition_forbidden
+    20  its status may go there (docs/architecture.md)         transition_forbidden
         otherwise the payment takes it                            ok
 
 `late_success` takes the report: the status stays, and until a reversal resolves the exception no

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 # A block may hold 100 MB by Fabric's defaults; gRPC's own limit is 4 MB.
 MAX_MESSAGE_BYTES = 100 * 1024 * 1024
-# Peers end connections with "too_many_pings" below their minimum interval (NETWORK.md A).
+# Peers end connections with "too_many_pings" below their minimum interval (docs/fabric.md).
 KEEPALIVE_MS = 20_000
 # Seconds would be lost after a peer's restart with gRPC's default of up to two minutes.
 RECONNECT_MS = (100, 1_000)

@@ -28,7 +28,7 @@ _SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     # Fabric's peers and its command line ping often and while idle; grpcio would otherwise end
-    # their connections with "too_many_pings" (NETWORK.md B).
+    # their connections with "too_many_pings" (docs/fabric.md).
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),

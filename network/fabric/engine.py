@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from clearline.processes import MARK, Probe, ProcessSpec
-from network.engines import chaincode_server, write_chaincode_settings
+from network.chaincode_servers import chaincode_server, write_chaincode_settings
 from network.fabric import executables, external_builder, settings
 from network.fabric.participation import OrdererAdministration
 from network.fabric.settings import NodeFiles, OrdererChoice, PeerChoice

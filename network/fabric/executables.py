@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from network.engines import EngineError
+from network.engine import EngineError
 
 VARIABLE: Final = "FABRIC_BIN"
 INSTALL_GUIDE: Final = "https://hyperledger-fabric.readthedocs.io/en/latest/install.html"

@@ -1,7 +1,7 @@
 """core.yaml and orderer.yaml, written whole: every value that matters here is said here.
 
 JSON is YAML too. An environment variable would count only for a key that the file has, and a
-missing key falls back to values made for other networks (NETWORK.md A), so nothing is left out
+missing key falls back to values made for other networks (docs/fabric.md), so nothing is left out
 that a node of this network reads. Sources: core/peer/config.go, gossip/gossip/config.go,
 core/deliverservice/config.go, orderer/common/localconfig/config.go.
 """

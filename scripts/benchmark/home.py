@@ -19,7 +19,7 @@ from clearline.house.bringup import Choice
 from clearline.house.layout import ACQUIRER_BANK, ACQUIRER_ID, House, HouseError
 from clearline.jws import KeySigner
 from clearline.processes import GroupSpec
-from network import topology as topologies
+from network import topology_file
 from network.topology import Topology
 
 _GRACE = 10.0
@@ -50,7 +50,7 @@ class BenchHouse:
     @property
     def topology(self) -> Topology:
         """The network as it was made."""
-        return topologies.load(self.house.home / "network.yaml")
+        return topology_file.load(self.house.home / "network.yaml")
 
     @property
     def keys(self) -> Path:

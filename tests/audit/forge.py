@@ -35,15 +35,15 @@ from clearline.fabric.identity import X509Signer
 from clearline.intents import CloseIntent
 from clearline.jws import KeySigner
 from clearline.records import account_id
-from network import genesis, identities, topology
+from network import genesis, identities, topology_file
 from network.embedded.orderer.blocks import Assembler
 from network.home import Home
+from network.topology import DEFAULT_TOPOLOGY
 
 NETWORK = "clearline-dev"
 CLOSE = CloseIntent(NETWORK, INTENT.merchant_id, "O-1", 1, "2026-11-23T08:20:00.000Z")
 NOW = datetime(2026, 11, 23, 8, 30, tzinfo=UTC)
 PEERS = {"BankOne": "peer0.bankone", "BankTwo": "peer0.banktwo", "Supervisor": "peer0.supervisor"}
-TOPOLOGY = Path(topology.__file__).with_name("network.yaml")
 Writes = Mapping[str, bytes]
 
 
@@ -77,7 +77,7 @@ class Forge:
     @classmethod
     def start(cls, folder: Path) -> Forge:
         """Identities, genesis, the contract's definition, and the registered merchant."""
-        plan = topology.load(TOPOLOGY)
+        plan = topology_file.load(DEFAULT_TOPOLOGY)
         forge = cls(Home(folder))
         identities.create(forge.home, plan)
         first = common_pb2.Block.FromString(genesis.create(forge.home, plan))

@@ -13,7 +13,7 @@ from clearline import supervisor
 from clearline.processes import GroupSpec, ProcessSpec, send_signal
 from network import bringup, lifecycle, package
 from network.bringup import PortChoice, UpRequest
-from network.engines import EmbeddedEngine
+from network.embedded.engine import EmbeddedEngine
 from network.home import Engine, Home
 from network.topology import Topology, chaincode_process
 

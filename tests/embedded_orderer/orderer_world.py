@@ -19,11 +19,12 @@ from fabric_protos.orderer import ab_pb2
 
 from clearline.fabric import protoutil
 from clearline.fabric.identity import X509Signer
-from network import genesis, identities, topology
+from network import genesis, identities, topology_file
 from network.embedded import wire
 from network.embedded.orderer import config as orderer_config
 from network.embedded.orderer.node import OrdererNode
 from network.home import Home
+from network.topology import DEFAULT_TOPOLOGY
 
 CHANNEL = "payments"
 STATUS = common_pb2.Status
@@ -142,7 +143,7 @@ def _signer(msp_id: str, folder: Path) -> X509Signer:
 
 
 def make_world(root: Path) -> World:
-    layout = topology.load(Path(topology.__file__).parent / "network.yaml")
+    layout = topology_file.load(DEFAULT_TOPOLOGY)
     home = Home(root)
     identities.create(home, layout)
     return World(home, genesis.create(home, layout))

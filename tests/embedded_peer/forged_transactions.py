@@ -172,7 +172,7 @@ def _high(signature: bytes) -> bytes:
 def catalogue(
     creator: X509Signer, peers: Sequence[X509Signer], client: X509Signer
 ) -> list[tuple[str, Forgery, str]]:
-    """(name, forgery, the code that Fabric gives) of everything NETWORK.md lists.
+    """(name, forgery, the code that Fabric gives) of everything docs/fabric.md lists.
 
     creator: who submits. peers: two organisations' peers, enough for the policy. client: a client
     certificate. Only those that an orderer lets pass.

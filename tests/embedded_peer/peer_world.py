@@ -18,13 +18,13 @@ from clearline.fabric import protoutil
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.identity import X509Signer
 from clearline.fabric.profile import Profile
-from network import genesis, identities, lifecycle, ports, topology
+from network import genesis, identities, lifecycle, ports, topology, topology_file
 from network.embedded import wire
+from network.embedded.engine import EmbeddedEngine
 from network.embedded.orderer import config as orderer_config
 from network.embedded.orderer.node import OrdererNode
 from network.embedded.peer import config as peer_config
 from network.embedded.peer.node import PeerNode
-from network.engines import EmbeddedEngine
 from network.home import Home, write_text
 from network.package import Package, _archive, _json
 
@@ -173,7 +173,7 @@ def _signer(msp_id: str, folder: Path) -> X509Signer:
 
 def make_world(root: Path) -> World:
     """Certificates, genesis block and settings on free ports."""
-    layout = topology.load(Path(topology.__file__).parent / "network.yaml")
+    layout = topology_file.load(topology.DEFAULT_TOPOLOGY)
     layout = ports.resolve(topology.map_ports(layout, lambda host, port: 0))
     home = Home(root)
     identities.create(home, layout)

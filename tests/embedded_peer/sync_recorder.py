@@ -16,17 +16,18 @@ from fabric_protos.common import common_pb2
 from forged_transactions import Forgery, rwset
 from peer_world import CHANNEL, World
 
-from network import topology
+from network import topology_file
 from network.embedded.peer.block_processor import genesis_commit
 from network.embedded.peer.channel import Channel
 from network.embedded.peer.ledger import Ledger
 from network.home import Home
+from network.topology import DEFAULT_TOPOLOGY
 
 BEGIN, TOLD = b"block comes\n", b"told VALID\n"
 
 
 async def main(home: Path, folder: Path) -> None:
-    layout = topology.load(Path(topology.__file__).parent / "network.yaml")
+    layout = topology_file.load(DEFAULT_TOPOLOGY)
     world = World(Home(home), layout)
     ledger = Ledger(folder)
     ledger.commit(

@@ -1,4 +1,4 @@
-"""What must hold after each fault: DESIGN.md section 8.
+"""What must hold after each fault: docs/faults.md.
 
 The three books agree and everything has ended (tests/e2e/books.py; the ledger is replayed from
 block 0 with every check), no exception is open, and the peers hold one state.

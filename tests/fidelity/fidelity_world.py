@@ -29,6 +29,7 @@ from network import package as packages
 from network.administration import PeerAdministration
 from network.bringup import PortChoice, UpRequest, make_home
 from network.embedded import wire
+from network.embedded.engine import EmbeddedEngine
 from network.fabric import executables, settings
 from network.fabric.engine import write_builder
 from network.home import Home
@@ -194,7 +195,7 @@ def embedded_peer(net: Net, folder: Path, endpoint: str) -> tuple[list[str], dic
     (prepared.root).mkdir()
     for name in ("crypto", "channel", "chaincode"):
         (prepared.root / name).symlink_to(net.home.root.absolute() / name)
-    engines.EmbeddedEngine().prepare(prepared, net.topology, net.package)
+    EmbeddedEngine().prepare(prepared, net.topology, net.package)
     path = prepared.node_settings(f"peer0.{FOLLOWED.lower()}")
     described = json.loads(path.read_text())
     path.write_text(json.dumps(described | {"listen": endpoint, "external_endpoint": endpoint}))

@@ -37,7 +37,7 @@ TOGETHER = 14
 # Fabric 3.1.5 itself falls over a transaction without actions that stands before another one in
 # its block (core/common/validation/statebased/vpmanagerimpl.go gets no key for it).
 TOO_MUCH_FOR_FABRIC = {"no-action"}
-# NETWORK.md section B; the other codes stand for what an orderer refuses at the door, or for what
+# docs/fabric.md; the other codes stand for what an orderer refuses at the door, or for what
 # the network doesn't use (chaincodes of Fabric 1.x, private data).
 CODES = {
     "VALID", "MVCC_READ_CONFLICT", "PHANTOM_READ_CONFLICT", "DUPLICATE_TXID",
@@ -217,7 +217,7 @@ class Player:
         await self.order([self.choose.choice(transactions)])
 
     async def forged(self) -> None:
-        """Everything that NETWORK.md lists, in an order of the seed's."""
+        """Everything that docs/fabric.md lists, in an order of the seed's."""
         net = self.net
         peers = [net.peer_signer("BankOne"), net.peer_signer("BankTwo")]
         rows = catalogue(net.signer("BankOne", "gateway"), peers, net.signer("BankTwo", "gateway"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from network import genesis, identities, ports
+from network import genesis, identities, ports, topology_file
 from network import topology as topologies
 from network.bringup import PortChoice, UpRequest, down, up
 from network.home import Home
@@ -26,7 +26,7 @@ class Made:
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     home = Home(tmp_path_factory.mktemp("made") / "home")
-    shipped = topologies.load(DEFAULT_TOPOLOGY)
+    shipped = topology_file.load(DEFAULT_TOPOLOGY)
     topology = ports.resolve(topologies.map_ports(shipped, lambda host, port: 0))
     identities.create(home, topology)
     home.genesis_block.parent.mkdir()

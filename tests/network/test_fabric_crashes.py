@@ -1,6 +1,6 @@
 """Raft under load: a killed leader, a lost quorum. What was told committed is on every ledger.
 
-DESIGN.md section 5's rule through the commit queue: the same envelope again while its fate is
+docs/architecture.md's rule through the commit queue: the same envelope again while its fate is
 unknown, the same items anew when it is known to be nowhere.
 """
 

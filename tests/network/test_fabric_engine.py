@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from network import identities, ports
+from network import identities, ports, topology_file
 from network import package as packages
 from network import topology as topologies
 from network.administration import AdministrationError
-from network.engines import EngineError
+from network.engine import EngineError
 from network.fabric import executables
 from network.fabric.engine import FabricEngine, _interpreter_line
 from network.fabric.participation import OrdererAdministration
@@ -151,7 +151,7 @@ class Prepared:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """Everything that is written before Fabric's programs start."""
     home = Home(tmp_path_factory.mktemp("fabric") / "home")
-    shipped = topologies.load(DEFAULT_TOPOLOGY, Engine.FABRIC)
+    shipped = topology_file.load(DEFAULT_TOPOLOGY, Engine.FABRIC)
     topology = ports.resolve(topologies.map_ports(shipped, lambda host, port: 0))
     identities.create(home, topology)
     package = packages.create(topology.chaincode.label, packages.distribution_root())

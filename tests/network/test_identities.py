@@ -1,4 +1,4 @@
-"""Certificates and MSP folders are what a real Fabric node insists on (NETWORK.md A)."""
+"""Certificates and MSP folders are what a real Fabric node insists on (docs/fabric.md)."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ import yaml
 from clearline import supervisor
 from clearline.processes import alive
 from network import topology as topologies
-from network import topology_document
+from network import topology_document, topology_file
 from network.topology import DEFAULT_TOPOLOGY
 
 NODES = ("orderer0", "peer0.bankone", "peer0.banktwo", "peer0.supervisor")
@@ -110,7 +110,7 @@ def test_heights_are_level(running: Running) -> None:
 def test_layout_is_the_agreed_one(running: Running) -> None:
     home = running.home
     assert json.loads((home / "home.json").read_text())["network"] == "clearline-dev"
-    topology = topologies.load(home / "network.yaml")
+    topology = topology_file.load(home / "network.yaml")
     assert all(use.port > 0 for use in topologies.ports(topology))
     for path in (
         "crypto/BankOne/users/gateway/msp/keystore/key.pem",
@@ -316,7 +316,7 @@ def prove(home: Path) -> None:
     from network.home import Home
     from network.lifecycle import prove as run
 
-    asyncio.run(run(Home(home), topologies.load(home / "network.yaml")))
+    asyncio.run(run(Home(home), topology_file.load(home / "network.yaml")))
 
 
 # What can't be started says so, and leaves nothing behind.
@@ -325,7 +325,7 @@ def prove(home: Path) -> None:
 def free_topology(tmp_path: Path) -> dict[str, Any]:
     from network import ports
 
-    shipped = topologies.load(DEFAULT_TOPOLOGY)
+    shipped = topology_file.load(DEFAULT_TOPOLOGY)
     resolved = ports.resolve(topologies.map_ports(shipped, lambda host, port: 0))
     return topology_document.document(resolved)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from network import ports, topology_document
+from network import ports, topology_document, topology_file
 from network import topology as topologies
 from network.topology import DEFAULT_TOPOLOGY, Engine, Role, TopologyError, UserKind
 
@@ -27,7 +27,7 @@ def problems(tmp_path: Path, text: str) -> list[tuple[str, str]]:
     path = tmp_path / "network.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(TopologyError) as refused:
-        topologies.load(path)
+        topology_file.load(path)
     return [(problem.code, problem.path) for problem in refused.value.problems]
 
 
@@ -37,7 +37,7 @@ def bank(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_what_ships_is_valid_and_complete() -> None:
-    topology = topologies.load(DEFAULT_TOPOLOGY)
+    topology = topology_file.load(DEFAULT_TOPOLOGY)
     assert [item.name for item in topology.organizations] == ["BankOne", "BankTwo", "Supervisor"]
     assert [peer.name for _, peer in topology.peers()] == [
         "peer0.bankone",
@@ -51,7 +51,7 @@ def test_what_ships_is_valid_and_complete() -> None:
 
 
 def test_fabric_gets_an_orderer_at_each_organisation() -> None:
-    topology = topologies.load(DEFAULT_TOPOLOGY, Engine.FABRIC)
+    topology = topology_file.load(DEFAULT_TOPOLOGY, Engine.FABRIC)
     assert [(member.name, orderer.name) for member, orderer in topology.orderers()] == [
         ("BankOne", "orderer1"),
         ("BankTwo", "orderer2"),
@@ -59,7 +59,7 @@ def test_fabric_gets_an_orderer_at_each_organisation() -> None:
     ]
     uses = {use.name: use.port for use in topologies.ports(topology)}
     assert uses["orderer1 admin"] == 7063
-    embedded = topologies.load(DEFAULT_TOPOLOGY)
+    embedded = topology_file.load(DEFAULT_TOPOLOGY)
     assert not any(use.purpose for use in topologies.ports(embedded))
     assert set(topologies.ports(embedded)) < set(topologies.ports(topology))
 
@@ -69,17 +69,17 @@ def test_an_admin_port_that_is_not_named_is_chosen(tmp_path: Path, shipped: dict
     del bank(document)["orderers"][0]["admin_port"]
     path = tmp_path / "network.yaml"
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
-    topology = topologies.load(path, Engine.FABRIC)
+    topology = topology_file.load(path, Engine.FABRIC)
     assert topology.organizations[0].orderers[0].admin_port == 0
     assert (ports.resolve(topology).organizations[0].orderers[0].admin_port or 0) > 0
 
 
 @pytest.mark.parametrize("engine", Engine)
 def test_dump_and_load_are_inverse(tmp_path: Path, engine: Engine) -> None:
-    topology = topologies.load(DEFAULT_TOPOLOGY, engine)
+    topology = topology_file.load(DEFAULT_TOPOLOGY, engine)
     path = tmp_path / "again.yaml"
     path.write_text(topology_document.dump(topology), encoding="utf-8")
-    again = topologies.load(path, engine)
+    again = topology_file.load(path, engine)
     assert again == topology
     assert topology_document.digest(again) == topology_document.digest(topology)
 
@@ -242,12 +242,12 @@ def test_what_is_no_topology_at_all(tmp_path: Path, text: str, code: str) -> Non
 
 def test_missing_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(TopologyError, match="No such file") as refused:
-        topologies.load(tmp_path / "nowhere.yaml")
+        topology_file.load(tmp_path / "nowhere.yaml")
     assert refused.value.problems[0].code == "unreadable"
 
 
 def test_differences_name_paths_and_forgive_chosen_ports() -> None:
-    shipped = topologies.load(DEFAULT_TOPOLOGY)
+    shipped = topology_file.load(DEFAULT_TOPOLOGY)
     resolved = topologies.map_ports(shipped, lambda host, port: port + 10000)
     asked = topologies.map_ports(shipped, lambda host, port: 0)
     assert topology_document.differences(resolved, asked) == ()

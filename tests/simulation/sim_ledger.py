@@ -74,7 +74,7 @@ class Peer:
 
 class Flights:
     """Which keys each service has on their way: envelopes that were submitted, are in no block and
-    may yet be. Two that share a key may not be (DESIGN.md section 5)."""
+    may yet be. Two that share a key may not be (docs/architecture.md)."""
 
     def __init__(self, world: Base, decided: Mapping[str, object]) -> None:
         """`decided`: ids that are in a block."""

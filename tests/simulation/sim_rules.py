@@ -1,4 +1,4 @@
-"""What must hold after a run (DESIGN.md section 8): on the ledger, and at the acquirer."""
+"""What must hold after a run (docs/faults.md): on the ledger, and at the acquirer."""
 
 import json
 import sqlite3

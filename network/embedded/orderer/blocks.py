@@ -80,7 +80,7 @@ class Assembler:
 def check_genesis(raw: bytes) -> None:
     """Raise BlockError unless this is a block 0 that Fabric's nodes would survive.
 
-    A peer panics on a block without five metadata entries (NETWORK.md A).
+    A peer panics on a block without five metadata entries (docs/fabric.md).
     """
     block = _parse(raw)
     if block.header.number != 0:

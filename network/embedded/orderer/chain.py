@@ -5,7 +5,7 @@ configuration can come between. Batches are built, signed and stored by one writ
 storing runs in a thread and returns after the sync, and only then does the height move.
 
 An accepted message is a promise to order it, not to keep it: a kill may lose what is pending, as
-with Fabric's own orderer (NETWORK.md B). Senders send the same envelope again.
+with Fabric's own orderer (docs/fabric.md). Senders send the same envelope again.
 """
 
 from __future__ import annotations
