@@ -9,10 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from clearline.fabric.events import CommittedEvent
+from typing import Protocol
 
 
 class CheckpointError(ValueError):
@@ -31,6 +28,18 @@ class Checkpoint(Protocol):
         """The last transaction done within that block, None when none is."""
 
 
+class Happened(Protocol):
+    """Something that has a place on the ledger, as a chaincode event does."""
+
+    @property
+    def block_number(self) -> int:
+        """Its block."""
+
+    @property
+    def transaction_id(self) -> str:
+        """Its transaction."""
+
+
 class InMemoryCheckpointer:
     """A position that ends with the process."""
 
@@ -46,7 +55,7 @@ class InMemoryCheckpointer:
         """A block is done up to and including this transaction."""
         self._move(block_number, transaction_id)
 
-    def checkpoint_chaincode_event(self, event: "CommittedEvent") -> None:
+    def checkpoint_chaincode_event(self, event: Happened) -> None:
         """A chaincode event is done."""
         self._move(event.block_number, event.transaction_id)
 
@@ -90,7 +99,7 @@ class FileCheckpointer:
         self._state.checkpoint_transaction(block_number, transaction_id)
         self._save()
 
-    def checkpoint_chaincode_event(self, event: "CommittedEvent") -> None:
+    def checkpoint_chaincode_event(self, event: Happened) -> None:
         """A chaincode event is done."""
         self.checkpoint_transaction(event.block_number, event.transaction_id)
 
