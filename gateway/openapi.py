@@ -14,7 +14,7 @@ from clearline.jws import MAX_COMPACT
 from clearline.schema import AMOUNT, ATTEMPT, IDENTIFIER, ORDER_NO, SHA256_HEX
 from clearline.statuses import Reason, Status
 from gateway.availability import Availability
-from gateway.problems import MEDIA_TYPE
+from gateway.openapi_parts import content, problems, query, ref
 from gateway.reads import DEFAULT_PAGE, LARGEST_PAGE, STATUSES
 from gateway.settings import Settings
 from gateway.webhooks import openapi as webhooks
@@ -104,7 +104,7 @@ def document(settings: Settings) -> Json:
             "/healthz": {"get": _health("The process is alive.", {})},
             "/readyz": {
                 "get": _health(
-                    "Whether payments can be taken now.", {"503": _content("Not ready.", {})}
+                    "Whether payments can be taken now.", {"503": content("Not ready.", {})}
                 )
             },
             "/openapi.json": {"get": _health("This document.", {})},
@@ -144,7 +144,7 @@ def _schemas(settings: Settings) -> Json:
         "PaymentPage": {
             "type": "object",
             "properties": {
-                "payments": {"type": "array", "items": _ref("Payment")},
+                "payments": {"type": "array", "items": ref("Payment")},
                 "next_cursor": {"type": ["string", "null"]},
                 "last_block": {"type": "integer"},
             },
@@ -167,15 +167,15 @@ def _schemas(settings: Settings) -> Json:
             "type": "object",
             "properties": {
                 "status": {"type": "integer", "description": "as a single post's would be"},
-                "code": {"anyOf": [_ref("Code"), {"type": "null"}]},
+                "code": {"anyOf": [ref("Code"), {"type": "null"}]},
                 "detail": {"type": "string"},
-                "payment": {"anyOf": [_ref("Payment"), {"type": "null"}]},
+                "payment": {"anyOf": [ref("Payment"), {"type": "null"}]},
             },
             "required": ["status", "code", "detail", "payment"],
         },
         "Outcomes": {
             "type": "object",
-            "properties": {"outcomes": {"type": "array", "items": _ref("Outcome")}},
+            "properties": {"outcomes": {"type": "array", "items": ref("Outcome")}},
             "required": ["outcomes"],
         },
         "Gateway": {
@@ -239,8 +239,8 @@ def _schemas(settings: Settings) -> Json:
                 "status": {"type": "integer"},
                 "detail": {"type": "string"},
                 "instance": {"type": "string", "format": "uri"},
-                "code": {"anyOf": [_ref("Code"), {"type": "null"}]},
-                "receipt_refusal": _ref("Code")
+                "code": {"anyOf": [ref("Code"), {"type": "null"}]},
+                "receipt_refusal": ref("Code")
                 | {"description": "why an intent with a receipt won't be on the ledger"},
             },
             "required": ["type", "title", "status", "detail", "code"],
@@ -249,7 +249,7 @@ def _schemas(settings: Settings) -> Json:
 
 
 def _post() -> Json:
-    payment = _ref("Payment")
+    payment = ref("Payment")
     return {
         "operationId": "postPayment",
         "summary": "Request a payment, or close one that is open.",
@@ -260,12 +260,12 @@ def _post() -> Json:
         "parameters": [_PREFER],
         "requestBody": {"required": True, "content": {"application/jose": {"schema": _COMPACT}}},
         "responses": {
-            "200": _content("The same intent is on the ledger: the payment as it is now.", payment),
-            "201": _content("The payment, or the close on it, is on the ledger.", payment),
-            "202": _content(
+            "200": content("The same intent is on the ledger: the payment as it is now.", payment),
+            "201": content("The payment, or the close on it, is on the ledger.", payment),
+            "202": content(
                 "Stored durably, with a signed receipt; not on the ledger yet.", payment
             ),
-            **_problems((*INTENT_CODES, *_REQUEST_CODES)),
+            **problems((*INTENT_CODES, *_REQUEST_CODES)),
         },
     }
 
@@ -278,11 +278,11 @@ def _batch() -> Json:
         "parameters": [_PREFER],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _ref("Batch")}},
+            "content": {"application/json": {"schema": ref("Batch")}},
         },
         "responses": {
-            "200": _content("What became of each.", _ref("Outcomes")),
-            **_problems((*_BATCH_CODES, *_REQUEST_CODES)),
+            "200": content("What became of each.", ref("Outcomes")),
+            **problems((*_BATCH_CODES, *_REQUEST_CODES)),
         },
     }
 
@@ -294,14 +294,14 @@ def _get() -> Json:
         "security": [{"bearer": []}],
         "parameters": [
             {"name": "order_no", "in": "path", "required": True, "schema": ORDER_NO.json_schema()},
-            _query("attempt", ATTEMPT.json_schema()),
+            query("attempt", ATTEMPT.json_schema()),
             _MIN_BLOCK,
             _PREFER,
         ],
         "responses": {
-            "200": _content("The payment.", _ref("Payment")),
+            "200": content("The payment.", ref("Payment")),
             "304": {"description": "As If-None-Match named it."},
-            **_problems((Code.PAYMENT_UNKNOWN, *_READ_CODES)),
+            **problems((Code.PAYMENT_UNKNOWN, *_READ_CODES)),
         },
     }
 
@@ -312,23 +312,23 @@ def _list() -> Json:
         "summary": "The merchant's payments on the ledger, newest first.",
         "security": [{"bearer": []}],
         "parameters": [
-            _query(
+            query(
                 "limit",
                 {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": DEFAULT_PAGE},
             ),
-            _query("cursor", {"type": "string"}),
-            _query("status", {"type": "string", "enum": list(STATUSES)}),
+            query("cursor", {"type": "string"}),
+            query("status", {"type": "string", "enum": list(STATUSES)}),
             _MIN_BLOCK,
         ],
         "responses": {
-            "200": _content("A page.", _ref("PaymentPage")),
-            **_problems(_READ_CODES),
+            "200": content("A page.", ref("PaymentPage")),
+            **problems(_READ_CODES),
         },
     }
 
 
 def _health(summary: str, more: dict[str, Json]) -> Json:
-    return {"summary": summary, "responses": {"200": _content(summary, {}), **more}}
+    return {"summary": summary, "responses": {"200": content(summary, {}), **more}}
 
 
 def _about() -> Json:
@@ -336,8 +336,8 @@ def _about() -> Json:
         "operationId": "getGateway",
         "summary": "Who this gateway is, its receipt keys, and its acquirers' availability.",
         "responses": {
-            "200": _content("This gateway.", _ref("Gateway")),
-            **_problems((Code.PARAMETER_INVALID, Code.NOT_ACCEPTABLE, Code.LEDGER_UNAVAILABLE)),
+            "200": content("This gateway.", ref("Gateway")),
+            **problems((Code.PARAMETER_INVALID, Code.NOT_ACCEPTABLE, Code.LEDGER_UNAVAILABLE)),
         },
     }
 
@@ -350,7 +350,7 @@ def _page(summary: str) -> Json:
                 "description": summary,
                 "content": {"text/html": {}, "application/json": {"schema": {}}},
             },
-            **_problems((Code.NOT_FOUND,)),
+            **problems((Code.NOT_FOUND,)),
         },
     }
 
@@ -363,7 +363,7 @@ def _metrics() -> Json:
                 "description": "Text format, or OpenMetrics.",
                 "content": {"text/plain": {}, "application/openmetrics-text": {}},
             },
-            **_problems((Code.NOT_FOUND,)),
+            **problems((Code.NOT_FOUND,)),
         },
     }
 
@@ -375,33 +375,7 @@ _CODE_PARAMETER: Final[dict[str, Json]] = {
 }
 
 
-def _ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _query(name: str, schema: Json) -> Json:
-    return {"name": name, "in": "query", "schema": schema}
-
-
-def _content(description: str, schema: Json) -> Json:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-def _problems(codes: tuple[Code, ...]) -> dict[str, Json]:
-    """A response for each status, naming the codes that come with it."""
-    by_status: dict[str, list[str]] = {}
-    for code in codes:
-        by_status.setdefault(str(code.http_status), []).append(code.value)
-    return {
-        status: {
-            "description": ", ".join(dict.fromkeys(names)),
-            "content": {MEDIA_TYPE: {"schema": _ref("Problem")}},
-        }
-        for status, names in sorted(by_status.items())
-    }
-
-
-_MIN_BLOCK: Final = _query("min_block", {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER})
+_MIN_BLOCK: Final = query("min_block", {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER})
 _PREFER: Final[Json] = {
     "name": "Prefer",
     "in": "header",

@@ -10,9 +10,9 @@ from clearline.canonical import Json
 from clearline.codes import Code
 from clearline.jws import MAX_COMPACT
 from clearline.webhooks import WEBHOOK_ID, EventType
+from gateway.openapi_parts import content, problems, query, ref
 from gateway.webhooks.registry import Shown
 
-PROBLEM: Final = "application/problem+json"
 _SIGNED_CODES: Final = (
     Code.MALFORMED, Code.PARAMETER_INVALID, Code.NETWORK_MISMATCH, Code.MERCHANT_UNKNOWN,
     Code.KEY_UNKNOWN, Code.SIGNATURE_INVALID, Code.KEY_REVOKED, Code.RATE_LIMITED,
@@ -44,16 +44,16 @@ _BODY: Final[Json] = {
 
 def paths() -> dict[str, Json]:
     """The addresses of these resources."""
-    shown = _ref("Webhook")
+    shown = ref("Webhook")
     put = {
         "operationId": "putWebhook",
         "summary": "Register a webhook, or change it.",
         "parameters": [_ID],
         "requestBody": _BODY,
         "responses": {
-            "200": _content("Changed, or taken before: the webhook as it is now.", shown),
-            "201": _content("Registered.", shown),
-            **_problems((*_SIGNED_CODES, Code.WEBHOOK_TARGET_REFUSED, Code.WEBHOOK_LIMIT)),
+            "200": content("Changed, or taken before: the webhook as it is now.", shown),
+            "201": content("Registered.", shown),
+            **problems((*_SIGNED_CODES, Code.WEBHOOK_TARGET_REFUSED, Code.WEBHOOK_LIMIT)),
         },
     }
     delete = {
@@ -63,7 +63,7 @@ def paths() -> dict[str, Json]:
         "requestBody": _BODY,
         "responses": {
             "204": {"description": "Removed."},
-            **_problems((*_SIGNED_CODES, Code.WEBHOOK_UNKNOWN)),
+            **problems((*_SIGNED_CODES, Code.WEBHOOK_UNKNOWN)),
         },
     }
     get = {
@@ -75,16 +75,16 @@ def paths() -> dict[str, Json]:
     listed = {
         "operationId": "listWebhooks",
         "summary": "The merchant's webhooks at this gateway.",
-        **_reading("All of them.", _ref("WebhookList")),
+        **_reading("All of them.", ref("WebhookList")),
     }
     events = {
         "operationId": "listEvents",
         "summary": "The merchant's events, oldest first, from a cursor on.",
         "parameters": [
-            _query("limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
-            _query("cursor", {"type": "string"}),
+            query("limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
+            query("cursor", {"type": "string"}),
         ],
-        **_reading("A page; next_cursor is good for the next look, now or later.", _ref("Events")),
+        **_reading("A page; next_cursor is good for the next look, now or later.", ref("Events")),
     }
     return {
         "/v1/webhooks": {"get": listed},
@@ -113,7 +113,7 @@ def schemas() -> dict[str, Json]:
     event: dict[str, Json] = {
         "type": kind,
         "timestamp": {"type": "string", "format": "date-time"},
-        "data": _ref("Payment"),
+        "data": ref("Payment"),
     }
     named = {"id": {"type": "string"}, "cursor": {"type": "string"}}
     return {
@@ -122,7 +122,7 @@ def schemas() -> dict[str, Json]:
         "WebhookRemoval": webhooks.REMOVE.json_schema()
         | {"description": "the payload of a DELETE's JWS (typ clearline-webhook+jws)"},
         "Webhook": _object(members),
-        "WebhookList": _object({"webhooks": {"type": "array", "items": _ref("Webhook")}}),
+        "WebhookList": _object({"webhooks": {"type": "array", "items": ref("Webhook")}}),
         "Event": _object(event) | {"description": "the body of a webhook"},
         "Events": _object(
             {
@@ -139,30 +139,5 @@ def _object(members: dict[str, Json]) -> dict[str, Json]:
 
 
 def _reading(description: str, schema: Json, *codes: Code) -> dict[str, Json]:
-    responses = {"200": _content(description, schema), **_problems((*_READ_CODES, *codes))}
+    responses = {"200": content(description, schema), **problems((*_READ_CODES, *codes))}
     return {"security": [{"bearer": []}], "responses": responses}
-
-
-def _ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _query(name: str, schema: Json) -> Json:
-    return {"name": name, "in": "query", "schema": schema}
-
-
-def _content(description: str, schema: Json) -> Json:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-def _problems(codes: tuple[Code, ...]) -> dict[str, Json]:
-    by_status: dict[str, list[str]] = {}
-    for code in codes:
-        by_status.setdefault(str(code.http_status), []).append(code.value)
-    return {
-        status: {
-            "description": ", ".join(dict.fromkeys(names)),
-            "content": {PROBLEM: {"schema": _ref("Problem")}},
-        }
-        for status, names in sorted(by_status.items())
-    }
