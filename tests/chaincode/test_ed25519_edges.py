@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import cryptography
@@ -18,8 +19,7 @@ import pytest
 from ed25519_vectors import SPECCHECK, TAKEN, Vector, answer, vectors
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
-# The first and the last of the versions that were current while this was written, besides ours:
-# OpenSSL 3.4 and 3.5 inside.
+# The oldest that pyproject.toml takes and one between it and ours: OpenSSL 3.4 and 3.5 inside.
 OTHERS = ("44.0.3", "46.0.5")
 
 
@@ -33,6 +33,13 @@ def test_names_are_unique_and_all_answers_occur() -> None:
     assert len(frozenset(names)) == len(names)
     assert {vector.expected for vector in vectors()} == {"taken", "invalid", "key refused"}
     assert len(SPECCHECK) == 12
+
+
+def test_the_supported_range_is_the_tested_one() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    ours = cryptography.__version__.split(".")[0]
+    oldest = OTHERS[0].split(".")[0]
+    assert f"cryptography>={oldest},<{int(ours) + 1}" in project["dependencies"]
 
 
 def other_version(version: str) -> Path:

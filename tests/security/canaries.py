@@ -1,5 +1,6 @@
 """Card numbers that belong to nobody, one an input, and the search for them in all that a house
-keeps: as they are, and inside base64url as a JWS carries them, three layers deep."""
+keeps: as they are, grouped by spaces, dashes or dots, in full-width digits, and inside base64 (as a
+JWS carries them, or the common alphabet) and hex, three layers deep."""
 
 from __future__ import annotations
 
@@ -13,10 +14,16 @@ from clearline import jws
 from clearline.cards import is_card_number, luhn
 from clearline.jws import JwsError
 
-# A JWS part that could hold a card number: sixteen digits are 22 characters of base64url.
-_ENCODED = re.compile(rb"[A-Za-z0-9_-]{20,}")
-_DIGITS = re.compile(rb"[0-9]{15,}")
+# What could hold a card number: thirteen digits are 18 characters of base64, 26 of hex.
+_ENCODED = re.compile(rb"[A-Za-z0-9_+/-]{18,}")
+_HEX = re.compile(rb"(?<![0-9A-Za-z])(?:[0-9a-fA-F]{2}){13,}(?![0-9A-Za-z])")
+_DIGITS = re.compile(rb"[0-9]{13,}")
+# Digits as people and forms write them: U+FF10 to U+FF19 in UTF-8 and as JSON escapes, and groups.
+_WIDE = re.compile(rb"\xef\xbc([\x90-\x99])|\\u[fF][fF]1([0-9])")
+_GROUPED = re.compile(rb"(?<=[0-9])[ .\-\xa0]{1,2}(?=[0-9])")
+_COMMON_ALPHABET = bytes.maketrans(b"+/", b"-_")
 _LAYERS = 3
+_LENGTHS = (13, 15, 16, 19)
 
 
 @dataclass
@@ -46,17 +53,19 @@ class Canaries:
         return {
             self.inputs[number.decode()]
             for text in layers(content)
-            for run in _DIGITS.findall(text)
+            for run in digit_runs(text)
             for number in _inside(run)
             if number.decode() in self.inputs
         }
 
 
 def layers(content: bytes, depth: int = _LAYERS) -> Iterator[bytes]:
-    """The bytes, and what every run of base64url in them decodes to, and so on."""
+    """The bytes, and what every run of base64 and hex in them decodes to, and so on."""
     yield content
     if depth == 0:
         return
+    for run in _HEX.findall(content):
+        yield from layers(bytes.fromhex(run.decode()), depth - 1)
     for run in _ENCODED.findall(content):
         # Text before it can hide where the encoding starts: four alignments.
         for start in range(4):
@@ -67,6 +76,20 @@ def layers(content: bytes, depth: int = _LAYERS) -> Iterator[bytes]:
                 yield from layers(decoded, depth - 1)
 
 
+def digit_runs(text: bytes) -> Iterator[bytes]:
+    """Runs of digits as they stand, and as they are read when grouped or written wide."""
+    yield from _DIGITS.findall(text)
+    narrow = _WIDE.sub(_narrow, text)
+    joined = _GROUPED.sub(b"", narrow)
+    if joined != text:
+        yield from _DIGITS.findall(joined)
+
+
+def _narrow(match: re.Match[bytes]) -> bytes:
+    wide, escaped = match.groups()
+    return escaped if wide is None else bytes([wide[0] - 0x90 + 0x30])
+
+
 def files(home: Path) -> Iterator[tuple[Path, bytes]]:
     """Every file in a home with its bytes as they are now."""
     for path in sorted(home.rglob("*")):
@@ -75,14 +98,14 @@ def files(home: Path) -> Iterator[tuple[Path, bytes]]:
 
 
 def _inside(run: bytes) -> Iterator[bytes]:
-    for length in (15, 16):
+    for length in _LENGTHS:
         for start in range(len(run) - length + 1):
             yield run[start : start + length]
 
 
 def _decoded(part: bytes) -> bytes:
     try:
-        return jws.decode(_clear_loose_bits(part).decode())
+        return jws.decode(_clear_loose_bits(part).translate(_COMMON_ALPHABET).decode())
     except JwsError:
         return b""
 

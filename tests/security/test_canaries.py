@@ -8,6 +8,8 @@ the right form. docs/trust.md says so.
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 
 import parties
 import pytest
@@ -99,12 +101,24 @@ def test_the_numbers_are_found_however_they_are_wrapped() -> None:
     canaries = Canaries()
     number = canaries.new("here").encode()
     once = jws.encode(b'{"a":"' + number + b'"}').encode()
+    groups = [number[at : at + 4] for at in range(0, 16, 4)]
+    wide = "".join(chr(0xFF10 + digit - 0x30) for digit in number)
     for content in (
         b"x" + number + b"y",
         b"99" + number,
         once,
         b"pad" + once,
         jws.encode(b'{"intent":"' + once + b'"}').encode(),
+        b" ".join(groups),
+        b"-".join(groups),
+        b".".join(groups),
+        wide.encode(),
+        json.dumps(wide).encode(),
+        b'"' + number.hex().encode() + b'"',
+        base64.b64encode(b"??>" + b" ".join(groups) + b"??>"),
+        jws.encode(wide.encode()).encode(),
     ):
         assert canaries.found(content) == {"here"}
     assert canaries.found(b"4111111111111111") == set()
+    for length, prefix in ((13, "453201"), (15, "37"), (19, "621094")):
+        assert canaries.found(canaries.new(str(length), prefix, length).encode()) == {str(length)}
