@@ -13,28 +13,12 @@ from jinja2 import Environment, FileSystemLoader
 from clearline.canonical import Json
 from clearline.codes import Code, Refusal
 from gateway import http, openapi
+from gateway.advice import ADVICE
 from gateway.http import services
 
 blueprint = Blueprint("pages", __name__)
 _HTML: Final = "text/html"
 _JSON: Final = "application/json"
-_ADVICE: Final[dict[int, str]] = {
-    200: "Nothing: it is done.",
-    201: "Nothing: it is done.",
-    400: "Mend the request as the detail says; the same again is refused again.",
-    401: "Look at the key and the clock of the signer, and at the registration at the bank.",
-    403: "The registration must be mended at the bank.",
-    404: "Check the address or the name; what another gateway saw may need min_block.",
-    405: "Use a method that the Allow header names.",
-    406: "Accept application/json.",
-    409: "Ask for the payment's status; it says what is possible now.",
-    413: "Send fewer or smaller items.",
-    415: "Send the media type that the Accept-Post header names.",
-    422: "Mend the item as the detail says; the same again is refused again.",
-    429: "Send the same again after Retry-After. The same intent sent twice is one payment.",
-    503: "Send the same again after Retry-After, here or at another gateway. The same intent sent"
-    " twice is one payment.",
-}
 _PAGES: Final = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
 _STYLE: Final = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -75,7 +59,7 @@ def _code(code: Code) -> dict[str, Json]:
         "type": code.type_uri,
         "title": code.summary,
         "status": code.http_status,
-        "advice": _ADVICE[code.http_status],
+        "advice": ADVICE[code],
     }
 
 

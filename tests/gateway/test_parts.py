@@ -11,6 +11,7 @@ from helpers_gateway import open_site, signed, until, write_settings
 
 from clearline.codes import Code, Refusal
 from gateway import openapi, prefer
+from gateway.advice import ADVICE
 from gateway.app import create_app
 from gateway.limits import TokenBuckets
 from gateway.prefer import Preferences
@@ -113,12 +114,14 @@ def test_unreadable_settings(tmp_path: Path) -> None:
             Settings.load(path)
 
 
-def test_every_code_is_documented_with_its_status() -> None:
+def test_every_code_is_documented_with_its_status_and_advice() -> None:
     rows = re.findall(
-        r"^\| `([a-z_]+)` \| ([0-9]{3}) \| (.+) \|$", (DOCS / "codes.md").read_text(), re.M
+        r"^\| `([a-z_]+)` \| ([0-9]{3}) \| (.+) \| (.+) \|$",
+        (DOCS / "codes.md").read_text(),
+        re.MULTILINE,
     )
-    assert {name: (int(status), text) for name, status, text in rows} == {
-        code.value: (code.http_status, code.summary) for code in Code
+    assert {name: (int(status), text, todo) for name, status, text, todo in rows} == {
+        code.value: (code.http_status, code.summary, ADVICE[code]) for code in Code
     }
     assert len(rows) == len(Code)
 
