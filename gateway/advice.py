@@ -31,8 +31,8 @@ ADVICE: Final[dict[Code, str]] = {
     Code.MERCHANT_INACTIVE: "Ask the bank that registered the merchant.",
     Code.KEY_UNKNOWN: "Sign with a registered key, or have this one registered at the bank.",
     Code.KEY_REVOKED: "Sign with another registered key; a revoked one never comes back.",
-    Code.SIGNATURE_INVALID: "Sign the very bytes that are sent, with the key that the header names.",
-    Code.ACQUIRER_NOT_ACCEPTABLE: "Name an acquirer that the intent accepts, or sign a new attempt.",
+    Code.SIGNATURE_INVALID: "Sign the very bytes that are sent, with the key the header names.",
+    Code.ACQUIRER_NOT_ACCEPTABLE: "Name an acquirer the intent accepts, or sign a new attempt.",
     Code.ACQUIRER_UNKNOWN: "Name a registered acquirer; /v1/gateway lists them.",
     Code.ACQUIRER_INACTIVE: "Sign an attempt that names another acquirer.",
     Code.MERCHANT_CODE_MISMATCH: "Use the merchant's own code at this acquirer, as registered.",
@@ -42,8 +42,8 @@ ADVICE: Final[dict[Code, str]] = {
     Code.NOT_YET_VALID: "Set the clock of the signing machine right.",
     Code.CONFLICT: "This order number and attempt were used with another content, and nothing was "
     "changed: ask for that payment, or use the next attempt or another order number.",
-    Code.ATTEMPT_OUT_OF_ORDER: "Ask for the attempt before: it has not ended. Or money came in after "
-    "its end, which the acquiring bank must reverse first.",
+    Code.ATTEMPT_OUT_OF_ORDER: "Ask for the attempt before: it has not ended. Or money came in "
+    "after its end, which the acquiring bank must reverse first.",
     Code.ALREADY_SUCCEEDED: "Nothing: the order is paid by an earlier attempt.",
     Code.PAYMENT_UNKNOWN: "Look at merchant, order and attempt; another gateway may be ahead: say "
     "min_block.",
@@ -63,7 +63,7 @@ ADVICE: Final[dict[Code, str]] = {
     Code.ENTITY_UNKNOWN: _REGISTER,
     Code.ACCOUNT_UNKNOWN: _REGISTER,
     Code.ACCOUNT_TAKEN: "Use an account of this entity: one account belongs to one entity.",
-    Code.MERCHANT_CODE_TAKEN: "Ask the acquirer whose code it is: one code belongs to one merchant.",
+    Code.MERCHANT_CODE_TAKEN: "Ask the acquirer whose code it is: a code belongs to one merchant.",
     Code.RECORD_EXISTS: "Read the record that exists; propose a change of it instead.",
     Code.RECORD_FULL: "Take out entries that are not used any more.",
     Code.KEY_REFUSED: "Make a new key of a kind that is taken, for this owner alone.",
@@ -78,8 +78,8 @@ ADVICE: Final[dict[Code, str]] = {
     Code.RATE_LIMITED: _AGAIN,
     Code.OVERLOADED: _AGAIN,
     Code.LEDGER_UNAVAILABLE: _AGAIN,
-    Code.ACQUIRER_UNAVAILABLE: "Nothing of this request goes to the ledger; what an earlier post of "
-    "the same intent did stays. Send the same again after Retry-After, or, once this attempt has "
+    Code.ACQUIRER_UNAVAILABLE: "Nothing of this request goes to the ledger; what an earlier post "
+    "of the same intent did stays. Send the same again after Retry-After, or, once this attempt has "
     "ended, sign one that names another acquirer.",
     Code.BLOCK_NOT_REACHED: "Ask again after Retry-After, or another gateway.",
     Code.WEBHOOK_UNKNOWN: "List the webhooks; they are each gateway's own.",
