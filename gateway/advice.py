@@ -79,8 +79,8 @@ ADVICE: Final[dict[Code, str]] = {
     Code.OVERLOADED: _AGAIN,
     Code.LEDGER_UNAVAILABLE: _AGAIN,
     Code.ACQUIRER_UNAVAILABLE: "Nothing of this request goes to the ledger; what an earlier post "
-    "of the same intent did stays. Send the same again after Retry-After, or, once this attempt has "
-    "ended, sign one that names another acquirer.",
+    "of the same intent did stays. Send the same again after Retry-After, or, once this attempt "
+    "has ended, sign one that names another acquirer.",
     Code.BLOCK_NOT_REACHED: "Ask again after Retry-After, or another gateway.",
     Code.WEBHOOK_UNKNOWN: "List the webhooks; they are each gateway's own.",
     Code.WEBHOOK_TARGET_REFUSED: "Use an https address that is public.",
