@@ -85,6 +85,13 @@ class Snapshot:
         ).fetchone()
         return None if row is None else _answer(row)
 
+    def has(self, key: PaymentKey) -> bool:
+        """Whether a payment is on the ledger."""
+        row = self._connection.execute(
+            "SELECT 1 FROM payments WHERE merchant_id = ? AND order_no = ? AND attempt = ?", key
+        ).fetchone()
+        return row is not None
+
     def payments(self, keys: Sequence[PaymentKey]) -> dict[PaymentKey, PaymentAnswer]:
         """Those of these payments that are on the ledger; one statement for all."""
         if len(keys) == 1:

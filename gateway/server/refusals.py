@@ -13,6 +13,7 @@ from gunicorn.util import http_date
 from clearline.codes import Code
 from clearline.logs import get_logger
 from gateway import problems
+from gateway.routing import Unavailable
 from gateway.server.lanes import Kind
 
 _REASONS: Final = {400: "Bad Request", 503: "Service Unavailable"}
@@ -59,6 +60,14 @@ class Refusals:
         self._tally.count("none", code.http_status, 0.0, code.value)
         detail = "more requests wait than can be answered soon; come back later"
         return answer(code, detail, self._request_id(), "Retry-After: 1")
+
+    def crowded(self, refusal: Unavailable) -> bytes:
+        """To a post whose acquirers take no more now."""
+        self._refused["crowded"] += 1
+        code = refusal.code
+        self._tally.count("none", code.http_status, 0.0, code.value)
+        again = f"Retry-After: {refusal.retry_after}"
+        return answer(code, refusal.detail, self._request_id(), again)
 
     def malformed(self, detail: str) -> bytes:
         """To what is no request; the connection closes after it."""
