@@ -44,8 +44,7 @@ class Crowding:
         if len(compact) > self._longest:
             return None
         try:
-            with self._reader.snapshot() as snapshot:
-                return _refusal(compact, crowded, snapshot)
+            return _refusal(compact, crowded, self._reader.has)
         except Refusal:  # no projection to read
             return None
 
@@ -55,18 +54,18 @@ class Crowding:
         if not crowded or not isinstance(compact, str | bytes) or len(compact) > self._longest:
             return None
         text = compact.encode(errors="replace") if isinstance(compact, str) else compact
-        return _refusal(text, crowded, snapshot)
+        return _refusal(text, crowded, snapshot.has)
 
 
 def _refusal(
-    compact: bytes, crowded: Mapping[str, Judgement], snapshot: Snapshot
+    compact: bytes, crowded: Mapping[str, Judgement], on_ledger: Callable[[PaymentKey], bool]
 ) -> Unavailable | None:
     seen = _glance(compact)
     if seen is None:
         return None
     key, names = seen
     judged = [(crowded[name].retry_after, name) for name in names if name in crowded]
-    if not judged or len(judged) < len(names) or snapshot.has(key):
+    if not judged or len(judged) < len(names) or on_ledger(key):
         return None
     _, soonest = min(judged)
     return Unavailable(soonest, crowded[soonest])

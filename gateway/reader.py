@@ -180,6 +180,17 @@ class Reader:
             if getattr(self._local, "connection", None) is connection:
                 connection.rollback()
 
+    def has(self, key: PaymentKey) -> bool:
+        """Whether a payment is on the ledger, without a snapshot: for one that asks this only.
+
+        Raises Refusal as `snapshot`.
+        """
+        try:
+            return Snapshot(self._connection()).has(key)
+        except sqlite3.Error as error:
+            self._forget()
+            raise unavailable(f"the projection can't be read: {error}") from None
+
     def _connection(self) -> sqlite3.Connection:
         # A projection that was removed and made anew is another file: who keeps the old one open
         # reads for ever what was.

@@ -180,7 +180,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             else:
                 self._watch(connection, Interest.TO_READ)
             return
-        self._watch(connection, Interest.NOTHING)
         kind = kind_of(connection.head(16))
         connection.take(extent)
         now = time.monotonic()
@@ -205,10 +204,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._say(connection, crowded)
             return
         place = self._lanes[kind].enter(connection, now)
+        if place is Place.REFUSED:
+            self._say(connection, self._refusals.overloaded(kind))
+            return
+        # Only now: what is refused at once goes on being watched as before.
+        self._watch(connection, Interest.NOTHING)
         if place is Place.THREAD:
             self._start(connection, kind)
-        elif place is Place.REFUSED:
-            self._say(connection, self._refusals.overloaded(kind))
 
     def _crowded(self, connection: Connection) -> bytes:
         """The answer to a post that is not worth a thread, for its acquirers take no more now."""
@@ -261,6 +263,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             return
         self._table.move(connection, Phase.IDLE, time.monotonic())
         if connection.more:
+            self._watch(connection, Interest.NOTHING)
             # Not at once: one that sends a thousand requests in a row takes turns with the others.
             self.method_queue.defer(self._guarded, self._gather, connection)
         else:
