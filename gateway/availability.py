@@ -15,7 +15,9 @@ from typing import Final
 
 from clearline.acquirer_health import STALE_S, Health
 
-_LONGEST_WAIT_S: Final = 60  # seconds a client is told to wait for a backlog, however long it is
+# Seconds a client is told to wait at most, and that is half of what the excess takes: who comes too
+# soon costs little, and if all come too late an acquirer that has caught up has nothing to do.
+_LONGEST_WAIT_S: Final = 5
 
 
 class Availability(IntEnum):
@@ -116,7 +118,7 @@ def judge(
     backlog = NOTHING if paced is None or _stale(now, paced.noted_at) else paced.backlog
     if backlog.seconds > bounds.backlog_s:
         reason = f"{backlog.waiting} payments wait for it, {backlog.seconds:.1f} s of its pace"
-        later = min(_LONGEST_WAIT_S, math.ceil(backlog.seconds - bounds.backlog_s))
+        later = min(_LONGEST_WAIT_S, math.ceil((backlog.seconds - bounds.backlog_s) / 2))
         return Judgement(Availability.UNAVAILABLE, reason, best.depth, backlog, later)
     if best.health is Health.DEGRADED:
         return Judgement(Availability.DOUBTFUL, best.reason, best.depth, backlog)

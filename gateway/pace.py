@@ -32,7 +32,8 @@ _FORGOTTEN_S: Final = 60.0  # until a payment that others passed is not looked a
 class _Line:
     """One acquirer's: payments without a report in the order of their coming, each with its number
     and when it came, and how many were reported on when. `clock` stands still while nothing is
-    reported on for long; `silence` is what it ran since the last report."""
+    reported on for long; `silence` is what it ran since the last report. `behind`: at the last look
+    its head had waited for too long."""
 
     open: dict[PaymentKey, tuple[int, float]] = field(default_factory=dict)
     came: int = 0
@@ -41,6 +42,7 @@ class _Line:
     under_way: int = 0
     clock: float = 0.0
     silence: float = 0.0
+    behind: bool = False
 
     def tick(self, seconds: float) -> None:
         """Time passes from one block to the next."""
@@ -87,9 +89,10 @@ class Backlogs:
     """
 
     def __init__(self, bound: float) -> None:
-        """`bound`: the seconds that matter. A line whose head has not waited for half of that
-        has no pace yet."""
-        self._least_wait = bound / 2
+        """`bound`: the seconds that matter. A line has no pace before its head has itself waited
+        for so long, so that nobody is refused for what is only reckoned; from then on it has one
+        until it is half as long, else a crowd would get in each time it is just below."""
+        self._bound = min(bound, _WINDOW_S)
         self._lines: dict[str, _Line] = {}
         self._last_block = 0.0
 
@@ -127,10 +130,12 @@ class Backlogs:
         absent = max(line.passed(), line.under_way)
         head = next(islice(line.open.values(), absent, None), None)
         if head is None:
+            line.behind = False
             return NOTHING
         waiting = len(line.open) - absent
         busy = min(line.clock - head[1], _WINDOW_S)
-        if busy < self._least_wait:
+        line.behind = busy >= (self._bound / 2 if line.behind else self._bound)
+        if not line.behind:
             return Backlog(waiting)
         since = line.clock - busy
         done = sum(count for at, count in line.ended if at > since)

@@ -117,17 +117,17 @@ def test_a_post_to_a_crowded_acquirer_is_refused_without_a_thread(served: Served
         board.note_backlog("unionpay", Backlog(waiting, 10.0), now)
 
     def answered(session: requests.Session, status: int) -> bool:
-        crowd(100 if status == 503 else 0)
+        crowd(50 if status == 503 else 0)
         return bool(served.post(signed(), session).status_code == status)
 
     try:
         with served.session() as session:
             until(lambda: answered(session, 503))
-            crowd(100)
+            crowd(50)
             refused = served.post(signed(), session)
             assert (refused.status_code, refused.json()["code"]) == (503, "acquirer_unavailable")
-            assert refused.json()["detail"].startswith("unionpay: 100 payments wait for it, 10.0 s")
-            assert refused.headers["Retry-After"] == "8"
+            assert refused.json()["detail"].startswith("unionpay: 50 payments wait for it, 5.0 s")
+            assert refused.headers["Retry-After"] == "2"
             # On the same connection: what is on the ledger, and what takes more than a glance.
             assert served.post(signed(known), session).status_code == 200
             assert served.post("a.b.c", session).json()["code"] == "malformed"
