@@ -24,7 +24,7 @@ from gateway.projection import PaymentChange
 _WINDOW_S: Final = 10.0  # the pace is of so many seconds at most
 _LEAST: Final = 10  # payments reported on below which there is no pace
 _NEWEST: Final = 9  # of those reported on last, the middle one says where the line is
-_SILENCE_S: Final = 0.5  # without a report; what goes beyond is an outage and not counted
+_SILENCE_S: Final = 1.0  # without a report; what goes beyond is an outage and not counted
 _FORGOTTEN_S: Final = 60.0  # until a payment that others passed is not looked at any more
 
 
