@@ -41,15 +41,19 @@ _REPORT: Final = Members(
         "health": OneOf(tuple(Health)),
         "reason": _REASON,
         "depth": Integer(0, 1_000_000_000),
-    }
+        "under_way": Integer(0, 1_000_000_000),
+    },
+    frozenset({"under_way"}),
 )
 _ANSWER: Final = Members({"refused": _REASON})
 
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """`depth`: payments that wait for the acquirer or are under way there; `reason`: for people,
-    empty while all is well; `connector`: which of the acquirer's connectors says so."""
+    """`depth`: payments that wait for the acquirer or are under way there; `under_way`: payments
+    that are `requested` on the ledger and wait for nobody here, because they are at the acquirer,
+    in doubt or stuck; `reason`: for people, empty while all is well; `connector`: which of the
+    acquirer's connectors says so."""
 
     network: str
     acquirer_id: str
@@ -57,6 +61,7 @@ class HealthReport:
     health: Health
     reason: str
     depth: int
+    under_way: int = 0
 
 
 def report_line(report: HealthReport) -> bytes:

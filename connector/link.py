@@ -59,11 +59,13 @@ class LinkSettings:
 
 @dataclass(frozen=True, slots=True)
 class AcquirerState:
-    """What is told: health, the reason when it is not up, payments waiting or under way."""
+    """What is told: health, the reason when it is not up, payments waiting or under way, and those
+    `requested` on the ledger that wait for nothing here."""
 
     health: Health
     reason: str
     depth: int
+    under_way: int = 0
 
 
 Observe = Callable[[], Awaitable[AcquirerState]]
@@ -166,8 +168,9 @@ class Link:
     def _report(self, state: AcquirerState) -> HealthReport:
         mine = self._settings
         return HealthReport(
-            mine.network, mine.acquirer_id, mine.connector, state.health, state.reason, state.depth
-        )
+            mine.network, mine.acquirer_id, mine.connector, state.health, state.reason,
+            state.depth, state.under_way,
+        )  # fmt: skip
 
 
 def _context(settings: LinkSettings, gateway: GatewayEndpoint) -> ssl.SSLContext:

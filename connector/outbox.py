@@ -307,6 +307,16 @@ def open_counts(db: sqlite3.Connection) -> dict[Phase, int]:
     return {phase: int(found.get(phase.value, 0)) for phase in Phase}
 
 
+def under_way(db: sqlite3.Connection) -> int:
+    """Payments that the ledger shows as requested and that wait for no turn here: they are at the
+    acquirer, in doubt or stuck."""
+    row = db.execute(
+        "SELECT count(*) FROM entry WHERE phase IN ('sending', 'doubtful', 'stuck')"
+        " AND phase <> 'reported' AND ledger_status = 'requested'"
+    ).fetchone()
+    return int(row[0])
+
+
 def resumed(entry: Entry) -> Phase:
     """Where a payment that is stuck goes on."""
     if Telling.REVERSAL in entry.said:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,8 @@ class Connector:
         open_ = await self._database.run(outbox.open_counts)
         in_doubt = open_[Phase.DOUBTFUL]
         depth = open_[Phase.PENDING] + open_[Phase.SENDING] + in_doubt
-        return await observe(self._parts.adapter.ready, depth, in_doubt)
+        state = await observe(self._parts.adapter.ready, depth, in_doubt)
+        return replace(state, under_way=await self._database.run(outbox.under_way))
 
     async def _end_duty(self) -> None:
         duty, self._duty = self._duty, None

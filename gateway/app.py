@@ -5,7 +5,9 @@ from __future__ import annotations
 from flask import Flask
 
 from gateway import about, health, http, metrics, pages, payments, problems, reads
+from gateway.availability import Bounds
 from gateway.courier import Courier
+from gateway.crowding import Crowding
 from gateway.health_board import Availabilities
 from gateway.http import Services
 from gateway.intake import Intake
@@ -23,7 +25,9 @@ def create_app(settings: Settings) -> Flask:
     """
     limits = settings.limits
     reader, courier = Reader(settings.projection), Courier(settings.socket)
-    acquirers = Availabilities(settings.health_board, limits.acquirer_depth)
+    bounds = Bounds(limits.acquirer_depth, limits.acquirer_backlog_s)
+    acquirers = Availabilities(settings.health_board, bounds)
+    crowding = Crowding(acquirers.crowded, reader, limits.intent_bytes)
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
@@ -36,8 +40,9 @@ def create_app(settings: Settings) -> Flask:
             settings,
             reader,
             courier,
-            Intake(settings.network, reader, courier, acquirers.of, limits.intent_bytes),
+            Intake(settings.network, reader, courier, acquirers.of, crowding, limits.intent_bytes),
             acquirers,
+            crowding,
             TokenBuckets(limits.read_rate, limits.read_burst),
             WaitingRoom(settings.threads, limits.final_waiters),
         ),

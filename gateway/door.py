@@ -18,7 +18,8 @@ can tell, so that a refusal here is the one the ledger would give:
         and can take payments now (this gateway's own)           acquirer_unavailable
     12  not expired by this gateway's clock (the committer's)     expired
 
-The rest (attempts, intents of the future) is the contract's.
+The rest (attempts, intents of the future) is the contract's. While all acquirers that an intent
+names are behind, that is said before all of these; see gateway.crowding.
 
 A close passes 1 to 6, whatever the merchant's status, and
 

@@ -1,4 +1,4 @@
-"""Where the committer notes what connectors report, and the workers read it.
+"""Where the committer notes what connectors report and blocks show, and the workers read it.
 
 A file of its own beside the projection: it is no copy of the ledger, and means nothing after a
 restart, so it is emptied when the committer starts and never synced.
@@ -10,12 +10,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from clearline.acquirer_health import Health, HealthReport
 from clearline.logs import get_logger
-from gateway.availability import UNLINKED, Heard, Judgement, judge
+from gateway.availability import UNLINKED, Backlog, Bounds, Heard, Judgement, Paced, judge
 
 _FRESH: Final = 0.1  # seconds a worker may look at what it read before
 _SCHEMA: Final = """
@@ -27,6 +28,12 @@ CREATE TABLE IF NOT EXISTS reports (
     depth INTEGER NOT NULL,
     heard_at REAL NOT NULL,
     PRIMARY KEY (acquirer_id, connector)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS backlogs (
+    acquirer_id TEXT PRIMARY KEY,
+    waiting INTEGER NOT NULL,
+    pace REAL NOT NULL,
+    noted_at REAL NOT NULL
 ) WITHOUT ROWID;
 """
 _log = get_logger("clearline.gateway.link")
@@ -42,6 +49,7 @@ class HealthBoard:
             self._connection.execute("PRAGMA synchronous = OFF")
             self._connection.executescript(_SCHEMA)
             self._connection.execute("DELETE FROM reports")
+            self._connection.execute("DELETE FROM backlogs")
         except sqlite3.Error as error:
             raise OSError(f"can't keep acquirers' health in {path}: {error}") from error
         self._last: dict[tuple[str, str], Health] = {}
@@ -68,44 +76,78 @@ class HealthBoard:
             fields = {"acquirer": name[0], "connector": name[1], "health": report.health.value}
             _log.info("an acquirer's health", extra=fields | {"reason": report.reason})
 
+    def note_backlog(self, acquirer_id: str, backlog: Backlog, now: float) -> None:
+        """What waits for an acquirer at `now` (time.monotonic). Raises OSError."""
+        try:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO backlogs VALUES (?, ?, ?, ?)",
+                (acquirer_id, backlog.waiting, backlog.pace, now),
+            )
+        except sqlite3.Error as error:
+            raise OSError(f"can't note an acquirer's backlog: {error}") from error
+
     def close(self) -> None:
         """Release the file."""
         self._connection.close()
 
 
-class Availabilities:
-    """The workers' side; safe to use from many threads. `most`: depth from which one drowns."""
+@dataclass(frozen=True, slots=True)
+class _Board:
+    """What was read."""
 
-    def __init__(self, path: Path, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+    heard: Mapping[str, list[Heard]]
+    paced: Mapping[str, Paced]
+
+
+class Availabilities:
+    """The workers' side; safe to use from many threads."""
+
+    def __init__(
+        self, path: Path, bounds: Bounds, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._path = path
-        self._most = most
+        self._bounds = bounds
         self._clock = clock
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._read_at = float("-inf")
-        self._heard: Mapping[str, list[Heard]] = {}
+        self._board = _Board({}, {})
+        self._crowded: Mapping[str, Judgement] = {}
 
     def of(self, acquirer_id: str) -> Judgement:
         """How available an acquirer is now."""
-        reports = self._reports().get(acquirer_id)
-        return judge(reports, self._clock(), self._most) if reports else UNLINKED
+        board = self._newest()
+        return self._judged(board, acquirer_id) if acquirer_id in board.heard else UNLINKED
 
     def all(self) -> dict[str, Judgement]:
         """Every acquirer somebody reported."""
-        now = self._clock()
-        return {name: judge(heard, now, self._most) for name, heard in self._reports().items()}
+        board = self._newest()
+        return {name: self._judged(board, name) for name in board.heard}
 
-    def _reports(self) -> Mapping[str, list[Heard]]:
+    def crowded(self) -> Mapping[str, Judgement]:
+        """Those that take no more for what waits for them: of the last look, so that it costs
+        nothing to ask this for each request."""
+        self._newest()
+        return self._crowded
+
+    def _judged(self, board: _Board, name: str) -> Judgement:
+        return judge(board.heard[name], self._clock(), self._bounds, board.paced.get(name))
+
+    def _newest(self) -> _Board:
         if self._clock() - self._read_at < _FRESH:
-            return self._heard
+            return self._board
         with self._lock:
             now = self._clock()
             if now - self._read_at >= _FRESH:
-                self._heard = self._read()
+                board = self._board = self._read()
+                judged = {
+                    name: self._judged(board, name) for name in board.paced if name in board.heard
+                }
+                self._crowded = {name: one for name, one in judged.items() if one.crowded}
                 self._read_at = now
-        return self._heard
+        return self._board
 
-    def _read(self) -> Mapping[str, list[Heard]]:
+    def _read(self) -> _Board:
         """What is on the board; what was read before when it can't be read, for it goes stale."""
         try:
             if self._connection is None:
@@ -116,10 +158,12 @@ class Availabilities:
             rows = self._connection.execute(
                 "SELECT acquirer_id, health, reason, depth, heard_at FROM reports"
             ).fetchall()
+            backlogs = self._connection.execute("SELECT * FROM backlogs").fetchall()
         except sqlite3.Error:  # before the committer's first start there is no board
             self._connection = None
-            return self._heard
+            return self._board
         heard: dict[str, list[Heard]] = {}
         for name, health, reason, depth, heard_at in rows:
             heard.setdefault(name, []).append(Heard(Health(health), reason, depth, heard_at))
-        return heard
+        paced = {row[0]: Paced(Backlog(row[1], row[2]), row[3]) for row in backlogs}
+        return _Board(heard, paced)

@@ -19,6 +19,7 @@ from clearline.codes import Code, Refusal
 from clearline.logs import get_logger
 from gateway import prefer, problems, tally
 from gateway.courier import Courier
+from gateway.crowding import Crowding
 from gateway.health_board import Availabilities
 from gateway.intake import Intake
 from gateway.limits import TokenBuckets
@@ -61,6 +62,7 @@ class Services:
     courier: Courier
     intake: Intake
     acquirers: Availabilities
+    crowding: Crowding
     reads: TokenBuckets
     waiting: WaitingRoom
 

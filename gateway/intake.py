@@ -14,10 +14,11 @@ from clearline.intents import CloseIntent, PaymentKey
 from clearline.statuses import Status
 from gateway import door
 from gateway.courier import Courier
+from gateway.crowding import Crowding
 from gateway.door import Admitted, Known, Verified
 from gateway.messages import State, Submit, Submitted, Until
 from gateway.reader import Reader, Snapshot, received_answer, requested_answer
-from gateway.routing import Judge
+from gateway.routing import Judge, Unavailable
 
 RECEIVED_STATUS = 202
 
@@ -38,10 +39,17 @@ class Intake:
     """Safe to use from many threads."""
 
     def __init__(
-        self, network: str, reader: Reader, courier: Courier, judge: Judge, longest: int
+        self,
+        network: str,
+        reader: Reader,
+        courier: Courier,
+        judge: Judge,
+        crowding: Crowding,
+        longest: int,
     ) -> None:
         """`longest`: characters of one intent."""
         self._judge = judge
+        self._crowding = crowding
         self._network = network
         self._reader = reader
         self._courier = courier
@@ -60,7 +68,7 @@ class Intake:
                 try:
                     verified[place] = self._verify(compact, snapshot)
                 except Refusal as refusal:
-                    entries[place] = _refused(refusal.code, refusal.detail)
+                    entries[place] = _refused(refusal)
             before = snapshot.payments([item.intent.key for item in verified.values()])
             today = times.now()[:10]
             for place, item in verified.items():
@@ -68,7 +76,7 @@ class Intake:
                 try:
                     found = door.admit(item, payment, snapshot.acquirer, self._judge, today)
                 except Refusal as refusal:
-                    entries[place] = _refused(refusal.code, refusal.detail)
+                    entries[place] = _refused(refusal)
                     continue
                 if isinstance(found, Known):
                     entries[place] = _taken(Code.DUPLICATE, found.answer)
@@ -107,6 +115,8 @@ class Intake:
     def _verify(self, compact: object, snapshot: Snapshot) -> Verified:
         if not isinstance(compact, str | bytes):
             raise Refusal(Code.MALFORMED, "an intent is a JWS compact text")
+        if (crowded := self._crowding.refusal(compact, snapshot)) is not None:
+            raise crowded
         if len(compact) > self._longest:
             raise Refusal(Code.PAYLOAD_TOO_LARGE, f"an intent has at most {self._longest} bytes")
         return door.verify(compact, self._network, snapshot)
@@ -166,5 +176,9 @@ def _taken(code: Code, payment: PaymentAnswer) -> Entry:
     return Entry(code.http_status, code, payment=payment)
 
 
-def _refused(code: Code, detail: str) -> Entry:
-    return Entry(code.http_status, code, redact(detail))
+def _refused(refusal: Refusal) -> Entry:
+    code, detail = refusal.code, redact(refusal.detail)
+    limits = None
+    if isinstance(refusal, Unavailable):
+        limits = Submitted(State.REFUSED, code, detail, retry_after=refusal.retry_after)
+    return Entry(code.http_status, code, detail, limits=limits)

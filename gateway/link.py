@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidSignature
 
 from clearline.acquirer_health import MAX_LINE, HealthError, HealthReport, answer_line, parse_report
 from clearline.logs import get_logger
-from gateway.health_board import HealthBoard
+from gateway.pacer import Pacer
 
 _SILENCE_S: Final = 15.0  # a connector that says nothing for so long is let go
 _HANDSHAKE_S: Final = 5.0
@@ -77,10 +77,10 @@ class LinkServer:
     """Listens for connectors until closed; one event loop. `owner` tells which organisation an
     acquirer belongs to on the ledger."""
 
-    def __init__(self, identity: LinkIdentity, owner: Owner, board: HealthBoard) -> None:
+    def __init__(self, identity: LinkIdentity, owner: Owner, pacer: Pacer) -> None:
         self._identity = identity
         self._owner = owner
-        self._board = board
+        self._pacer = pacer
         self._authorities = Authorities.load(identity.authorities)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -154,7 +154,7 @@ class LinkServer:
             return str(error)
         refused = self._refusal(report, msp_id)
         if not refused:
-            self._board.note(report, time.monotonic())
+            self._pacer.note(report, time.monotonic())
         return refused
 
     def _refusal(self, report: HealthReport, msp_id: str) -> str:

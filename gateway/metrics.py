@@ -87,11 +87,22 @@ class _Behind(Collector):
         depth = GaugeMetricFamily(
             "clearline_acquirer_depth", "Payments waiting for it.", labels=("acquirer_id",)
         )
+        backlog = GaugeMetricFamily(
+            "clearline_acquirer_backlog_seconds",
+            "How long one more payment would wait for it; 0 while no pace is measured.",
+            labels=("acquirer_id",),
+        )
+        pace = GaugeMetricFamily(
+            "clearline_acquirer_pace",
+            "Payments it works off a second while some wait; 0 while none is measured.",
+            labels=("acquirer_id",),
+        )
         for name, judgement in self._provided.acquirers.all().items():
             state.add_metric((name,), float(judgement.availability))
             depth.add_metric((name,), float(judgement.depth))
-        yield state
-        yield depth
+            backlog.add_metric((name,), judgement.backlog.seconds)
+            pace.add_metric((name,), judgement.backlog.pace)
+        yield from (state, depth, backlog, pace)
 
 
 @lru_cache(maxsize=256)

@@ -85,6 +85,13 @@ class Snapshot:
         ).fetchone()
         return None if row is None else _answer(row)
 
+    def has(self, key: PaymentKey) -> bool:
+        """Whether a payment is on the ledger."""
+        row = self._connection.execute(
+            "SELECT 1 FROM payments WHERE merchant_id = ? AND order_no = ? AND attempt = ?", key
+        ).fetchone()
+        return row is not None
+
     def payments(self, keys: Sequence[PaymentKey]) -> dict[PaymentKey, PaymentAnswer]:
         """Those of these payments that are on the ledger; one statement for all."""
         if len(keys) == 1:
@@ -172,6 +179,17 @@ class Reader:
         finally:
             if getattr(self._local, "connection", None) is connection:
                 connection.rollback()
+
+    def has(self, key: PaymentKey) -> bool:
+        """Whether a payment is on the ledger, without a snapshot: for one that asks this only.
+
+        Raises Refusal as `snapshot`.
+        """
+        try:
+            return Snapshot(self._connection()).has(key)
+        except sqlite3.Error as error:
+            self._forget()
+            raise unavailable(f"the projection can't be read: {error}") from None
 
     def _connection(self) -> sqlite3.Connection:
         # A projection that was removed and made anew is another file: who keeps the old one open

@@ -14,14 +14,23 @@ Lookup = Callable[[str], Acquirer | None]
 Judge = Callable[[str], Judgement]
 
 
+class Unavailable(Refusal):
+    """None of the acquirers takes payments now; the one that is asked for soonest again says why,
+    and in how many seconds."""
+
+    def __init__(self, acquirer_id: str, judgement: Judgement) -> None:
+        super().__init__(Code.ACQUIRER_UNAVAILABLE, f"{acquirer_id}: {judgement.reason}")
+        self.retry_after = judgement.retry_after
+
+
 def choose(
     intent: PayIntent, merchant: Merchant, acquirers: Lookup, judge: Judge, today: str
 ) -> Route:
     """The best available route that the contract would take; of equals, the merchant's order.
 
     `today` is a date in UTC, for licences. Raises the first route's Refusal when the contract
-    would take none: the merchant put it first, so its fault is the one to mend. Raises Refusal
-    `acquirer_unavailable` when none of those it would take can be reached.
+    would take none: the merchant put it first, so its fault is the one to mend. Raises Unavailable
+    when none of those it would take can be reached.
     """
     first: Refusal | None = None
     possible: list[tuple[Judgement, Route]] = []
@@ -35,9 +44,9 @@ def choose(
         first = first or refusal
     if not possible:
         raise first or Refusal(Code.ACQUIRER_NOT_ACCEPTABLE, "the intent names no acquirer")
-    judgement, route = min(possible, key=lambda pair: pair[0].availability)
+    judgement, route = min(possible, key=lambda pair: (pair[0].availability, pair[0].retry_after))
     if judgement.availability is Availability.UNAVAILABLE:
-        raise Refusal(Code.ACQUIRER_UNAVAILABLE, f"{route.acquirer_id}: {judgement.reason}")
+        raise Unavailable(route.acquirer_id, judgement)
     return route
 
 

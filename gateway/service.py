@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 
@@ -25,6 +26,7 @@ from clearline.logs import get_logger
 from gateway.committer import Committer
 from gateway.health_board import HealthBoard
 from gateway.link import LinkIdentity, LinkServer
+from gateway.pacer import Pacer
 from gateway.projection import Projection
 from gateway.receipts import Signing
 from gateway.settings import SOCKET_NAME, Settings, SettingsError
@@ -109,22 +111,24 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         committer = Committer(queue, projection, _PeerBlocks(network), signing, settings.limits)
         open_.push_async_callback(committer.close)
         committer.resume()
-        await _open_link(settings, projection, open_)
+        pacer = await _open_link(settings, projection, open_)
         server = SocketServer(settings.socket, committer.handle)
         await server.start()
         open_.push_async_callback(server.close)
         _link(settings)
         _log.info("committing", extra={"gateway": settings.name, "block": projection.last_block})
         follower = BlockFollower(network, _InProjection(projection))
-        await _until(stop, _follow(follower, projection, committer))
+        await _until(stop, _follow(follower, projection, committer, pacer))
 
 
-async def _open_link(settings: Settings, projection: Projection, open_: AsyncExitStack) -> None:
-    """Listen for connectors; without a link in the settings the board stays empty."""
+async def _open_link(settings: Settings, projection: Projection, open_: AsyncExitStack) -> Pacer:
+    """Listen for connectors; without a link in the settings the board stays empty, for nobody's
+    backlog is counted whose connector was not heard."""
     board = HealthBoard(settings.health_board)
     open_.callback(board.close)
+    pacer = Pacer(board, float(settings.limits.acquirer_backlog_s))
     if settings.link is None:
-        return
+        return pacer
     identity = LinkIdentity(
         settings.network,
         settings.link.host,
@@ -133,14 +137,19 @@ async def _open_link(settings: Settings, projection: Projection, open_: AsyncExi
         settings.private_key,
         dict(settings.link.authorities),
     )
-    link = LinkServer(identity, projection.owner_of, board)
+    link = LinkServer(identity, projection.owner_of, pacer)
     await link.start()
     open_.push_async_callback(link.close)
+    return pacer
 
 
-async def _follow(follower: BlockFollower, projection: Projection, committer: Committer) -> None:
+async def _follow(
+    follower: BlockFollower, projection: Projection, committer: Committer, pacer: Pacer
+) -> None:
     async for block in follower:
-        await committer.applied(projection.apply(block))
+        changes = projection.apply(block)
+        pacer.applied(changes, time.monotonic())
+        await committer.applied(changes)
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:

@@ -46,9 +46,10 @@ class Limits:
     ledger or refused. queue_items: intents waiting before 503. merchant_rate and merchant_burst:
     intents a second and at once per merchant. read_rate and read_burst: the same for reads, in
     each worker. final_waiters: threads of a worker that may wait for final statuses.
-    acquirer_depth: payments waiting for an acquirer from which it takes no more. connections: open
-    ones in each worker; one more takes the place of the one that does least. handshake_s: for a
-    TLS handshake. first_byte_s: from there to the first byte. request_s: from a request's first
+    acquirer_depth: payments waiting for an acquirer from which it takes no more.
+    acquirer_backlog_s: the same in seconds of the acquirer's own pace. connections: open ones in
+    each worker; one more takes the place of the one that does least. handshake_s: for a TLS
+    handshake. first_byte_s: from there to the first byte. request_s: from a request's first
     byte to its last, and for taking the answer.
     """
 
@@ -66,6 +67,7 @@ class Limits:
     read_burst: int = 2_000
     final_waiters: int = 24
     acquirer_depth: int = 10_000
+    acquirer_backlog_s: int = 2
     connections: int = 1_000
     handshake_s: int = 5
     first_byte_s: int = 15

@@ -64,6 +64,11 @@ class Stream:
         self._request, self._place = request, 0
 
     @property
+    def request(self) -> bytes:
+        """The request, whole."""
+        return self._request
+
+    @property
     def unread(self) -> bool:
         """Whether a part of the request was not taken."""
         return self._place < len(self._request)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import secrets
+import time
 from collections import Counter
+from functools import lru_cache
 from typing import Final
 
 from gunicorn.util import http_date
@@ -13,20 +15,31 @@ from gunicorn.util import http_date
 from clearline.codes import Code
 from clearline.logs import get_logger
 from gateway import problems
+from gateway.routing import Unavailable
 from gateway.server.lanes import Kind
 
 _REASONS: Final = {400: "Bad Request", 503: "Service Unavailable"}
+_ID: Final = b"{" + b"#" * 28 + b"}"  # nothing else in a response looks like it
 _log = get_logger("clearline.gateway.server")
 
 
 def answer(code: Code, detail: str, request_id: str, *headers: str) -> bytes:
-    """A whole HTTP/1.1 response that refuses a request."""
+    """A whole HTTP/1.1 response that refuses a request; many in a second differ in their ids only,
+    all of which are as long as _ID."""
+    made = _made(code, detail, headers, int(time.time()))
+    return made.replace(_ID, request_id.encode("ascii"))
+
+
+@lru_cache(maxsize=64)
+def _made(code: Code, detail: str, headers: tuple[str, ...], now: int) -> bytes:
+    """The response with _ID for the request's."""
+    request_id = _ID.decode("ascii")
     document = problems.document(code, detail)
     document["instance"] = f"urn:clearline:request:{request_id}"
     body = json.dumps(document)
     lines = (
         f"HTTP/1.1 {code.http_status} {_REASONS[code.http_status]}",
-        f"Date: {http_date()}",
+        f"Date: {http_date(now)}",
         f"Content-Type: {problems.MEDIA_TYPE}",
         f"Content-Length: {len(body)}",
         f"X-Request-Id: {request_id}",
@@ -60,6 +73,14 @@ class Refusals:
         detail = "more requests wait than can be answered soon; come back later"
         return answer(code, detail, self._request_id(), "Retry-After: 1")
 
+    def crowded(self, refusal: Unavailable) -> bytes:
+        """To a post whose acquirers take no more now."""
+        self._refused["crowded"] += 1
+        code = refusal.code
+        self._tally.count("none", code.http_status, 0.0, code.value)
+        again = f"Retry-After: {refusal.retry_after}"
+        return answer(code, refusal.detail, self._request_id(), again)
+
     def malformed(self, detail: str) -> bytes:
         """To what is no request; the connection closes after it."""
         code = Code.MALFORMED
@@ -80,4 +101,4 @@ class Refusals:
             self._dropped = 0
 
     def _request_id(self) -> str:
-        return f"{self._prefix}-r{next(self._numbers):x}"
+        return f"{self._prefix}-r{next(self._numbers):012x}"

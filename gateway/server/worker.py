@@ -26,6 +26,7 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.gthread import ThreadWorker
 
 from clearline.logs import get_logger
+from gateway.crowding import Crowding
 from gateway.server.connection import Connection, Ended, Interest, NoTls, Phase
 from gateway.server.lanes import Kind, Lane, Place, kind_of, widths
 from gateway.server.refusals import Refusals
@@ -75,6 +76,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         )
         self._most = limits.connections
         self._refusals: Refusals
+        self._crowding: Crowding
         self._next_tick = self._next_beat = 0.0
 
     def get_thread_pool(self) -> Any:
@@ -90,6 +92,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Poll until told to stop, then let those finish who are being answered."""
         reading = selectors.EVENT_READ
         queue = self.method_queue
+        self._crowding = self.wsgi.extensions["clearline"].crowding
         self.poller.register(queue.fileno(), reading, queue.run_callbacks)
         self.set_accept_enabled(True)
         while self.alive:
@@ -177,7 +180,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             else:
                 self._watch(connection, Interest.TO_READ)
             return
-        self._watch(connection, Interest.NOTHING)
         kind = kind_of(connection.head(16))
         connection.take(extent)
         now = time.monotonic()
@@ -198,11 +200,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._close(largest)
 
     def _queue(self, connection: Connection, kind: Kind, now: float) -> None:
+        if kind is Kind.WRITES and (crowded := self._crowded(connection)):
+            self._say(connection, crowded)
+            return
         place = self._lanes[kind].enter(connection, now)
+        if place is Place.REFUSED:
+            self._say(connection, self._refusals.overloaded(kind))
+            return
+        # Only now: what is refused at once goes on being watched as before.
+        self._watch(connection, Interest.NOTHING)
         if place is Place.THREAD:
             self._start(connection, kind)
-        elif place is Place.REFUSED:
-            self._say(connection, self._refusals.overloaded(kind))
+
+    def _crowded(self, connection: Connection) -> bytes:
+        """The answer to a post that is not worth a thread, for its acquirers take no more now."""
+        refusal = self._crowding.refusal_of_post(connection.sock.request)
+        return b"" if refusal is None else self._refusals.crowded(refusal)
 
     def _start(self, connection: Connection, kind: Kind) -> None:
         self.tpool.submit(self._answer, connection, kind)
@@ -223,9 +236,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _answered(self, connection: Connection, kind: Kind, again: bool) -> None:
         """Back in the poller."""
-        following = self._lanes[kind].leave()
-        if following is not None:
-            self._start(following, kind)
+        while (following := self._lanes[kind].leave()) is not None:
+            # While it waited in the line its acquirer may have fallen behind.
+            crowded = self._crowded(following) if kind is Kind.WRITES else b""
+            if not crowded:
+                self._start(following, kind)
+                break
+            self._guarded(partial(self._say, answer=crowded), following)
         connection.again = again
         self._guarded(self._hand_out, connection)
 
@@ -246,6 +263,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             return
         self._table.move(connection, Phase.IDLE, time.monotonic())
         if connection.more:
+            self._watch(connection, Interest.NOTHING)
             # Not at once: one that sends a thousand requests in a row takes turns with the others.
             self.method_queue.defer(self._guarded, self._gather, connection)
         else:

@@ -139,8 +139,10 @@ class _Load:
 
     async def _closed(self, connections: list[tuple[int, Connection]], end: float) -> None:
         async def work(door: int, connection: Connection) -> None:
-            while time.monotonic() < end:
-                await self._shoot(door, connection, time.monotonic())
+            while (left := end - time.monotonic()) > 0:
+                pause = await self._shoot(door, connection, time.monotonic())
+                # As any client does: who is told when to come back comes back then.
+                await asyncio.sleep(min(left, pause))
 
         await asyncio.gather(*(work(door, connection) for door, connection in connections))
 
@@ -175,18 +177,20 @@ class _Load:
         for task in out:
             task.cancel()
 
-    async def _shoot(self, door: int, connection: Connection, began: float) -> None:
+    async def _shoot(self, door: int, connection: Connection, began: float) -> float:
+        """Post once; seconds until it is worth posting again."""
         body = next(self._bodies)
         try:
             answer = await connection.request("POST", self._path, self._headers, body)
         except (OSError, EOFError):
             self._shots.append(Shot(began, time.monotonic(), door, 0, 0, False))
             await asyncio.sleep(0.02)  # a door that is shut is not hammered
-            return
+            return 0.0
         ended = time.monotonic()
-        retry = "retry-after" in answer.headers
+        retry = answer.headers.get("retry-after", "")
         committed = _committed(self._job, answer)
-        self._shots.append(Shot(began, ended, door, answer.status, committed, retry))
+        self._shots.append(Shot(began, ended, door, answer.status, committed, bool(retry)))
+        return float(retry or 0) if not committed else 0.0
 
 
 def _committed(job: RestJob, answer: Answer) -> int:

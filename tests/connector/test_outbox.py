@@ -75,6 +75,17 @@ def test_a_step_is_in_the_table_or_refused(
     assert entry.phase is (after if after in FOLLOWERS[before] else before)
 
 
+def test_what_is_under_way_waits_for_no_turn(db: sqlite3.Connection) -> None:
+    """At the acquirer, in doubt or stuck, and still `requested` on the ledger."""
+    for number, (phase, status) in enumerate(
+        (phase, status) for phase in Phase for status in (Status.REQUESTED, Status.UNKNOWN)
+    ):
+        order = replace(ORDER, reference=f"{number:040x}")
+        entry = replace(ENTRY, key=f"{KEY}{number}", phase=phase, ledger_status=status, order=order)
+        assert outbox.insert(db, entry)
+    assert outbox.under_way(db) == 3
+
+
 def test_what_is_to_be_closed_is_not_sent(db: sqlite3.Connection) -> None:
     outbox.insert(db, ENTRY)
     asked = outbox.ask_close(db, KEY, Reason.CLOSED_BY_MERCHANT)

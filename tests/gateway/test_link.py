@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import re
 import socket
 import ssl
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,7 +29,7 @@ from helpers_link import Authority
 from clearline.acquirer_health import Health, HealthReport, parse_answer, report_line
 from clearline.codes import Code, Refusal
 from connector.link import AcquirerState, GatewayEndpoint, Link, LinkSettings, observe
-from gateway.availability import Availability, Heard, Judgement, judge
+from gateway.availability import Availability, Bounds, Heard, Judgement, judge
 from gateway.routing import choose
 
 UP = AcquirerState(Health.UP, "", 0)
@@ -60,7 +62,7 @@ def heard(health: Health, depth: int = 0, age: float = 1.0) -> Heard:
     ],
 )
 def test_what_reports_mean(reports: list[Heard], expected: Availability) -> None:
-    assert judge(reports, NOW, 100).availability is expected
+    assert judge(reports, NOW, Bounds(100, 2.0)).availability is expected
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def linked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Linked]:
         "listen": f"127.0.0.1:{port}",
         "tls_cas": {"BankTwo": str(owner.path), "BankOne": str(other.path)},
     }
-    with open_site(folder, link=link, acquirer_depth=100) as site:
+    with open_site(folder, link=link, acquirer_depth=100, acquirer_backlog_s=1) as site:
         yield Linked(site, port, owner, other, stranger)
 
 
@@ -253,6 +255,39 @@ def test_down_is_refused_before_the_ledger_and_recovery_is_noticed(linked: Linke
         state[0] = AcquirerState(Health.UP, "", 100)
         until(lambda: "payments wait" in linked.state_of("unionpay").reason)
         assert site.post(signed()).json["code"] == "acquirer_unavailable"
+
+
+def test_a_backlog_beyond_its_pace_is_refused_until_it_is_worked_off(linked: Linked) -> None:
+    site = linked.site
+    with linked.connector("unionpay", [UP]):
+        until(lambda: linked.state_of("unionpay").availability is Availability.AVAILABLE)
+        crowd = [new_intent() for _ in range(100)]
+        taken = site.batch([signed(intent) for intent in crowd])
+        # All at once, for an acquirer of which no pace is known.
+        assert {item["status"] for item in taken.json["outcomes"]} == {201}
+        waiting = deque(intent.key for intent in crowd)
+
+        def behind_after_one_more() -> bool:
+            site.ledger.finish(waiting.popleft())
+            return linked.state_of("unionpay").crowded
+
+        until(behind_after_one_more)
+        answer = site.post(signed())
+        assert (answer.status_code, answer.json["code"]) == (503, "acquirer_unavailable")
+        assert "s of its pace" in answer.json["detail"]
+        assert 1 <= int(answer.headers["Retry-After"]) <= 5
+        # One that is on the ledger is answered, and another acquirer takes what names it too.
+        mixed = [crowd[0], new_intent(), new_intent(acquirers=routes("unionpay", "second"))]
+        batch = site.batch([signed(intent) for intent in mixed])
+        assert [item["status"] for item in batch.json["outcomes"]] == [200, 503, 201]
+        assert int(batch.headers["Retry-After"]) >= 1
+        metrics = site.client.get("/metrics").text
+        pattern = r'clearline_acquirer_(?:pace|backlog_seconds)\{acquirer_id="unionpay"\} (\S+)'
+        seconds, pace = map(float, re.findall(pattern, metrics))
+        assert seconds > 1 and pace > 0
+        for key in waiting:
+            site.ledger.finish(key)
+        until(lambda: site.post(signed()).status_code == 201)
 
 
 def test_a_connector_that_falls_silent_is_avoided_and_not_refused(linked: Linked) -> None:

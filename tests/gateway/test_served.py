@@ -8,10 +8,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from helpers_gateway import new_intent, signed, token, until
+import requests
+from helpers_gateway import new_intent, routes, signed, token, until
 from helpers_served import Served, open_served
 
 from clearline import records
+from clearline.acquirer_health import Health, HealthReport
+from gateway.availability import Backlog
+from gateway.health_board import HealthBoard
+from gateway.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +103,41 @@ def test_kill_9_under_load_contradicts_nothing(served: Served) -> None:
             assert served.post(signed(intent)).status_code in (200, 201)
     until(lambda: all(served.ledger.holds(intent.key) for intent in intents))
     assert max(served.ledger.peer.applied[records.payment_key(i.key)] for i in intents) == 1
+
+
+def test_a_post_to_a_crowded_acquirer_is_refused_without_a_thread(served: Served) -> None:
+    known = new_intent()
+    assert served.post(signed(known)).status_code == 201
+    board = HealthBoard(Settings.load(served.folder / "settings.json").health_board)
+
+    def crowd(waiting: int) -> None:
+        now = time.monotonic()
+        report = HealthReport(known.network, "unionpay", "c", Health.UP, "", 0)
+        board.note(report, now)
+        board.note_backlog("unionpay", Backlog(waiting, 10.0), now)
+
+    def answered(session: requests.Session, status: int) -> bool:
+        crowd(50 if status == 503 else 0)
+        return bool(served.post(signed(), session).status_code == status)
+
+    try:
+        with served.session() as session:
+            until(lambda: answered(session, 503))
+            crowd(50)
+            refused = served.post(signed(), session)
+            assert (refused.status_code, refused.json()["code"]) == (503, "acquirer_unavailable")
+            assert refused.json()["detail"].startswith("unionpay: 50 payments wait for it, 5.0 s")
+            assert refused.headers["Retry-After"] == "2"
+            # On the same connection: what is on the ledger, and what takes more than a glance.
+            assert served.post(signed(known), session).status_code == 200
+            assert served.post("a.b.c", session).json()["code"] == "malformed"
+            elsewhere = signed(new_intent(acquirers=routes("unionpay", "second")))
+            assert served.post(elsewhere, session).status_code == 201
+            until(lambda: answered(session, 201))
+    finally:
+        board.close()
+    # A line a second in the log, and none a refusal.
+    until(lambda: '"crowded":' in served.server.log.read_text())
 
 
 def test_what_is_no_http_is_a_problem_too(served: Served) -> None:
