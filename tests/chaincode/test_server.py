@@ -215,7 +215,7 @@ class _Silent:
 
 def start(file: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "chaincode.server", "--config", str(file)],
+        [sys.executable, "-m", "chaincode.cli", "serve", "--config", str(file)],
         stderr=subprocess.PIPE,
         text=True,
     )
