@@ -228,6 +228,13 @@ class Stack:
         signer = str(self.network.key(organization, user))
         return self._caller(organization, user, signer, chaincode)
 
+    def everywhere(self, done: Committed) -> None:
+        """Until every peer has it: what reads it is endorsed alike then."""
+        for organization, user in (("BankTwo", "gateway"), ("Supervisor", "auditor")):
+            caller = self.caller(organization, user)
+            request = caller.commit_request(done.tx_id, self.signer(organization, user).identity)
+            assert caller.status(request)["code"] == done.code
+
     def unsigned(self) -> Caller:
         """BankOne's gateway user without the private key: signatures are made elsewhere."""
         return self._caller("BankOne", "gateway", None, "")
