@@ -1,4 +1,4 @@
-"""The check of DESIGN section 5's rule can fail: each way to break it is found."""
+"""The check of the commit queue's rule can fail: each way to break it is found."""
 
 from __future__ import annotations
 

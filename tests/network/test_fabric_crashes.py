@@ -169,7 +169,7 @@ def kept(block: Block) -> tuple[bytes, bytes, bytes]:
 
 async def nothing_is_lost(network: Any, load: Load) -> None:
     """Each told outcome is in each peer's ledger, in the block that was told; one state for all;
-    what was unknown was resolved by DESIGN section 5's rule."""
+    what was unknown was resolved by the commit queue's rule."""
     height = await level(network)
     users = {"BankOne": "gateway", "BankTwo": "gateway", "Supervisor": "auditor"}
     ledgers = [await ledger(network, name, user, height) for name, user in users.items()]

@@ -1,4 +1,4 @@
-"""What a commit queue did with its envelopes, held against DESIGN section 5's rule.
+"""What a commit queue did with its envelopes, held against its rule (docs/architecture.md).
 
 The signed envelope is stored before it is submitted. While its fate is unknown the same bytes are
 submitted again; the same items are endorsed anew only when its id is in a block with an invalid
