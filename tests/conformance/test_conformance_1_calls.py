@@ -80,7 +80,7 @@ def test_submit_commits(stack: Stack) -> None:
 )
 def test_no_read_your_own_writes(stack: Stack) -> None:
     caller = stack.caller()
-    stack.everywhere(caller.commit("put", "own", "before"))
+    caller.commit("put", "own", "before")
     assert caller.commit("putThenGet", "own", "after").result == b"before"
     assert caller.evaluate("get", "own") == b"after"
 

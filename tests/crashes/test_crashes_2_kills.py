@@ -33,7 +33,7 @@ def test_what_was_in_flight_at_a_kill_was_sent_again(crashed: Run) -> None:
 
 
 def test_an_unknown_outcome_was_resolved_by_the_rule(crashed: Run) -> None:
-    """The commit queue's rule: the same bytes until their fate is known, the same items anew after."""
+    """The commit queue's: the same bytes until their fate is known, the same items anew after."""
     ledger = Ledger(crashed.network.peer_ledger(crashed.network.peers[0]))
     try:
         codes = {tx_id: found[2] for tx_id, found in replay(ledger).transactions.items()}
