@@ -7,10 +7,10 @@ the epoch is 0 and whoever was not started to stand by acts.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from clearline.durable import replace_file
 from clearline.records import Lease
 
 
@@ -41,17 +41,7 @@ class Claims:
 
     def write(self, epoch: int) -> None:
         """Durable when this returns. Raises OSError."""
-        new = self.path.with_suffix(".new")
-        with new.open("w", encoding="ascii") as file:
-            file.write(json.dumps({"epoch": epoch}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(self.path, f"{json.dumps({'epoch': epoch})}\n".encode("ascii"))
 
 
 @dataclass(frozen=True, slots=True)

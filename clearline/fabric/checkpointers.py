@@ -6,10 +6,11 @@ a file is replaced atomically and carries a digest, so that a torn one is notice
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
+
+from clearline.durable import replace_file
 
 
 class CheckpointError(ValueError):
@@ -109,20 +110,10 @@ class FileCheckpointer:
 
 
 def write_checked(path: Path, values: Mapping[str, object]) -> None:
-    """Replace a file by JSON with a digest, atomically and durably (fsync, rename, fsync)."""
+    """Replace a file by JSON with a digest, atomically and durably."""
     text = json.dumps(values, sort_keys=True)
     document = json.dumps({"values": text, "sha256": _digest(text)})
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(document)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    replace_file(path, document.encode())
 
 
 def read_checked(path: Path) -> dict[str, object] | None:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from clearline import canonical
+from clearline.durable import sync_folder
 from clearline.webhook_signatures import public_text
 
 _SECRET: Final = re.compile("[0-9a-f]{64}")
@@ -84,5 +85,7 @@ def _create(path: Path) -> None:
             os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):  # another process was first
             path.hardlink_to(draft)
+        # Keys that were handed out must be the same after a power failure.
+        sync_folder(path.parent)
     finally:
         draft.unlink()

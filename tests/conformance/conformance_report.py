@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Final
 
 HERE: Final = Path(__file__).parent
+# Certificates of all kinds are made by the orderer's tests, a misbehaving chaincode by fidelity's.
+sys.path.insert(0, str(HERE.parent / "embedded_orderer"))
+sys.path.insert(0, str(HERE.parent / "fidelity"))
 sys.path.insert(0, str(HERE))
 
 import behaviours  # noqa: E402 - found by the line above

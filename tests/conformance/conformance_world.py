@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,12 +87,17 @@ class Committed:
 
 @dataclass
 class Caller:
-    """Somebody who calls one chaincode through the client under test."""
+    """Somebody who calls one chaincode through the client under test.
+
+    everywhere: waits until every peer has a transaction, so that what reads it is endorsed alike;
+    on a busy machine one peer or another lags.
+    """
 
     client: Client
     session: str
     chaincode: str
     channel: str = CHANNEL
+    everywhere: Callable[[Committed], None] = lambda _: None
 
     def _fields(self, args: Sequence[str], options: Json) -> Json:
         fields: Json = {"session": self.session}
@@ -132,7 +137,9 @@ class Caller:
         """Submit an endorsed transaction and wait for its block, whatever its code."""
         status = self.status(self.submit(transaction))
         result = to_bytes(transaction["result"])
-        return Committed(transaction["tx_id"], status["block"], status["code"], result)
+        done = Committed(transaction["tx_id"], status["block"], status["code"], result)
+        self.everywhere(done)
+        return done
 
     def commit(self, *args: str, **options: Any) -> Committed:
         """The whole way; the transaction must be VALID."""
@@ -228,6 +235,14 @@ class Stack:
         signer = str(self.network.key(organization, user))
         return self._caller(organization, user, signer, chaincode)
 
+    def everywhere(self, done: Committed) -> None:
+        """Until every peer has it."""
+        users = {"BankOne": "gateway", "BankTwo": "gateway", "Supervisor": "auditor"}
+        for organization, user in users.items():
+            caller = self.caller(organization, user)
+            request = caller.commit_request(done.tx_id, self.signer(organization, user).identity)
+            assert caller.status(request)["code"] == done.code
+
     def unsigned(self) -> Caller:
         """BankOne's gateway user without the private key: signatures are made elsewhere."""
         return self._caller("BankOne", "gateway", None, "")
@@ -236,7 +251,8 @@ class Stack:
         session = f"{organization}/{user}/{'signs' if key else 'unsigned'}"
         certificate = str(self.network.certificate(organization, user))
         self.connect(session, organization, user, (organization, certificate, key))
-        return Caller(self.client, session, chaincode or self.chaincode)
+        called = chaincode or self.chaincode
+        return Caller(self.client, session, called, everywhere=self.everywhere)
 
     def connect(
         self, session: str, organization: str, user: str, identity: tuple[str, str, str | None]

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import conformance_report as report
 import toolchains
 from behaviours import GO, LIST, NODE, PYTHON
+from builds import MissingToolError
 from conformance_world import (
     Network,
     Programs,
@@ -72,7 +73,7 @@ def stack(
     """The chaincode servers and the client of the stack that a test is parametrized with."""
     try:
         found = programs[request.param].result()
-    except toolchains.MissingToolError as error:
+    except MissingToolError as error:
         pytest.skip(f"stack {request.param}: {error}")
     started = start_stack(request.param, network, found)
     yield started

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-import grpc
 import pytest
 from behaviours import behaviour
 from conformance_clients import to_bytes
@@ -13,60 +11,20 @@ from conformance_world import CHANNEL, Stack
 from fabric_protos.common import common_pb2
 from fabric_protos.gateway import gateway_pb2
 from fabric_protos.orderer import ab_pb2
-from fabric_protos.peer import events_pb2
+from gateway_calls import Raw, raw_gateway
 from grpc import StatusCode
 
-from clearline.fabric.profile import Profile, channel_options
+from clearline.fabric.profile import Profile
 from clearline.fabric.protoutil import create_signed_envelope
 
 WIRE = "Requests that no client sends"
 NOTE = "Sent by the test itself; the client under test makes no difference."
 
 
-class Raw:
-    """BankOne's peer."""
-
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._channel = channel
-
-    def refused(self, method: str, request: object) -> tuple[StatusCode, str]:
-        """The status a call must end with."""
-        call = self._channel.unary_unary(
-            f"/gateway.Gateway/{method}",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=None,
-        )
-        with pytest.raises(grpc.RpcError) as caught:
-            call(request, timeout=10)
-        return caught.value.code(), caught.value.details() or ""
-
-    def ended(self, service: str, raw: bytes) -> tuple[StatusCode, str]:
-        """The status that a call with bytes that are no request must end with."""
-        call = self._channel.unary_unary(f"/{service}")
-        with pytest.raises(grpc.RpcError) as caught:
-            call(raw, timeout=10)
-        # Go's parser writes a space or a no-break space.
-        return caught.value.code(), (caught.value.details() or "").replace("\xa0", " ")
-
-    def delivered(self, method: str, envelope: bytes) -> Any:
-        """The first answer of a block stream."""
-        stream = self._channel.stream_stream(
-            f"/protos.Deliver/{method}",
-            response_deserializer=events_pb2.DeliverResponse.FromString,
-        )(iter([envelope]), timeout=10)
-        try:
-            return next(stream)
-        finally:
-            stream.cancel()
-
-
 @pytest.fixture
 def raw(stack: Stack) -> Iterator[Raw]:
-    profile = Profile.load(stack.network.home.profile("BankOne", "gateway"))
-    options = channel_options(profile.peer.server_name)
-    credentials = profile.channel_credentials()
-    with grpc.secure_channel(profile.peer.endpoint, credentials, options) as channel:
-        yield Raw(channel)
+    with raw_gateway(stack) as opened:
+        yield opened
 
 
 @behaviour(

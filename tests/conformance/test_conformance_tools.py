@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from toolchains import MissingToolError, ProgramError, _run
+from builds import MissingToolError, ProgramError, build
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,8 @@ from toolchains import MissingToolError, ProgramError, _run
 def test_what_a_failed_build_means(tmp_path: Path, said: str, expected: type[Exception]) -> None:
     command = [sys.executable, "-c", f"import sys; sys.exit({said!r})"]
     with pytest.raises(expected):
-        _run(command, tmp_path, {})
+        build(command, tmp_path, {})
 
 
 def test_a_build_that_passes(tmp_path: Path) -> None:
-    _run([sys.executable, "-c", ""], tmp_path, {})
+    build([sys.executable, "-c", ""], tmp_path, {})

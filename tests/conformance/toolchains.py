@@ -10,28 +10,13 @@ import fcntl
 import hashlib
 import os
 import shutil
-import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from builds import MissingToolError, build
+
 HERE: Final = Path(__file__).parent
-_INSTALL_SECONDS: Final = 300
-
-
-# What npm and go say when the packages can't be had from here: nothing is wrong with the suite.
-_UNREACHABLE: Final = (
-    "ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "E404", "E503",
-    "dial tcp", "no such host", "connection refused", "i/o timeout", "module lookup disabled",
-)  # fmt: skip
-
-
-class MissingToolError(Exception):
-    """A stack can't run on this machine; the text says what is missing."""
-
-
-class ProgramError(Exception):
-    """The suite's own programs don't build: a defect, never a reason to skip."""
 
 
 def node() -> Path:
@@ -50,7 +35,7 @@ def node() -> Path:
             shutil.copy(source, folder)
         # No install script is needed: the only one is an HSM's native module, which isn't used.
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        _run(command, folder, {})
+        build(command, folder, {})
 
     folder = _once("node", sources, install)
     for program in programs:  # small and often edited: always the current ones
@@ -65,12 +50,12 @@ def go() -> Path:
     source = HERE / "go"
     files = sorted(path for path in source.rglob("*") if path.is_file())
 
-    def build(folder: Path) -> None:
+    def compiled(folder: Path) -> None:
         command = ["go", "build", "-trimpath", "-buildvcs=false", "-o", f"{folder}/", "./..."]
         # No C compiler is needed: the only user of one is an HSM's module.
-        _run(command, source, {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"})
+        build(command, source, {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"})
 
-    return _once("go", files, build)
+    return _once("go", files, compiled)
 
 
 def _once(name: str, inputs: Sequence[Path], make: Callable[[Path], None]) -> Path:
@@ -97,24 +82,3 @@ def _cache_folder() -> Path:
     root = Path(own) if own else user / "clearline" / "conformance"
     root.mkdir(parents=True, exist_ok=True)
     return root
-
-
-def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=os.environ | environment,
-            capture_output=True,
-            text=True,
-            timeout=_INSTALL_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise MissingToolError(f"{command[0]} took over {_INSTALL_SECONDS} s") from error
-    if done.returncode != 0:
-        said = "; ".join(done.stderr.strip().splitlines()[:2]) or "no message"
-        failed = f"{' '.join(command[:2])} failed: {said}"
-        if any(sign in done.stderr for sign in _UNREACHABLE):
-            raise MissingToolError(failed)
-        raise ProgramError(f"{failed}\n{done.stderr}")

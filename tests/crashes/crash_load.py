@@ -13,14 +13,15 @@ from pathlib import Path
 
 from crash_network import Network
 from ledger_audit import Told
+from queue_witness import Witness, WitnessedStore, witnessed
 
 from clearline.fabric.commit_queue import CommitQueue
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.profile import Profile
 from clearline.fabric.queue_items import ItemRefused, QueueItem, QueueLimits
-from clearline.fabric.store import QueueStore
 
 BANKS = ("BankOne", "BankTwo")
+LIMITS = QueueLimits()
 _WORKERS = 12
 _SHARED_ACCOUNTS = 8  # both banks write them: conflicts, endorsed anew
 _OWN_ACCOUNTS = 40
@@ -66,15 +67,19 @@ class Client:
 
 
 @asynccontextmanager
-async def clients(network: Network, folder: Path, seed: int) -> AsyncIterator[list[Client]]:
-    """A queue for each bank, with the limits the rooms use."""
+async def clients(
+    network: Network, folder: Path, seed: int, witness: Witness
+) -> AsyncIterator[list[Client]]:
+    """A queue for each bank, with the limits the rooms use; `witness` sees what they do."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(witnessed(witness))
         found = []
         for bank in BANKS:
             profile = Profile.load(network.home.profile(bank, "gateway"))
             gateway = await stack.enter_async_context(Gateway.connect(profile))
             contract = gateway.network(profile.channel).contract(profile.chaincode)
-            queue = CommitQueue(contract, QueueStore(folder / f"{bank}.db"), QueueLimits())
+            store = WitnessedStore(folder / f"{bank}.db", witness)
+            queue = CommitQueue(contract, store, LIMITS)
             await queue.start()
             stack.push_async_callback(queue.close)
             found.append(Client(bank, queue, random.Random(f"{seed}/{bank}")))

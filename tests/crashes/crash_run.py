@@ -12,6 +12,7 @@ from crash_load import Client, clients, load, until_newer
 from crash_network import Network
 from crash_plan import ALONE, Cast, Round, plan
 from ledger_audit import Told
+from queue_witness import Witness
 
 RECOVERY_SECONDS = 30.0
 """For a machine that does a lot of other things; the bar itself is in the report."""
@@ -30,6 +31,7 @@ class Run:
     refused: list[str] = field(default_factory=list)
     sent: int = 0
     resubmitted: int = 0
+    witness: Witness = field(default_factory=Witness)
 
 
 def crash(run: Run, folder: Path, seed: int) -> None:
@@ -39,7 +41,7 @@ def crash(run: Run, folder: Path, seed: int) -> None:
 
 
 async def _crash(run: Run, folder: Path, rounds: Iterator[Round], seed: int) -> None:
-    async with clients(run.network, folder, seed) as found:
+    async with clients(run.network, folder, seed, run.witness) as found:
         async with load(found):
             await until_newer(found, 0.0, RECOVERY_SECONDS)
             while run.killed < run.planned:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from statistics import median
 
+from crash_load import LIMITS
 from crash_plan import ALONE
 from crash_run import BAR_SECONDS, Run, report
-from ledger_audit import audit
+from ledger_audit import audit, replay
+
+from network.embedded.peer.ledger import Ledger
 
 
 def test_the_load_went_on_between_the_kills(crashed: Run) -> None:
@@ -27,6 +30,17 @@ def test_the_network_came_back_by_itself_within_the_bar(crashed: Run) -> None:
 def test_what_was_in_flight_at_a_kill_was_sent_again(crashed: Run) -> None:
     """Otherwise no kill met a transaction on its way, and the run showed nothing."""
     assert crashed.resubmitted > 0, report(crashed)
+
+
+def test_an_unknown_outcome_was_resolved_by_the_rule(crashed: Run) -> None:
+    """The commit queue's: the same bytes until their fate is known, the same items anew after."""
+    ledger = Ledger(crashed.network.peer_ledger(crashed.network.peers[0]))
+    try:
+        codes = {tx_id: found[2] for tx_id, found in replay(ledger).transactions.items()}
+    finally:
+        ledger.close()
+    assert crashed.witness.broken(codes, LIMITS.resubmit_s) == []
+    assert crashed.witness.resolved(codes) > 0, report(crashed)
 
 
 def test_every_item_was_decided(crashed: Run) -> None:

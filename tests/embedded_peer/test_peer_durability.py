@@ -1,19 +1,13 @@
-"""A client hears VALID only after the block is on stable storage."""
+"""A client hears VALID only after the block is on stable storage (its sync: tests/durability)."""
 
 import asyncio
-import re
-import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
-import pytest
 from block_factory import Chain, define
 from fabric_protos.common import common_pb2
 from forged_transactions import Forgery, rwset
 from peer_world import CHANNEL, World
-from sync_recorder import BEGIN, TOLD
 
 from network.embedded.deliver import Height
 from network.embedded.peer.block_processor import BlockProcessor, genesis_commit
@@ -71,49 +65,3 @@ def test_nobody_hears_of_a_block_before_its_commit_returns(
         await channel.close()
 
     asyncio.run(scenario())
-
-
-def _trace(certificates: World, folder: Path, mode: str) -> list[str]:
-    """System calls of sync_recorder.py between the block's arrival and the client's answer."""
-    trace = folder / f"{mode}.trace"
-    script = Path(__file__).with_name("sync_recorder.py")
-    watched = "trace=fsync,fdatasync,msync,pwrite64,pwritev,write,writev,openat"
-    done = subprocess.run(
-        ["strace", "-f", "-y", "-e", watched, "-o", str(trace), sys.executable, str(script),
-         str(certificates.home.root), str(folder / mode), mode],
-        capture_output=True,
-        check=False,
-    )  # fmt: skip
-    if b"ptrace" in done.stderr.lower():
-        pytest.skip("strace may not trace here")
-    assert done.returncode == 0, done.stderr.decode()
-    lines = trace.read_text().splitlines()
-    begin = next(at for at, line in enumerate(lines) if BEGIN.decode().strip() in line)
-    told = next(at for at, line in enumerate(lines) if TOLD.decode().strip() in line)
-    return lines[begin:told]
-
-
-def unsynced(calls: list[str]) -> str:
-    """What is wrong with the order of writes and syncs; empty when nothing is.
-
-    LMDB writes a transaction's pages, syncs the file, then writes the page that makes them count
-    through a descriptor that syncs by itself (O_DSYNC, liblmdb mdb_env_write_meta).
-    """
-    writes = [at for at, line in enumerate(calls) if re.search(r"write.*data\.mdb", line)]
-    syncs = [
-        at
-        for at, line in enumerate(calls)
-        if re.search(r"(fdatasync|fsync)(\(.*data\.mdb.*| resumed.*)= 0", line)
-    ]
-    if len(writes) < 2:
-        return "the block was not written"
-    if not any(writes[0] < at < writes[-1] for at in syncs):
-        return "the pages were not synced before the commit counted"
-    return ""
-
-
-@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace: system calls aren't seen")
-def test_a_sync_comes_before_the_answer(certificates: World, tmp_path: Path) -> None:
-    assert unsynced(_trace(certificates, tmp_path, "sync")) == ""
-    # The planted bug: the same commit without syncs.
-    assert "not synced" in unsynced(_trace(certificates, tmp_path, "nosync"))

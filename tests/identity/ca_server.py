@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import requests
+from builds import MissingToolError, build
 
 from network.ca.client import CAAddress
 from network.certificates import Authority, issue_tls
@@ -25,14 +28,21 @@ TLS_CA = "tlsca"
 SECRET = "the-registrar's-secret"
 
 
-class NoToolError(Exception):
-    """The server isn't here; the text says what to do."""
-
-
 def built() -> Path:
-    """What `make ca` built: minutes the first time, so no test does it. Raises NoToolError."""
-    if not TOOL.exists():
-        raise NoToolError("no fabric-ca-server: `make ca` builds it (needs Go and a C compiler)")
+    """What `make ca` builds, made now when it isn't there: a minute or two, once.
+
+    Raises MissingToolError, ProgramError.
+    """
+    TOOL.parent.mkdir(parents=True, exist_ok=True)
+    with (TOOL.parent / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not TOOL.exists():
+            for program in ("go", "cc"):
+                if shutil.which(program) is None:
+                    raise MissingToolError(
+                        f"no fabric-ca-server, and {program} isn't here to build it (`make ca`)"
+                    )
+            build(["make", "ca"], ROOT, {})
     return TOOL
 
 

@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import ca_server
+from builds import MissingToolError
 from identity_world import World, authority
 
 from network.bringup import PortChoice, UpRequest, make_home
@@ -23,7 +24,7 @@ from network.home import Engine, Home
 def tool() -> Path:
     try:
         return ca_server.built()
-    except ca_server.NoToolError as error:
+    except MissingToolError as error:
         pytest.skip(str(error))
 
 

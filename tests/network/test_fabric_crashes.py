@@ -14,14 +14,16 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
 from fabric_programs import needs_fabric
 from fabric_protos.common import common_pb2
+from queue_witness import Witness, WitnessedStore, witnessed
 
 from clearline import supervisor
 from clearline.fabric.blocks import Block
@@ -30,7 +32,6 @@ from clearline.fabric.events import Start
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.profile import Profile
 from clearline.fabric.queue_items import ItemResult, QueueItem, QueueLimits
-from clearline.fabric.store import QueueStore
 from clearline.processes import ProcessId
 from network.home import Home
 from network.lifecycle import heights
@@ -39,6 +40,11 @@ pytestmark = [needs_fabric, pytest.mark.slow]
 
 LIMITS = QueueLimits(max_items=10, commit_status_s=1.0, resubmit_s=30.0)
 WORKERS = 20
+ROUNDS = 3
+BAR_SECONDS = 5.0
+"""Recovery after any one kill, held by the median of a test's rounds: the machine may be busy."""
+PATIENCE_SECONDS = 20.0
+"""For any one round."""
 LEADER = re.compile(r"^(\S+) .*Raft leader changed: \d+ -> (\d+) .*node=(\d+)", re.MULTILINE)
 FLAGS = common_pb2.BlockMetadataIndex.TRANSACTIONS_FILTER
 COMMIT_HASH = common_pb2.BlockMetadataIndex.COMMIT_HASH
@@ -50,6 +56,7 @@ class Load:
 
     queue: CommitQueue
     series: str
+    witness: Witness
     told: dict[str, ItemResult] = field(default_factory=dict)
     sent: int = 0
     more: asyncio.Event = field(default_factory=asyncio.Event)
@@ -84,11 +91,15 @@ class Load:
 async def loaded(home: Home, path: Path, series: str) -> AsyncIterator[Load]:
     """A load that runs inside the block; when it ends every item has been told."""
     profile = Profile.load(home.profile("BankOne", "maker"))
-    async with asyncio.timeout(60), Gateway.connect(profile) as gateway:
+    witness = Witness()
+    async with AsyncExitStack() as open_:
+        await open_.enter_async_context(asyncio.timeout(100))
+        open_.enter_context(witnessed(witness))
+        gateway = await open_.enter_async_context(Gateway.connect(profile))
         contract = gateway.network(profile.channel).contract(profile.chaincode)
-        queue = CommitQueue(contract, QueueStore(path), LIMITS)
+        queue = CommitQueue(contract, WitnessedStore(path, witness), LIMITS)
         await queue.start()
-        load = Load(queue, series)
+        load = Load(queue, series, witness)
         workers = [asyncio.create_task(load.worker()) for _ in range(WORKERS)]
         try:
             yield load
@@ -157,12 +168,19 @@ def kept(block: Block) -> tuple[bytes, bytes, bytes]:
 
 
 async def nothing_is_lost(network: Any, load: Load) -> None:
-    """Each told outcome is in each peer's ledger, in the block that was told; one state for all."""
+    """Each told outcome is in each peer's ledger, in the block that was told; one state for all;
+    what was unknown was resolved by the commit queue's rule."""
     height = await level(network)
     users = {"BankOne": "gateway", "BankTwo": "gateway", "Supervisor": "auditor"}
     ledgers = [await ledger(network, name, user, height) for name, user in users.items()]
     for one in ledgers[1:]:
         assert [kept(block) for block in one] == [kept(block) for block in ledgers[0]]
+    codes: dict[str, int] = {}
+    for block in ledgers[0]:
+        for transaction in block.transactions:
+            codes.setdefault(transaction.tx_id, transaction.code)
+    assert load.witness.broken(codes, LIMITS.resubmit_s) == []
+    assert load.witness.resolved(codes) > 0, "no kill met a transaction on its way"
     places = {
         transaction.tx_id: (block.number, transaction.is_valid)
         for block in ledgers[0]
@@ -187,25 +205,32 @@ async def nothing_is_lost(network: Any, load: Load) -> None:
         assert all(written[key] == 1 for key in keys), name
 
 
+def within_the_bar(what: str, recoveries: list[float]) -> None:
+    """Until the first commit of what came after the kill, in seconds."""
+    said = f"{what}: " + ", ".join(f"{seconds:.2f} s" for seconds in recoveries)
+    print(said)
+    assert median(recoveries) <= BAR_SECONDS, said
+    assert max(recoveries) <= PATIENCE_SECONDS, said
+
+
 def test_a_killed_leader_loses_nothing(fabric_network: Any, tmp_path: Path) -> None:
     home = fabric_network.home
 
     async def main() -> None:
+        recoveries = []
         async with loaded(home, tmp_path / "queue", "L") as load:
-            for _ in range(2):
+            for _ in range(ROUNDS):
                 await load.reach(len(load.told) + 100)
                 first = leader(home)
                 kill(home, first)
                 killed = time.monotonic()
                 result = await load.one()
-                took = time.monotonic() - killed
-                print(f"{first} killed, first commit after {took:.2f} s")
+                recoveries.append(time.monotonic() - killed)
                 assert result.block_number is not None
-                # About two seconds: Raft's own patience and the next election.
-                assert took < 10
                 assert leader(home) != first
                 await load.reach(len(load.told) + 100)
         await nothing_is_lost(fabric_network, load)
+        within_the_bar("leader killed", recoveries)  # Raft's patience and an election: about 2 s
 
     asyncio.run(main())
 
@@ -215,25 +240,29 @@ def test_a_lost_quorum_commits_nothing_and_loses_nothing(
 ) -> None:
     home = fabric_network.home
 
+    async def one_loss(load: Load) -> float:
+        """Seconds from the kill of two that stood still to the commit of what came meanwhile."""
+        await load.reach(len(load.told) + 100)
+        first = leader(home)
+        other = next(name for name in ("orderer0", "orderer1") if name != first)
+        # Standing still is worse than being gone: connections stay open and say nothing.
+        for name in (first, other):
+            kill(home, name, signal.SIGSTOP)
+        # What was on its way may still be told; what comes now can't be committed.
+        late = [asyncio.create_task(load.one()) for _ in range(20)]
+        done, _ = await asyncio.wait(late, timeout=3)
+        assert not done
+        for name in (first, other):
+            kill(home, name)
+        killed = time.monotonic()
+        await asyncio.gather(*late)
+        return time.monotonic() - killed
+
     async def main() -> None:
         async with loaded(home, tmp_path / "queue", "Q") as load:
-            await load.reach(100)
-            first = leader(home)
-            other = next(name for name in ("orderer0", "orderer1") if name != first)
-            # Standing still is worse than being gone: connections stay open and say nothing.
-            for name in (first, other):
-                kill(home, name, signal.SIGSTOP)
-            # What was on its way may still be told; what comes now can't be committed.
-            late = [asyncio.create_task(load.one()) for _ in range(20)]
-            done, _ = await asyncio.wait(late, timeout=3)
-            assert not done
-            for name in (first, other):
-                kill(home, name)
-            killed = time.monotonic()
-            await asyncio.gather(*late)
-            print(f"quorum back and committing after {time.monotonic() - killed:.2f} s")
-            assert time.monotonic() - killed < 20
+            recoveries = [await one_loss(load) for _ in range(ROUNDS)]
             await load.reach(len(load.told) + 100)
         await nothing_is_lost(fabric_network, load)
+        within_the_bar("quorum lost", recoveries)
 
     asyncio.run(main())

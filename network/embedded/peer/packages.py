@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import re
 import tarfile
 import zlib
@@ -20,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from clearline.durable import replace_file
 
 _LABEL = re.compile(r"^[a-zA-Z0-9]+([.+\-_][a-zA-Z0-9]+)*$")
 _SUFFIX = ".tar.gz"
@@ -161,13 +162,7 @@ class PackageStore:
                 "could not build chaincode: only chaincode as a service runs here, and there is "
                 "neither a connection.json in the package nor one in the node's settings"
             )
-        path = self._path(package.package_id)
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        replace_file(self._path(package.package_id), data)
         self._installed[package.package_id] = package
         return package
 
