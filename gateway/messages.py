@@ -70,8 +70,9 @@ class Submission:
     @property
     def payload(self) -> str:
         """One element of SubmitIntents' list."""
+        # In the order of canonical JSON, which the contract reads fastest.
         route = {} if self.closes else {"acquirer_id": self.acquirer_id}
-        return orjson.dumps({"intent": self.intent} | route).decode()
+        return orjson.dumps(route | {"intent": self.intent}).decode()
 
     @property
     def closes(self) -> bool:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -101,6 +101,7 @@ _REGISTRY: Final[dict[str, Callable[[Json], object]]] = {
     Kind.MERCHANT: partial(records.from_json, Merchant),
     Kind.ACQUIRER: partial(records.from_json, Acquirer),
 }
+_PAYMENT_MEMBERS: Final = {"type", *(one.name for one in fields(records.Payment))}
 _REFUSALS_KEPT: Final = 7 * 86_400.0  # seconds a refused receipt can be read
 
 _log = get_logger("clearline.gateway.projection")
@@ -110,8 +111,7 @@ class ProjectionError(Exception):
     """The projection can't be kept; the message says why and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentChange:
+class PaymentChange(NamedTuple):
     """What a block made of a payment; `closing`: the merchant's close stands on it."""
 
     key: PaymentKey
@@ -346,17 +346,19 @@ def _payment(
 ) -> None:
     try:
         document: Json = orjson.loads(write.value)
-        payment = records.from_json(records.Payment, document)
+        if document.keys() != _PAYMENT_MEMBERS or document["type"] != Kind.PAYMENT:
+            # Of a version with other members, or none at all; the first costs more and is rare.
+            document = asdict(records.from_json(records.Payment, document))
         change = PaymentChange(
-            payment.key,
-            payment.intent_digest,
-            Status(payment.status),
+            PaymentKey(document["merchant_id"], document["order_no"], document["attempt"]),
+            document["intent_digest"],
+            Status(document["status"]),
             tx_id,
             block_number,
-            payment.acquirer_id,
-            bool(payment.close),
+            document["acquirer_id"],
+            bool(document["close"]),
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         # Endorsed by a majority and still no payment: nothing to show, and no reason to stop.
         _log.error(
             "not a payment record",
@@ -364,9 +366,9 @@ def _payment(
         )
         return
     row = (
-        *payment.key,
-        payment.status,
-        payment.intent_digest,
+        *change.key,
+        document["status"],
+        change.intent_digest,
         tx_id,
         block_number,
         write.value,

@@ -16,6 +16,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
+from clearline import garbage
 from gateway.server.tether import Tether
 from gateway.settings import Settings, SettingsError
 
@@ -75,7 +76,9 @@ class Server(BaseApplication):  # type: ignore[misc]
         """The application, made in each worker."""
         from gateway.app import create_app  # after the folder of its counters is known
 
-        return create_app(self.settings)
+        app = create_app(self.settings)
+        garbage.settle()
+        return app
 
 
 _contexts: dict[int, ssl.SSLContext] = {}

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 import grpc
 import uvloop
 
+from clearline import garbage
 from clearline.fabric.blocks import BlockError
 from clearline.fabric.blockstream import BlockFollower, Position
 from clearline.fabric.commit_queue import CommitQueue
@@ -86,6 +87,7 @@ async def _run(settings: Settings) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    garbage.settle()
     await serve(settings, stop)
 
 
@@ -101,7 +103,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as open_:
         gateway = await open_.enter_async_context(Gateway.connect(profile))
         network = gateway.network(profile.channel)
-        limits = QueueLimits(max_pending=2 * settings.limits.queue_items)
+        limits = QueueLimits(
+            in_flight=settings.limits.transactions,
+            max_items=settings.limits.transaction_items,
+            max_pending=2 * settings.limits.queue_items,
+        )
         store = QueueStore(settings.queue_store, retain_s=limits.retain_s)
         queue = CommitQueue(network.contract(profile.chaincode), store, limits)
         await queue.start()

@@ -43,10 +43,12 @@ class Limits:
     intent_bytes, batch_bytes: bodies. batch_items: intents in one batch. commit_wait_s: how long a
     POST waits for the commit. preferred_wait_s: the most a client may ask for. block_wait_s: how
     long a read waits for `min_block`. receipt_deadline_s: within which a received intent is on the
-    ledger or refused. queue_items: intents waiting before 503. merchant_rate and merchant_burst:
-    intents a second and at once per merchant. read_rate and read_burst: the same for reads, in
-    each worker. final_waiters: threads of a worker that may wait for final statuses.
-    acquirer_depth: payments waiting for an acquirer from which it takes no more.
+    ledger or refused. queue_items: intents waiting before 503. transactions: on their way to the
+    ledger at a time; transaction_items: intents in one (few of them: what comes meanwhile fills the
+    next, and most of what peers, orderer and streams do is done once a transaction). merchant_rate
+    and merchant_burst: intents a second and at once per merchant. read_rate and read_burst: the
+    same for reads, in each worker. final_waiters: threads of a worker that may wait for final
+    statuses. acquirer_depth: payments waiting for an acquirer from which it takes no more.
     acquirer_backlog_s: the same in seconds of the acquirer's own pace. connections: open ones in
     each worker; one more takes the place of the one that does least. handshake_s: for a TLS
     handshake. first_byte_s: from there to the first byte. request_s: from a request's first
@@ -61,6 +63,8 @@ class Limits:
     block_wait_s: int = 5
     receipt_deadline_s: int = 300
     queue_items: int = 4_000
+    transactions: int = 2
+    transaction_items: int = 300  # the contract takes 500
     merchant_rate: int = 2_000
     merchant_burst: int = 10_000
     read_rate: int = 1_000

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
+
+from clearline import times
 
 ROLE_ATTRIBUTE = "clearline.role"
 
@@ -38,3 +41,18 @@ class Transaction:
     time: datetime
     network: str
     submitter: Submitter
+
+    @property
+    def at(self) -> str:
+        """Its time as records name it."""
+        return _rendered(self.time)
+
+    def later(self, by: timedelta) -> str:
+        """The time that much after it, to be compared with other texts of whole milliseconds."""
+        return _rendered(self.time + by)
+
+
+# A batch's items ask for the same two, each of them.
+@lru_cache(maxsize=256)
+def _rendered(time: datetime) -> str:
+    return times.render(time)

@@ -7,7 +7,7 @@ read of it and `malformed` says the reason; only a block that is no block raises
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from fabric_protos.common import common_pb2
 from fabric_protos.ledger.rwset import rwset_pb2
@@ -46,8 +46,7 @@ class Creator:
     cert_pem: bytes
 
 
-@dataclass(frozen=True)
-class Write:
+class Write(NamedTuple):
     """One key written by a transaction; value is empty for a delete."""
 
     namespace: str

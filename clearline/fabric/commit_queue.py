@@ -315,7 +315,7 @@ class CommitQueue:
 
     def forget(self, tx_id: str) -> None:
         """For the carrier: an envelope needn't be asked for any more; its items stay queued."""
-        self._store.finish(tx_id, ()).add_done_callback(_log_failure)
+        self._store.forget(tx_id).add_done_callback(_log_failure)
 
     def _settle(
         self, entries: Sequence[Entry], results: Sequence[_Decided], tx_id: str | None

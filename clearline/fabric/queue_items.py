@@ -8,7 +8,7 @@ RESULTS = 0  # priority of what ends a payment
 REQUESTS = 1  # priority of what begins one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class QueueItem:
     """One item of a batch transaction.
 
@@ -35,7 +35,7 @@ class QueueItem:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ItemResult:
     """What the contract answered for an item, committed.
 

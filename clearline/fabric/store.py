@@ -2,11 +2,14 @@
 
 One thread writes. What waits while it syncs is written together in its next transaction, so a
 sync is shared by all that came in the meantime. One process owns a store, held by a file lock.
+
+Items that come in with their envelope stand in its row, as one text: most are decided with it, and
+a row each, written to be changed a moment later, would cost more than all the rest. Those that were
+accepted before, and those that outlive their envelope, have rows of their own.
 """
 
 import asyncio
 import fcntl
-import json
 import os
 import queue
 import sqlite3
@@ -17,12 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
+
 from clearline.fabric.queue_items import ItemRefused, ItemResult, QueueItem
 
 _T = TypeVar("_T")
 _Work = Callable[[sqlite3.Connection], Any]
 _GROUP = 512  # operations in one transaction at most
-_FORMAT = 2
+_FORMAT = 3
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
@@ -45,8 +50,9 @@ CREATE TABLE IF NOT EXISTS envelopes (
     tx_id TEXT PRIMARY KEY,
     prepared BLOB NOT NULL,
     item_ids TEXT NOT NULL,
-    stored_at REAL NOT NULL
-) WITHOUT ROWID;
+    stored_at REAL NOT NULL,
+    items TEXT NOT NULL DEFAULT '[]'
+);
 """
 _PUT_ITEM = """
 INSERT INTO items (item_id, seq, function, payload, keys, priority, owner, state)
@@ -58,9 +64,14 @@ ON CONFLICT (item_id) DO UPDATE SET seq = excluded.seq, function = excluded.func
 """
 # A done item's payload is on the ledger or refused; keeping it would only grow the file.
 _FINISH_ITEM = """
-UPDATE items SET state = ?, outcome = ?, tx_id = ?, block_number = ?, done_at = ?, payload = ''
-WHERE item_id = ?
+INSERT INTO items (item_id, seq, function, payload, keys, priority,
+    state, outcome, tx_id, block_number, done_at)
+VALUES (?, 0, '', '', '[]', 0, ?, ?, ?, ?, ?)
+ON CONFLICT (item_id) DO UPDATE SET state = excluded.state, outcome = excluded.outcome,
+    tx_id = excluded.tx_id, block_number = excluded.block_number, done_at = excluded.done_at,
+    payload = ''
 """
+_FORGET = "DELETE FROM envelopes WHERE tx_id = ?"
 
 
 class StoreError(Exception):
@@ -137,27 +148,39 @@ class QueueStore:
 
     def put_batch(self, batch: StoredBatch, items: Sequence[StoredItem]) -> asyncio.Future[None]:
         """Store an envelope and those of its items that aren't stored yet, in one write."""
+        row = (
+            batch.tx_id,
+            batch.prepared,
+            _text(batch.item_ids),
+            batch.stored_at,
+            _text([_item_row(stored) for stored in items]),
+        )
 
         def work(connection: sqlite3.Connection) -> None:
-            _put_items(connection, items)
-            connection.execute(
-                "INSERT OR REPLACE INTO envelopes VALUES (?, ?, ?, ?)",
-                (batch.tx_id, batch.prepared, json.dumps(batch.item_ids), batch.stored_at),
-            )
+            connection.execute("INSERT OR REPLACE INTO envelopes VALUES (?, ?, ?, ?, ?)", row)
 
         return self._do(work)
 
     def finish(
         self, tx_id: str | None, results: Sequence[ItemResult | ItemRefused]
     ) -> asyncio.Future[None]:
-        """Note outcomes of stored items and forget the envelope; nobody needs to wait for it:
-        lost in a crash, it is learnt again from the envelope."""
+        """Note outcomes of stored items and forget the envelope that decided all of its own;
+        nobody needs to wait for it: lost in a crash, it is learnt again from the envelope."""
         rows = [_finished_row(result) for result in results]
 
         def work(connection: sqlite3.Connection) -> None:
             connection.executemany(_FINISH_ITEM, rows)
             if tx_id is not None:
-                connection.execute("DELETE FROM envelopes WHERE tx_id = ?", (tx_id,))
+                connection.execute(_FORGET, (tx_id,))
+
+        return self._do(work)
+
+    def forget(self, tx_id: str) -> asyncio.Future[None]:
+        """Forget an envelope that decided nothing; its items stay queued."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            _keep_items(connection, tx_id)
+            connection.execute(_FORGET, (tx_id,))
 
         return self._do(work)
 
@@ -270,40 +293,54 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version not in (0, 1, _FORMAT):
+    if version not in (0, 1, 2, _FORMAT):
         connection.close()
         raise StoreError(f"format {version} is not known to this version")
     if version == 1:
         connection.execute("ALTER TABLE items ADD COLUMN owner TEXT NOT NULL DEFAULT ''")
+    if version in (1, 2):
+        connection.execute("ALTER TABLE envelopes ADD COLUMN items TEXT NOT NULL DEFAULT '[]'")
     connection.executescript(_SCHEMA)
     connection.execute(f"PRAGMA user_version = {_FORMAT}")
     return connection
 
 
 def _put_items(connection: sqlite3.Connection, items: Sequence[StoredItem]) -> None:
-    connection.executemany(
-        _PUT_ITEM,
-        [
-            (
-                stored.item.item_id,
-                stored.seq,
-                stored.item.function,
-                stored.item.payload,
-                json.dumps(stored.item.keys),
-                stored.item.priority,
-                stored.item.owner,
-            )
-            for stored in items
-        ],
-    )
+    connection.executemany(_PUT_ITEM, [_item_row(stored) for stored in items])
+
+
+def _item_row(stored: StoredItem) -> tuple[str, int, str, str, str, int, str]:
+    """The values of _PUT_ITEM."""
+    item = stored.item
+    keys = _text(item.keys)
+    return (
+        item.item_id, stored.seq, item.function, item.payload, keys, item.priority, item.owner
+    )  # fmt: skip
+
+
+def _stored_item(row: Sequence[Any]) -> StoredItem:
+    """What _item_row wrote."""
+    keys = tuple(orjson.loads(row[4]))
+    return StoredItem(QueueItem(row[0], row[2], row[3], keys, row[5], row[6]), row[1])
+
+
+def _keep_items(connection: sqlite3.Connection, tx_id: str) -> None:
+    """Give the items that stand only in this envelope's row rows of their own."""
+    found = connection.execute("SELECT items FROM envelopes WHERE tx_id = ?", (tx_id,)).fetchone()
+    if found is not None:
+        connection.executemany(_PUT_ITEM, orjson.loads(found[0]))
 
 
 def _finished_row(result: ItemResult | ItemRefused) -> tuple[object, ...]:
     now = time.time()
     if isinstance(result, ItemRefused):
-        return ("refused", result.reason, result.transaction_id, None, now, result.item_id)
-    outcome = json.dumps(result.outcome)
-    return ("done", outcome, result.tx_id, result.block_number, now, result.item_id)
+        return (result.item_id, "refused", result.reason, result.transaction_id, None, now)
+    outcome = _text(result.outcome)
+    return (result.item_id, "done", outcome, result.tx_id, result.block_number, now)
+
+
+def _text(value: object) -> str:
+    return orjson.dumps(value).decode()
 
 
 def _lookup(connection: sqlite3.Connection, item_id: str) -> ItemResult | ItemRefused | None:
@@ -314,23 +351,22 @@ def _lookup(connection: sqlite3.Connection, item_id: str) -> ItemResult | ItemRe
         return None
     if row[0] == "refused":
         return ItemRefused(item_id, row[1], row[2])
-    return ItemResult(item_id, json.loads(row[1]), row[2], row[3])
+    return ItemResult(item_id, orjson.loads(row[1]), row[2], row[3])
 
 
 def _load(connection: sqlite3.Connection) -> StoredState:
-    items = tuple(
-        StoredItem(
-            QueueItem(row[0], row[2], row[3], tuple(json.loads(row[4])), row[5], row[6]), row[1]
-        )
-        for row in connection.execute(
-            "SELECT item_id, seq, function, payload, keys, priority, owner FROM items"
-            " WHERE state = 'queued' ORDER BY seq"
-        )
-    )
+    found = connection.execute(
+        "SELECT tx_id, prepared, item_ids, stored_at, items FROM envelopes ORDER BY stored_at"
+    ).fetchall()
     batches = tuple(
-        StoredBatch(row[0], row[1], tuple(json.loads(row[2])), row[3])
-        for row in connection.execute(
-            "SELECT tx_id, prepared, item_ids, stored_at FROM envelopes ORDER BY stored_at"
-        )
+        StoredBatch(row[0], row[1], tuple(orjson.loads(row[2])), row[3]) for row in found
     )
-    return StoredState(items, batches)
+    rows = connection.execute(
+        "SELECT item_id, seq, function, payload, keys, priority, owner FROM items"
+        " WHERE state = 'queued'"
+    ).fetchall()
+    for batch in found:
+        rows += orjson.loads(batch[4])
+    # An item that was accepted while its envelope was stored is there twice.
+    items = {row[0]: _stored_item(row) for row in rows}
+    return StoredState(tuple(sorted(items.values(), key=lambda stored: stored.seq)), batches)

@@ -62,6 +62,24 @@ class BenchHouse:
         self._runs += 1
         return Signing(self.keys, self.house.network, f"b{self._runs}", acquirer_id)
 
+    @contextmanager
+    def limits(self, **limits: int) -> Iterator[None]:
+        """Have the gateways run with these limits for as long. Raises SupervisorError."""
+        running = self.running
+        self.use(Rooms.NONE)
+        files = [self.house.room_dir(one.name) / "settings.json" for one in self.house.gateways]
+        before = [file.read_text() for file in files]
+        for file, text in zip(files, before, strict=True):
+            file.write_text(json.dumps(json.loads(text) | {"limits": limits}))
+        self.use(running)
+        try:
+            yield
+        finally:
+            self.use(Rooms.NONE)
+            for file, text in zip(files, before, strict=True):
+                file.write_text(text)
+            self.use(running)
+
     def use(self, wanted: Rooms) -> None:
         """Have exactly these rooms run. Raises SupervisorError."""
         if wanted is self.running:

@@ -111,6 +111,22 @@ def requests(run: Bench) -> None:
     # Not of single posts: the commit queue groups those too.
     ratio = rate / run.figures.last(SINGLE)
     run.figures.add("group commit: batch posts, of 1 a transaction", "x", ratio, AtLeast(10))
+    _ungrouped(run, rate)
+
+
+def _ungrouped(run: Bench, grouped: float) -> None:
+    """The same batch posts through gateways that may put one payment into a transaction, as many
+    at a time as the ledger's client has: what grouping alone is worth on this way."""
+    with run.bench.limits(transaction_items=1, transactions=100):
+        _warm(run)
+        # Four posts keep every place taken; twelve would each take longer than the window.
+        job = _job(run, SINK, 100, 4, int(400 * run.effort.seconds))
+        alone = run.post(job, "batch posts, 1 a transaction").committed_rate(_WARM_UP)
+    name = "REST batches of 100, 1 a transaction: payments/s to the committed request"
+    run.figures.add(name, "1/s", alone)
+    ratio = grouped / max(alone, 1e-9)
+    name = "group commit: batch posts, of batch posts at 1 a transaction"
+    run.figures.add(name, "x", ratio, AtLeast(10))
 
 
 def finals(run: Bench) -> None:

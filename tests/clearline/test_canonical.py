@@ -1,6 +1,7 @@
 """Strict reading and RFC 8785 writing."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -64,6 +65,41 @@ def test_reading_what_was_written_gives_the_value_and_the_same_bytes(value: obje
     written = canonical.dumps(value)
     assert canonical.loads(written) == value
     assert canonical.dumps(canonical.loads(written)) == written
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"a":1,"a":1}', b"1.5", b"-0", b"-0.0", b"1e2", b"100000000000000000000", b"0.1",
+        b"18446744073709551615", b"9007199254740992", b"9007199254740993", b"-9007199254740993",
+        b'"\\u0041"', b'"A"', b'"\xed\xa0\x80"', b"\xef\xbb\xbf1", b" 1", b"[1,2]",
+        b'{"b":1,"a":2}', b'{"\xc3\xa9":1}', b'"\xc3\xa9"', b'"\x7f"', b'"\\/"', b"null", b"nul",
+        b"true", b"",
+    ],
+)  # fmt: skip
+def test_both_ways_of_reading_say_the_same(text: bytes) -> None:
+    assert _said(canonical.loads, text) == _said(canonical._strictly, text)
+
+
+@given(VALUES, st.data())
+def test_both_ways_of_reading_say_the_same_of_damaged_text(
+    value: object, data: st.DataObject
+) -> None:
+    written = canonical.dumps(value)
+    at = data.draw(st.integers(0, len(written)))
+    other = written[:at] + data.draw(
+        st.sampled_from([b"", b"0", b".", b"e", b"-", b",", b'"', b" "])
+    )
+    other += written[at + data.draw(st.integers(0, 1)) :]
+    assert _said(canonical.loads, other) == _said(canonical._strictly, other)
+
+
+def _said(read: Callable[[bytes], object], text: bytes) -> str:
+    """The value and its types, or the words of the refusal."""
+    try:
+        return repr(read(text))
+    except CanonicalError as error:
+        return f"refused: {error}"
 
 
 @pytest.mark.parametrize("inner", ["1", '"é"', "null", "true"])

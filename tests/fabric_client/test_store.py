@@ -22,6 +22,10 @@ async def _reopen(store: QueueStore, path: Path) -> tuple[QueueStore, StoredStat
     return again, await again.open()
 
 
+def _batch(tx_id: str) -> StoredBatch:
+    return StoredBatch(tx_id, b"\x00\xff", ("i0", "i1"), 12.5)
+
+
 def test_items_and_envelopes_come_back(tmp_path: Path) -> None:
     async def scenario() -> None:
         path = tmp_path / "queue" / "store.sqlite"
@@ -126,7 +130,36 @@ def test_old_outcomes_are_forgotten(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_a_store_of_the_first_format_is_taken_over(tmp_path: Path) -> None:
+def test_items_of_a_forgotten_envelope_stay_queued(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        path = tmp_path / "s"
+        store = QueueStore(path)
+        await store.open()
+        first, second = _batch("one"), _batch("two")
+        await store.put_batch(first, [_item(0), _item(1)])
+        await store.put_items([_item(1)])  # accepted while the envelope was stored
+        store, state = await _reopen(store, path)
+        assert state == StoredState((_item(0), _item(1)), (first,))
+        await store.forget("one")
+        await store.put_batch(second, [])  # the same items, endorsed anew
+        store, state = await _reopen(store, path)
+        assert state == StoredState((_item(0), _item(1)), (second,))
+        done = [ItemResult(f"i{n}", {"code": "ok"}, "two", 7) for n in range(2)]
+        await store.finish("two", done)
+        store, state = await _reopen(store, path)
+        assert state == StoredState((), ())
+        assert [await store.lookup(f"i{n}") for n in range(2)] == done
+        # An id that was decided may come again.
+        await store.put_batch(first, [_item(0)])
+        store, state = await _reopen(store, path)
+        assert state == StoredState((_item(0),), (first,))
+        await store.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_store_of_an_earlier_format_is_taken_over(tmp_path: Path, version: int) -> None:
     async def scenario() -> None:
         path = tmp_path / "s"
         store = QueueStore(path)
@@ -134,8 +167,10 @@ def test_a_store_of_the_first_format_is_taken_over(tmp_path: Path) -> None:
         await store.put_items([_item(0)])
         await store.close()
         connection = sqlite3.connect(path)
-        connection.execute("ALTER TABLE items DROP COLUMN owner")
-        connection.execute("PRAGMA user_version = 1")
+        connection.execute("ALTER TABLE envelopes DROP COLUMN items")
+        if version == 1:
+            connection.execute("ALTER TABLE items DROP COLUMN owner")
+        connection.execute(f"PRAGMA user_version = {version}")
         connection.close()
         again = QueueStore(path)
         assert [stored.item for stored in (await again.open()).items] == [_item(0).item]

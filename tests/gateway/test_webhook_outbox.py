@@ -119,8 +119,8 @@ def test_what_is_not_valid_or_no_payment_tells_nothing(made: Made) -> None:
     good = made.block(payment("A-2"), apply=False)
     junk = Write("clearline", "payment/M/A/0001", b"{}", False)
     odd = Write("clearline", "payment/M/A/0002", b"\xff", False)
-    foreign = replace(made.write(payment("A-3")), namespace="other")
-    gone = replace(made.write(payment("A-4")), is_delete=True)
+    foreign = made.write(payment("A-3"))._replace(namespace="other")
+    gone = made.write(payment("A-4"))._replace(is_delete=True)
     broken = replace(good.transactions[0], writes=(junk, odd, foreign, gone))
     made.outbox.apply(replace(good, transactions=(broken, *good.transactions)))
     assert [due.payment for due in made.due()] == [f"{MERCHANT}/A-2/1"]
