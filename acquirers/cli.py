@@ -19,7 +19,7 @@ from acquirers import settings as acquirer_settings
 from acquirers.authority import FolderTakenError
 from acquirers.kinds import KINDS, Kind, Line, Settings
 from acquirers.settings import SettingsError
-from clearline import logs
+from clearline import garbage, logs
 
 _KIND = click.argument("kind", type=click.Choice(list(KINDS)))
 _CONFIG = click.option(
@@ -97,6 +97,7 @@ async def _serve(kind: Kind, settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    garbage.settle()
     await kind.serve(settings, stop)
 
 

@@ -205,9 +205,16 @@ class KeySigner:
 
 def sign(payload: Json, typ: Typ, signer: Signer) -> str:
     """The canonical JSON of `payload` as a JWS compact text."""
-    header = {"alg": signer.algorithm.value, "kid": signer.key_id, "typ": typ.value}
-    signing_input = encode(canonical.dumps(header)) + "." + encode(canonical.dumps(payload))
+    header = _header_of(signer.algorithm, signer.key_id, typ)
+    signing_input = header + "." + encode(canonical.dumps(payload))
     return signing_input + "." + encode(signer.sign(signing_input.encode()))
+
+
+@lru_cache(maxsize=256)
+def _header_of(algorithm: Algorithm, key_id: str, typ: Typ) -> str:
+    """The first part of every JWS that a key signs."""
+    header = {"alg": algorithm.value, "kid": key_id, "typ": typ.value}
+    return encode(canonical.dumps(header))
 
 
 def take_apart(compact: str | bytes) -> Unverified:

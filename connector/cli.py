@@ -14,7 +14,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from clearline import logs
+from clearline import garbage, logs
 from clearline.fabric.blocks import BlockError
 from clearline.fabric.errors import FabricError
 from clearline.fabric.gateway import Gateway
@@ -137,6 +137,7 @@ async def _serve(parts: Parts) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    garbage.settle()
     await Connector(parts).run(stop)
 
 

@@ -24,7 +24,7 @@ _log = get_logger("connector.fabric")
 # One transaction of results at a time: what comes meanwhile makes the next one fuller, and a report
 # among a hundred costs the peers a third of one among twenty-five (docs/performance.md). A report
 # that comes alone finds nothing on its way and goes at once.
-LIMITS: Final = QueueLimits(in_flight=1)
+LIMITS: Final = QueueLimits(in_flight=1, max_items=400)
 
 
 def opener(profile: Profile, queue_file: Path) -> OpenLedger:

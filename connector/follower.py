@@ -33,12 +33,14 @@ from connector.verification import ACTIVE, Place, verify, verify_close
 
 _log = get_logger("connector.follower")
 _BLOCK, _HASH = "block", "header_hash"
+_PAYMENTS = f"{Kind.PAYMENT}/"
 
 
 @dataclass(slots=True)
 class Effects:
-    """What a block means for this connector."""
+    """What a block means for this connector; `now` is when it was taken."""
 
+    now: str
     records: list[tuple[str, bytes]] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     seen: list[SeenPayment] = field(default_factory=list)
@@ -105,6 +107,8 @@ class Follower:
         self._place = place
         self._chaincode = chaincode
         self._key_id = key_id
+        # Records are canonical JSON, so that one without this text is not ours, unparsed.
+        self._ours = f'"acquirer_id":"{place.acquirer_id}"'.encode()
         self._candidate = candidate
         self._claims = claims
         self.epoch: int | None = None
@@ -131,7 +135,7 @@ class Follower:
 
     async def take(self, block: Block) -> Taken:
         """Store what a block means."""
-        effects = Effects()
+        effects = Effects(times.now())
         for transaction in block.transactions:
             if not transaction.is_valid:
                 continue
@@ -148,7 +152,7 @@ class Follower:
         if self._projection.apply(write):
             effects.records.append((write.key, write.value))
             return
-        if not write.key.startswith(f"{Kind.PAYMENT}/") or write.is_delete:
+        if not write.key.startswith(_PAYMENTS) or self._ours not in write.value:
             return
         try:
             payment = records.load(Payment, write.value)
@@ -163,7 +167,7 @@ class Follower:
             seen = SeenPayment(write.key, status, payment.sequence, payment.excepted, unknown_here)
             effects.seen.append(seen)
         elif status is Status.REQUESTED:
-            effects.entries.append(self._requested(write.key, payment))
+            effects.entries.append(self._requested(write.key, payment, effects.now))
         if payment.close and payment.close_tx in payment.txs[-1:]:
             self._consider_close(write.key, payment, effects)
 
@@ -178,10 +182,10 @@ class Follower:
         else:
             effects.closes.append(key)
 
-    def _requested(self, key: str, payment: Payment) -> Entry:
+    def _requested(self, key: str, payment: Payment, now: str) -> Entry:
         """A request: pending, or with its end already when it is not to be forwarded."""
         try:
-            verified = verify(key, payment, self._place, self._projection, times.now())
+            verified = verify(key, payment, self._place, self._projection, now)
         except Refusal as refusal:
             _log.warning(
                 "not forwarded",
@@ -191,7 +195,7 @@ class Follower:
             ending = Ending(
                 Status.EXPIRED if expired else Status.DECLINED,
                 Reason.EXPIRED if expired else Reason.REFUSED_BY_CONNECTOR,
-                ended_at=times.now(),
+                ended_at=now,
             )
             entry = self._entry(key, payment, _readable(payment), Phase.ANSWERED)
             return replace(entry, said={Telling.RESULT: Said(ending)})

@@ -359,18 +359,19 @@ def _with_report(db: sqlite3.Connection, entry: Entry, report: StoredReport) -> 
 def _is_still(db: sqlite3.Connection, entry: Entry) -> bool:
     """Whether nothing has happened to it since it was this: no step, no report, nothing on the
     ledger, no wish to close it."""
-    row = db.execute(
-        "SELECT phase, ledger_status, ledger_sequence, excepted, closing, tries FROM entry"
-        " WHERE key = ?",
+    found = db.execute(
+        "SELECT phase, ledger_status, ledger_sequence, excepted, closing, tries, id, state"
+        " FROM entry LEFT JOIN report ON report.key = entry.key WHERE entry.key = ? ORDER BY id",
         (entry.key,),
-    ).fetchone()
-    if row != (
+    )
+    known = (
         entry.phase, entry.ledger_status, entry.ledger_sequence, entry.excepted, entry.closing,
         entry.tries,
-    ):  # fmt: skip
-        return False
-    found = db.execute("SELECT id, state FROM report WHERE key = ? ORDER BY id", (entry.key,))
-    return found.fetchall() == [(item.report_id, item.state) for item in entry.reports]
+    )  # fmt: skip
+    rows: list[tuple[object, ...]] = [
+        (*known, item.report_id, item.state) for item in entry.reports
+    ]
+    return found.fetchall() == (rows or [(*known, None, None)])
 
 
 def _must(db: sqlite3.Connection, key: str) -> Entry:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from functools import partial
 from typing import Final
+
+import orjson
 
 from clearline import reports
 from clearline.codes import Code, Outcome
@@ -111,7 +112,7 @@ class Reporter:
 
     async def _submit(self, entry: Entry, report: StoredReport) -> Entry:
         """Until the ledger has it, refuses it for good, or people must look."""
-        payload = json.dumps({"report": report.compact, "epoch": self._epoch})
+        payload = orjson.dumps({"report": report.compact, "epoch": self._epoch}).decode()
         item = QueueItem(
             item_id="report-" + hashlib.sha256(payload.encode()).hexdigest()[:40],
             function="SubmitReports",

@@ -11,6 +11,7 @@ reported -> late -> undone -> reported                 a success after a reporte
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
 
@@ -51,6 +52,7 @@ class IllegalStepError(Exception):
     """A step that the table does not have; nothing was stored."""
 
 
+@cache
 def sources(after: Phase) -> tuple[Phase, ...]:
     """The phases from which `after` can be reached."""
     return tuple(phase for phase, followers in FOLLOWERS.items() if after in followers)

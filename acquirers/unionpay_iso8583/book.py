@@ -6,12 +6,11 @@ has at most one charge and one reversal; the journal keeps every message that re
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from acquirers.bookfile import Entries, open_book, transaction
+from acquirers.bookfile import Entries, open_book
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS vault (
@@ -77,7 +76,7 @@ _ENTRIES: Final = Entries(Entry)
 
 
 class Book:
-    """The book in one SQLite file; one thread writes."""
+    """The book in one SQLite file, for one user at a time."""
 
     def __init__(self, path: Path) -> None:
         """Opens or makes the book. Raises sqlite3.Error when the file is none."""
@@ -87,9 +86,21 @@ class Book:
         """Close the file."""
         self._db.close()
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """What is written inside is on stable storage afterwards, or not at all."""
-        return transaction(self._db)
+    def begin(self) -> None:
+        """Begin a transaction: what is written until `commit` is there whole or not at all. One
+        that was left open is undone."""
+        self.undo()
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """What was written since `begin` is on stable storage afterwards. It may be called in
+        another thread, for it syncs."""
+        self._db.execute("COMMIT")
+
+    def undo(self) -> None:
+        """Nothing was written since `begin`."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
 
     def find(self, reference: str) -> Entry | None:
         """The entry of a reference."""

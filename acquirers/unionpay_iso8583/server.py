@@ -16,7 +16,7 @@ from typing import Final
 from acquirers.unionpay_iso8583 import codec
 from acquirers.unionpay_iso8583.book import Book
 from acquirers.unionpay_iso8583.codec import CodecError, Message
-from acquirers.unionpay_iso8583.framing import FrameError, frame, read_frame
+from acquirers.unionpay_iso8583.framing import FrameError, Frames, frame
 from acquirers.unionpay_iso8583.host import (
     Host,
     Rc,
@@ -67,7 +67,7 @@ class AcquirerServer:
         settings.place.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._book = Book(settings.place.book)
         self._host = Host(self._book, settings)
-        self._thread = ThreadPoolExecutor(1, "book")
+        self._syncing = ThreadPoolExecutor(1, "book")
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._sessions: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -99,7 +99,7 @@ class AcquirerServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._thread.shutdown()
+        self._syncing.shutdown()
         self._book.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -124,7 +124,8 @@ class AcquirerServer:
             self._sessions.discard(task)
 
     async def _serve(self, session: _Session, reader: asyncio.StreamReader) -> None:
-        while (raw := await read_frame(reader, self._settings.idle_seconds)) is not None:
+        frames = Frames(reader)
+        while (raw := await frames.next(self._settings.idle_seconds)) is not None:
             request = codec.decode(raw)
             if request.mti not in ("0200", "0420", "0421", "0800") and not _asks(request.mti):
                 raise CodecError(f"type {request.mti} is not asked of an acquirer")
@@ -206,16 +207,20 @@ class AcquirerServer:
                 batch.append(self._waiting.get_nowait())
             requests = [waiting.request for waiting in batch]
             try:
-                replies = await loop.run_in_executor(self._thread, self._decide, requests)
+                replies = self._decide(requests)
+                await loop.run_in_executor(self._syncing, self._book.commit)
             except sqlite3.Error:
                 _log.exception("the book can't be written")
+                self._book.undo()
                 replies = [refusal(request, Rc.MALFUNCTION) for request in requests]
             sessions = [waiting.session for waiting in batch]
             self._answer(list(zip(sessions, replies, strict=True)))
 
     def _decide(self, requests: Sequence[Message]) -> list[Reply]:
-        with self._book.transaction():
-            return [self._host.decide(request) for request in requests]
+        """In a transaction of the book that is left open. Statements run on the loop: they are
+        short, and in a thread each would wait for the interpreter; the sync has the thread."""
+        self._book.begin()
+        return [self._host.decide(request) for request in requests]
 
 
 def _asks(mti: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from acquirers.unionpay_iso8583 import codec
-from acquirers.unionpay_iso8583.framing import FrameError, frame, read_frame
+from acquirers.unionpay_iso8583.framing import FrameError, Frames, frame
 
 _T = TypeVar("_T")
 _CHUNK = 65536
@@ -238,7 +238,8 @@ class Meddler:
 
     async def _answers(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         held: list[bytes] = []
-        while (raw := await read_frame(source, _IDLE_SECONDS)) is not None:
+        frames = Frames(source)
+        while (raw := await frames.next(_IDLE_SECONDS)) is not None:
             message = codec.decode(raw)
             how = message.get("60").partition(".")[2] if message.mti == "0210" else ""
             if how:
