@@ -205,7 +205,8 @@ class Follower:
         """A payment that another self reported on: while it is open it may have been charged."""
         intent = _readable(payment)
         if payment.excepted:
-            return self._entry(key, payment, intent, Phase.LATE)
+            entry = self._entry(key, payment, intent, Phase.LATE)
+            return replace(entry, said={Telling.LATE: Said(_late_ending(payment))})
         if payment.final:
             return self._entry(key, payment, intent, Phase.REPORTED)
         entry = self._entry(key, payment, intent, Phase.DOUBTFUL)
@@ -278,6 +279,13 @@ class Follower:
                        extra={"payments": doubted})  # fmt: skip
         self.caught_up.set()
         _log.info("caught up", extra={"block": number})
+
+
+def _late_ending(payment: Payment) -> Ending:
+    """The success after its end that another self or connector has reported."""
+    paid = next(one for one in payment.exceptions if one["status"] == "open")
+    amount, currency = paid["amount"], paid["currency"]
+    return Ending(Status.SUCCEEDED, Reason.OTHER, amount=amount, currency=currency)
 
 
 def _readable(payment: Payment) -> PayIntent | None:

@@ -51,7 +51,7 @@ def _follow_others(db: sqlite3.Connection, entry: Entry, seen: SeenPayment) -> N
     if seen.excepted and entry.phase in (_OPEN | {Phase.REPORTED}):
         if entry.phase is not Phase.REPORTED:
             outbox.step(db, entry.key, Phase.REPORTED)
-        outbox.step(db, entry.key, Phase.LATE)
+        outbox.reported_late(db, entry.key, seen.forgotten().said[Telling.LATE])
         outbox.note(db, entry.key, "another connector reported a late success")
     elif seen.status.final and not seen.excepted and entry.phase in (_OPEN | _LATE):
         outbox.step(db, entry.key, Phase.REPORTED)
