@@ -22,7 +22,7 @@ from connector.duty import Duty, Work
 from connector.follower import Follower, stored_position
 from connector.lease import Candidate, Claims, LeaseLostError, Standing
 from connector.ledger import Ledger
-from connector.link import AcquirerState, Link, LinkSettings, observe
+from connector.link import AcquirerState, Link, LinkSettings, Sight, observe
 from connector.outbox import SCHEMA
 from connector.projection import Projection
 from connector.states import Phase
@@ -75,6 +75,7 @@ class Connector:
         self._refused_epoch = -1
         self._renewing: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
+        self._sight = Sight()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises DatabaseError, BlockError and whatever else a restart must deal with."""
@@ -195,7 +196,7 @@ class Connector:
         open_ = await self._database.run(outbox.open_counts)
         in_doubt = open_[Phase.DOUBTFUL]
         depth = open_[Phase.PENDING] + open_[Phase.SENDING] + in_doubt
-        return await observe(self._parts.adapter.ready, depth, in_doubt)
+        return await observe(self._parts.adapter.ready, depth, in_doubt, self._sight)
 
     async def _end_duty(self) -> None:
         duty, self._duty = self._duty, None
