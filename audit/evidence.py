@@ -51,7 +51,10 @@ def lines(shown: dict[str, Any]) -> list[str]:
         f"  intent digest {payment['intent_digest']}",
     ]
     for one in shown["exceptions"]:
-        text.append(f"  {one['kind']} by report {one['sequence']}: {one['status']}")
+        text.append(
+            f"  {one['kind']} by report {one['sequence']}: "
+            f"{one['amount']} minor units {one['currency']}, {one['status']}"
+        )
     for step in shown["steps"]:
         payload = step["payload"]
         text += [

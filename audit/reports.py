@@ -86,7 +86,7 @@ class Reports:
         self.check_submitted(key, before, told, invocation)
         if report["intent_digest"] != before["intent_digest"]:
             raise Wrong(Check.REPORT, f"{key}: the report is about another intent")
-        if (report["amount"], report["currency"]) != (before["amount"], before["currency"]):
+        if (report["amount"], report["currency"]) not in _amounts(before, report):
             raise Wrong(Check.REPORT, f"{key}: the report is about another amount")
         if report["sequence"] != len(before["reports"]) + 1:
             raise Wrong(Check.REPORT, f"{key}: report {report['sequence']} is out of order")
@@ -127,10 +127,23 @@ def _after_end(key: str, before: Record, told: Told, tx_id: str) -> Record:
         "kind": "late_success",
         "sequence": told.payload["sequence"],
         "digest": digest(told.payload),
+        "amount": told.payload["amount"],
+        "currency": told.payload["currency"],
         "status": "open",
         "tx_id": tx_id,
     }
     return {"exceptions": [*exceptions, exception]}
+
+
+def _amounts(before: Record, report: Record) -> list[tuple[int, str]]:
+    """What a report may be about: what was asked; after the end whatever was paid, and that given
+    back."""
+    if before["status"] not in FINAL:
+        return [(before["amount"], before["currency"])]
+    if report["kind"] == "reversal" and excepted(before):
+        opened = (one for one in before["exceptions"] if one["status"] == "open")
+        return [(one["amount"], one["currency"]) for one in opened]
+    return [(report["amount"], report["currency"])]
 
 
 def excepted(payment: Record) -> bool:

@@ -40,7 +40,7 @@ RECEIPT: Final = Members(
 )
 
 
-EXCEPTION_MEMBERS: Final = ("kind", "sequence", "status", "tx_id")
+EXCEPTION_MEMBERS: Final = ("kind", "sequence", "amount", "currency", "status", "tx_id")
 
 
 @dataclass(frozen=True, slots=True)

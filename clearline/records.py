@@ -184,8 +184,9 @@ class Payment:
     there is one); the texts of all others are records of their own (Kept). `close` is the
     merchant's signed close and `close_tx` its transaction (empty until there is one).
 
-    `exceptions` holds an object of kind, sequence, digest, status and tx_id for each success that
-    came after the end (`kind` late_success): `open` until a reversal makes it `resolved`.
+    `exceptions` holds an object of kind, sequence, digest, amount, currency, status and tx_id for
+    each success that came after the end (`kind` late_success): `open` until a reversal makes it
+    `resolved`. Its amount is what was paid, which need not be what was asked.
     """
 
     merchant_id: str

@@ -43,6 +43,7 @@ class _Done:
 class _File:
     """The open file, its lock, and the thread that syncs it."""
 
+    path: Path
     connection: sqlite3.Connection
     lock: int
     syncing: ThreadPoolExecutor
@@ -74,7 +75,7 @@ class Database:
         except (sqlite3.Error, DatabaseError) as error:
             os.close(lock)
             raise DatabaseError(f"{self._path}: {error}") from None
-        self._file = _File(connection, lock, ThreadPoolExecutor(1, "outbox"))
+        self._file = _File(self._path, connection, lock, ThreadPoolExecutor(1, "outbox"))
 
     async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Do `work` and sync. Raises what `work` raised (nothing of it is stored then), or
@@ -142,7 +143,7 @@ async def _store(file: _File, group: Sequence[_Operation]) -> list[_Done]:
     except sqlite3.Error as error:
         if db.in_transaction:
             db.execute("ROLLBACK")
-        failure = DatabaseError(f"the outbox can't be written: {error}")
+        failure = DatabaseError(f"{file.path}: the outbox can't be written: {error}")
         return [_Done(operation, None, failure) for operation in group]
     return done
 

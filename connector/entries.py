@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -34,7 +34,8 @@ class Telling(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What a payment became at the acquirer, as a report will say; times RFC 3339."""
+    """What a payment became at the acquirer, as a report will say; times RFC 3339. `amount` and
+    `currency` are None where they are those that were asked."""
 
     status: Status
     reason: Reason
@@ -46,6 +47,8 @@ class Ending:
     payer_token: str | None = None
     clearing_route: str | None = None
     clearing_date: str | None = None
+    amount: int | None = None
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,15 @@ def ending_of(answer: Answer, now: str, closing: str = "") -> Ending | None:
     if status is None:
         return None
     return _told(answer, status, reason, now)
+
+
+def other_ending(answer: Answer, now: str) -> Ending | None:
+    """The success of another amount, or of anything else but what was asked, that an UNSURE answer
+    tells of; None when it doesn't say how much was paid."""
+    if answer.amount is None or answer.amount <= 0 or answer.currency is None:
+        return None
+    told = _told(answer, Status.SUCCEEDED, Reason.INVALID_AMOUNT, now)
+    return replace(told, amount=answer.amount, currency=answer.currency)
 
 
 def response_of(answer: Answer, now: str) -> Ending:

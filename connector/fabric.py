@@ -56,10 +56,11 @@ async def ledger_over(
     if position is None:
         _forget(queue_file)
     tip = await find_tip(network)
-    queue = CommitQueue(network.contract(chaincode), store, LIMITS)
+    contract = network.contract(chaincode)
+    queue = CommitQueue(contract, store, LIMITS)
     await queue.start()
     try:
-        yield Ledger(BlockFollower(network, StoredPosition(position)), queue, tip)
+        yield Ledger(BlockFollower(network, StoredPosition(position)), queue, tip, contract)
     finally:
         await queue.close()
 

@@ -25,7 +25,7 @@ from connector import memory, outbox
 from connector.adapter import Order
 from connector.database import Database
 from connector.entries import Ending, Entry, Said, SeenPayment, Telling
-from connector.lease import Candidate, Claims
+from connector.lease import Candidate, Claims, Standing
 from connector.ledger import BlockSource
 from connector.projection import Projection
 from connector.states import Phase
@@ -89,7 +89,7 @@ class Follower:
     """Takes blocks; `tip` is the newest block at the start, `caught_up` is set once it is done.
 
     `gate` is set while the ledger lists our signing key for our acquirer: what can't be reported
-    must not be forwarded. `epoch` is the one to act under, None for none.
+    must not be forwarded. `standing` says under which epoch to act, and which to take first.
     """
 
     def __init__(
@@ -111,7 +111,9 @@ class Follower:
         self._ours = f'"acquirer_id":"{place.acquirer_id}"'.encode()
         self._candidate = candidate
         self._claims = claims
-        self.epoch: int | None = None
+        self._forgot: int | None = None
+        self._is_new = False
+        self.standing = Standing(None)
         self.gate = asyncio.Event()
         self.caught_up = asyncio.Event()
         self._look_at_key()
@@ -123,8 +125,10 @@ class Follower:
         if await self._database.run(partial(outbox.get_meta, name=memory.STOOD_BY)):
             # Others have acted on what lies here as pending: only a takeover makes it ours.
             self._candidate = replace(self._candidate, stands_by=True)
-            self._look_at_lease()
-        await self._database.run(partial(_stand, epoch=self.epoch))
+        self._forgot = await self._database.run(memory.forgotten_epoch)
+        self._is_new = await self._database.run(memory.is_new)
+        self._look_at_lease()
+        await self._database.run(partial(_stand, epoch=self.standing.epoch))
         await self._reached(-1 if position is None else position.block, tip)
         yield Taken()
         async for block in blocks:
@@ -145,7 +149,7 @@ class Follower:
         self._look_at_key()
         self._look_at_lease()
         position = Position(block.number, block.header_hash.hex())
-        store = partial(_store, effects=effects, position=position, epoch=self.epoch)
+        store = partial(_store, effects=effects, position=position, epoch=self.standing.epoch)
         return await self._database.run(store)
 
     def _consider(self, write: Write, effects: Effects) -> None:
@@ -205,7 +209,8 @@ class Follower:
         """A payment that another self reported on: while it is open it may have been charged."""
         intent = _readable(payment)
         if payment.excepted:
-            return self._entry(key, payment, intent, Phase.LATE)
+            entry = self._entry(key, payment, intent, Phase.LATE)
+            return replace(entry, said={Telling.LATE: Said(_late_ending(payment))})
         if payment.final:
             return self._entry(key, payment, intent, Phase.REPORTED)
         entry = self._entry(key, payment, intent, Phase.DOUBTFUL)
@@ -250,14 +255,27 @@ class Follower:
 
     def _look_at_lease(self) -> None:
         lease = self._projection.lease(self._place.acquirer_id)
-        epoch = self._candidate.epoch(lease, self._claims.read())
-        if epoch != self.epoch and lease is not None:
+        standing = self._candidate.standing(lease, self._claims.read(), self._forgot)
+        if standing.epoch != self.standing.epoch and lease is not None:
             _log.warning("the lease", extra={"epoch": lease.epoch, "holder": lease.holder,
-                                             "ours": epoch is not None})  # fmt: skip
-        self.epoch = epoch
+                                             "ours": standing.epoch is not None})  # fmt: skip
+        self.standing = standing
+
+    async def _look_back(self) -> None:
+        """Level with the ledger for the first time: from here on nobody acts unknown to it."""
+        if not self._is_new or self._projection.acquirer(self._place.acquirer_id) is None:
+            return
+        lease = self._projection.lease(self._place.acquirer_id)
+        epoch = lease.epoch if lease is not None else 0
+        await self._database.run(partial(memory.look_back, epoch=epoch))
+        self._forgot, self._is_new = epoch, False
+        self._look_at_lease()
 
     async def _reached(self, number: int, tip: int) -> None:
-        if self.caught_up.is_set() or number < tip:
+        if number < tip:
+            return
+        await self._look_back()
+        if self.caught_up.is_set():
             return
         doubted = await self._database.run(memory.leave_amnesia)
         if doubted:
@@ -265,6 +283,13 @@ class Follower:
                        extra={"payments": doubted})  # fmt: skip
         self.caught_up.set()
         _log.info("caught up", extra={"block": number})
+
+
+def _late_ending(payment: Payment) -> Ending:
+    """The success after its end that another self or connector has reported."""
+    paid = next(one for one in payment.exceptions if one["status"] == "open")
+    amount, currency = paid["amount"], paid["currency"]
+    return Ending(Status.SUCCEEDED, Reason.OTHER, amount=amount, currency=currency)
 
 
 def _readable(payment: Payment) -> PayIntent | None:

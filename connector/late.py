@@ -1,9 +1,9 @@
 """A success after a reported end: it is told, given back, and that is told too.
 
 The status that was reported stays; the ledger keeps an open exception until the reversal is there.
-A success for anything but what was asked is given back without being told: no report can say it,
-for the contract takes none of another amount (`amount_mismatch`), and the bank signs nothing that
-is not so. The outbox keeps a note of it for people.
+A success for anything but what was asked is told as the acquirer says it was, with the reason
+`invalid_amount`. Only one of which nobody says how much it was is given back without being told,
+for the bank signs nothing that it does not know: the outbox keeps a note of it for people.
 """
 
 from __future__ import annotations
@@ -38,12 +38,10 @@ class LateSuccesses:
         try:
             if self._settler.can(Capability.INQUIRY):
                 answer = await self._settler.inquire(entry)
-            if answer.verdict is Verdict.APPROVED:
-                entry = await self._settler.late_success(entry, answer)
-            elif answer.verdict is Verdict.UNSURE and answer.reason is Reason.INVALID_AMOUNT:
-                entry = await self._settler.late_other(entry, answer)
-            else:
+            other = answer.verdict is Verdict.UNSURE and answer.reason is Reason.INVALID_AMOUNT
+            if answer.verdict is not Verdict.APPROVED and not other:
                 return True
+            entry = await self._settler.late_success(entry, answer)
         except (NotSentError, NoAnswerError):
             return False
         except IllegalStepError as error:

@@ -14,6 +14,7 @@ from clearline.fabric.blocks import Block
 from clearline.fabric.errors import EventsError
 from clearline.fabric.events import Start
 from clearline.fabric.queue_items import ItemResult, QueueItem
+from connector.takeover import Contract
 
 _PAUSE_S: Final = 0.5
 
@@ -44,7 +45,8 @@ class BlockStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Both ends, and `tip`: the number of the newest block when this process started.
+    """Both ends, `tip`: the number of the newest block when this process started, and the
+    `contract` that the lease is taken at.
 
     Nothing is forwarded before the follower has done that block: an outbox that lost its memory
     must not act on requests whose results are a few blocks on.
@@ -53,6 +55,7 @@ class Ledger:
     blocks: BlockSource
     reports: ReportQueue
     tip: int
+    contract: Contract
 
 
 async def find_tip(network: BlockStore) -> int:

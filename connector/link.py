@@ -28,6 +28,7 @@ _ANSWER_S: Final = 3.0
 _SHORTEST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 2.0
 _READY_S: Final = 0.05
+_CUT_S: Final = 1.5  # after that the acquirer counts as down
 _log = get_logger("connector.link")
 
 
@@ -71,13 +72,30 @@ class AcquirerState:
 Observe = Callable[[], Awaitable[AcquirerState]]
 
 
-async def observe(ready: Callable[[], Awaitable[None]], depth: int, in_doubt: int) -> AcquirerState:
-    """The state of an acquirer whose adapter's `ready` returns while requests could be sent."""
+@dataclass(slots=True)
+class Sight:
+    """When the acquirer was last ready, in seconds of the event loop; None for not yet."""
+
+    ready_at: float | None = None
+
+
+async def observe(
+    ready: Callable[[], Awaitable[None]], depth: int, in_doubt: int, sight: Sight
+) -> AcquirerState:
+    """The state of an acquirer whose adapter's `ready` returns while requests could be sent.
+
+    A connection that was cut is usually there again within a second: until `_CUT_S` have passed
+    that is no reason to refuse payments, which wait.
+    """
+    now = asyncio.get_running_loop().time
     try:
         async with asyncio.timeout(_READY_S):
             await ready()
     except TimeoutError:
+        if sight.ready_at is not None and now() - sight.ready_at < _CUT_S:
+            return AcquirerState(Health.DEGRADED, "its connection was cut", depth)
         return AcquirerState(Health.DOWN, "the acquirer can't be reached", depth)
+    sight.ready_at = now()
     if in_doubt >= IN_DOUBT:
         return AcquirerState(Health.DEGRADED, f"{in_doubt} payments are in doubt", depth)
     return AcquirerState(Health.UP, "", depth)

@@ -19,6 +19,8 @@ from connector.states import Phase
 EPOCH: Final = "epoch"
 STOOD_BY: Final = "stood_by"
 _AMNESIA: Final = "amnesia"
+_FORGOTTEN: Final = "forgotten"  # the epoch in which an earlier self may have acted
+_NEW: Final = "new"
 _OPEN: Final = frozenset(
     {Phase.PENDING, Phase.SENDING, Phase.DOUBTFUL, Phase.ACCEPTED, Phase.ANSWERED, Phase.STUCK}
 )
@@ -49,13 +51,36 @@ def _follow_others(db: sqlite3.Connection, entry: Entry, seen: SeenPayment) -> N
     if seen.excepted and entry.phase in (_OPEN | {Phase.REPORTED}):
         if entry.phase is not Phase.REPORTED:
             outbox.step(db, entry.key, Phase.REPORTED)
-        outbox.step(db, entry.key, Phase.LATE)
+        outbox.reported_late(db, entry.key, seen.forgotten().said[Telling.LATE])
         outbox.note(db, entry.key, "another connector reported a late success")
     elif seen.status.final and not seen.excepted and entry.phase in (_OPEN | _LATE):
         outbox.step(db, entry.key, Phase.REPORTED)
         outbox.note(db, entry.key, "ended on the ledger by another's report")
     elif not seen.status.final and entry.phase is Phase.PENDING:
         outbox.doubt(db, entry.key, Reason.CONNECTION_LOST)
+
+
+def begin(db: sqlite3.Connection) -> None:
+    """The outbox is new: whether an earlier self has acted is not known yet."""
+    outbox.put_meta(db, _FORGOTTEN, _NEW)
+
+
+def is_new(db: sqlite3.Connection) -> bool:
+    """Whether it has not been level with the ledger yet, since the acquirer is there."""
+    return outbox.get_meta(db, _FORGOTTEN) == _NEW
+
+
+def look_back(db: sqlite3.Connection, epoch: int) -> None:
+    """A new outbox is level with the ledger, where `epoch` is in force: until then an earlier self
+    may have acted."""
+    outbox.put_meta(db, _FORGOTTEN, str(epoch))
+
+
+def forgotten_epoch(db: sqlite3.Connection) -> int | None:
+    """The last epoch in which an earlier self may have acted that this outbox does not know of;
+    None for an outbox that was never new (one of an earlier version), or still is."""
+    stored = outbox.get_meta(db, _FORGOTTEN)
+    return int(stored) if stored and stored != _NEW else None
 
 
 def recover(db: sqlite3.Connection) -> int:

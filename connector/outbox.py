@@ -203,6 +203,12 @@ def late_success(db: sqlite3.Connection, key: str, said: Said) -> None:
     _say(db, key, Telling.LATE, said)
 
 
+def reported_late(db: sqlite3.Connection, key: str, said: Said) -> None:
+    """reported -> late: the ledger shows a success after its end that another has reported."""
+    step(db, key, Phase.LATE)
+    _say(db, key, Telling.LATE, said)
+
+
 def late_other(db: sqlite3.Connection, key: str, text: str) -> Entry:
     """reported -> late: paid after an end without success, but not what was asked."""
     step(db, key, Phase.LATE)

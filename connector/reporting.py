@@ -16,7 +16,7 @@ def due(entry: Entry) -> Telling | None:
 
     While a payment is in doubt that is told once; while it waits for its payer, that; a result
     follows the response where there was one; a success after the end is told before its reversal,
-    unless it can't be told (another amount), and then nor can its reversal.
+    unless it can't be told (nobody says how much), and then nor can its reversal.
     """
     if entry.phase in (Phase.LATE, Phase.UNDONE):
         if not entry.told(Telling.LATE) and not entry.excepted:
@@ -60,8 +60,8 @@ def build(entry: Entry, telling: Telling, place: Place) -> Report:
         sequence=entry.next_sequence,
         status=ending.status,
         reason=ending.reason,
-        amount=entry.order.amount,
-        currency=entry.order.currency,
+        amount=ending.amount or entry.order.amount,
+        currency=ending.currency or entry.order.currency,
         acquirer_reference=entry.order.reference,
         merchant_name=ending.merchant_name,
         merchant_code=ending.merchant_code,

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from clearline.fabric.blockstream import Position
+from clearline.fabric.errors import FabricError
 from clearline.jws import Signer
 from clearline.logs import get_logger
-from connector import outbox
+from connector import memory, outbox
 from connector.adapter import Adapter
 from connector.database import Database, DatabaseError
 from connector.duty import Duty, Work
 from connector.follower import Follower, stored_position
-from connector.lease import Candidate, Claims, LeaseLostError
+from connector.lease import Candidate, Claims, LeaseLostError, Standing
 from connector.ledger import Ledger
-from connector.link import AcquirerState, Link, LinkSettings, observe
+from connector.link import AcquirerState, Link, LinkSettings, Sight, observe
 from connector.outbox import SCHEMA
 from connector.projection import Projection
 from connector.states import Phase
+from connector.takeover import TakeoverError, renew
 from connector.tasks import Tasks
 from connector.verification import Place
 from connector.watcher import Pace
 
 _log = get_logger("connector")
+_RENEWAL_PAUSE_S: Final = 0.5
 OpenLedger = Callable[[Position | None], AbstractAsyncContextManager[Ledger]]
 
 
@@ -69,7 +73,9 @@ class Connector:
         self._projection = Projection()
         self._duty: Duty | None = None
         self._refused_epoch = -1
+        self._renewing: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
+        self._sight = Sight()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises DatabaseError, BlockError and whatever else a restart must deal with."""
@@ -93,14 +99,10 @@ class Connector:
     async def _take_up(self) -> Position | None:
         """What the file holds; it must be this connector's."""
         place = self._parts.place
-        for name, mine in (("network", place.network), ("acquirer_id", place.acquirer_id)):
-            stored = await self._database.run(partial(outbox.get_meta, name=name))
-            if stored is None:
-                await self._database.run(partial(outbox.put_meta, name=name, value=mine))
-            elif stored != mine:
-                raise DatabaseError(
-                    f"{self._parts.outbox} is the outbox of {name} {stored}, not {mine}"
-                )
+        names = {"network": place.network, "acquirer_id": place.acquirer_id}
+        other = await self._database.run(partial(_take_file, names=names))
+        if other:
+            raise DatabaseError(f"{self._parts.outbox} is the outbox of {other}")
         self._projection.load(await self._database.run(outbox.records))
         return await self._database.run(stored_position)
 
@@ -129,18 +131,40 @@ class Connector:
     async def _follow(self, follower: Follower, ledger: Ledger, work: Work, tasks: Tasks) -> None:
         async for taken in follower.follow(ledger.blocks, ledger.tip):
             if follower.caught_up.is_set():
-                await self._adjust(follower.epoch, work, tasks)
+                self._renew(follower, ledger, tasks)
+                await self._adjust(follower.standing, work, tasks)
             if self._duty is not None:
                 self._duty.take(taken)
 
-    async def _adjust(self, epoch: int | None, work: Work, tasks: Tasks) -> None:
+    def _renew(self, follower: Follower, ledger: Ledger, tasks: Tasks) -> None:
+        """Have the lease renewed when that must come first; the next block shows it."""
+        under_way = self._renewing is not None and not self._renewing.done()
+        if follower.standing.renewal is not None and not under_way:
+            self._renewing = tasks.spawn(self._take_next(follower, ledger))
+
+    async def _take_next(self, follower: Follower, ledger: Ledger) -> None:
+        place, holder = self._parts.place, self._parts.candidate.holder
+        while (epoch := follower.standing.renewal) is not None:
+            try:
+                await renew(ledger.contract, place.acquirer_id, holder, self._parts.claims, epoch)
+            except (TakeoverError, FabricError) as error:
+                _log.warning("the lease is not renewed yet", extra={"reason": str(error)})
+                await asyncio.sleep(_RENEWAL_PAUSE_S)
+            else:
+                _log.warning("the outbox is new: the lease is renewed", extra={"epoch": epoch})
+                return
+
+    async def _adjust(self, standing: Standing, work: Work, tasks: Tasks) -> None:
         """Begin or end the duty as the lease says."""
+        epoch = standing.acts_under
         async with self._changing:
             if self._duty is not None and self._duty.epoch != epoch:
                 _log.error("the lease is lost: nothing is forwarded or reported any more",
                            extra={"epoch": self._duty.epoch})  # fmt: skip
                 await self._end_duty()
-            if epoch is None or epoch == self._refused_epoch:
+            if standing.renewal is not None:
+                self._show(None)
+            elif epoch is None or epoch == self._refused_epoch:
                 self._show(self._parts.standby_file)
             elif self._duty is None:
                 _log.info("on duty", extra={"epoch": epoch})
@@ -172,7 +196,7 @@ class Connector:
         open_ = await self._database.run(outbox.open_counts)
         in_doubt = open_[Phase.DOUBTFUL]
         depth = open_[Phase.PENDING] + open_[Phase.SENDING] + in_doubt
-        state = await observe(self._parts.adapter.ready, depth, in_doubt)
+        state = await observe(self._parts.adapter.ready, depth, in_doubt, self._sight)
         return replace(state, under_way=await self._database.run(outbox.under_way))
 
     async def _end_duty(self) -> None:
@@ -188,6 +212,19 @@ class Connector:
                 path.touch(mode=0o600)
             elif path is not None:
                 path.unlink(missing_ok=True)
+
+
+def _take_file(db: sqlite3.Connection, names: Mapping[str, str]) -> str:
+    """Make a new file this connector's own; of another's, what it says of itself, else empty."""
+    stored = {name: outbox.get_meta(db, name) for name in names}
+    if not any(stored.values()):
+        memory.begin(db)
+    for name, mine in names.items():
+        if stored[name] is None:
+            outbox.put_meta(db, name, mine)
+        elif stored[name] != mine:
+            return f"{name} {stored[name]}, not {mine}"
+    return ""
 
 
 async def _unless_stopped(awaited: asyncio.Future[Any], stop: asyncio.Event) -> bool:

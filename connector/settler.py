@@ -19,7 +19,7 @@ from clearline.statuses import Reason, Status
 from connector import outbox
 from connector.adapter import Adapter, Answer, Capability, Verdict
 from connector.database import Database
-from connector.entries import Ending, Entry, Said, Telling, ending_of, response_of
+from connector.entries import Ending, Entry, Said, Telling, ending_of, other_ending, response_of
 from connector.reporter import Reporter
 from connector.states import Phase
 
@@ -74,18 +74,20 @@ class Settler:
         return await self._advance(entry, after, step)
 
     async def late_success(self, entry: Entry, answer: Answer) -> Entry:
-        """Store a success after the end."""
-        ending = ending_of(answer, times.now())
+        """Store a success after the end: what was asked, or something else (UNSURE)."""
+        now = times.now()
+        other = answer.verdict is Verdict.UNSURE
+        ending = other_ending(answer, now) if other else ending_of(answer, now)
         if ending is None:
-            raise ValueError("no success")
+            return await self._late_untold(entry, answer)
         said = _said(ending, answer)
         after = _saying(entry, Phase.LATE, Telling.LATE, said)
         step = partial(outbox.late_success, key=entry.key, said=said)
         return await self._advance(entry, after, step)
 
-    async def late_other(self, entry: Entry, answer: Answer) -> Entry:
-        """Store that something else than was asked was paid after the end, as far as it is known:
-        nothing to tell, only to give back."""
+    async def _late_untold(self, entry: Entry, answer: Answer) -> Entry:
+        """Store that something was paid after the end, nobody says how much: nothing can be signed
+        of it, it is only to be given back."""
         text = f"paid after its end, not as asked: {answer.amount} {answer.currency}"
         return await self._database.run(partial(outbox.late_other, key=entry.key, text=text))
 
@@ -96,7 +98,11 @@ class Settler:
             return
         status = Status(entry.ended_as)
         now = times.now()
-        said = _said(Ending(status, Reason.REVERSED, answered_at=now, ended_at=now), answer)
+        ending = Ending(status, Reason.REVERSED, answered_at=now, ended_at=now)
+        late = entry.said.get(Telling.LATE)
+        if late is not None:
+            ending = replace(ending, amount=late.ending.amount, currency=late.ending.currency)
+        said = _said(ending, answer)
         after = _saying(entry, Phase.UNDONE, Telling.REVERSAL, said)
         await self._advance(entry, after, partial(outbox.undone, key=entry.key, said=said))
 

@@ -1,4 +1,6 @@
-"""Taking over an acquirer: the next epoch of its lease, taken explicitly."""
+"""Taking the next epoch of an acquirer's lease: `take_over` for who asks for it, `renew` for a
+holder that has forgotten what it did under this one.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +39,18 @@ async def take_over(contract: Contract, acquirer_id: str, holder: str, claims: C
     (found,) = json.loads(answer)
     before = from_json(Lease, found) if found is not None else None
     epoch = (before.epoch if before is not None else 0) + 1
+    await renew(contract, acquirer_id, holder, claims, epoch)
+    return Lease(acquirer_id, epoch, holder, before.msp_id if before is not None else "")
+
+
+async def renew(
+    contract: Contract, acquirer_id: str, holder: str, claims: Claims, epoch: int
+) -> None:
+    """Take this epoch and no other, which must be the one after that in force: a lease that
+    somebody else has taken meanwhile stays theirs.
+
+    Raises TakeoverError, FabricError: the same may be asked again.
+    """
     claimed = claims.read()
     claims.write(epoch)
     item = {"acquirer_id": acquirer_id, "epoch": epoch, "holder": holder}
@@ -46,4 +60,3 @@ async def take_over(contract: Contract, acquirer_id: str, holder: str, claims: C
         claims.write(claimed)
         again = "; give the command again" if told.code is Code.LEASE_TAKEN else ""
         raise TakeoverError(f"{told.code}: {told.detail}{again}")
-    return Lease(acquirer_id, epoch, holder, before.msp_id if before is not None else "")

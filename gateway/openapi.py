@@ -69,6 +69,8 @@ _ANSWER_MEMBERS: Final[dict[str, Json]] = {
             "properties": {
                 "kind": {"type": "string", "enum": ["late_success"]},
                 "sequence": {"type": "integer", "description": "the number of its report"},
+                "amount": AMOUNT.json_schema() | {"description": "what was paid"},
+                "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
                 "status": {"type": "string", "enum": ["open", "resolved"]},
                 "tx_id": {"type": "string"},
             },

@@ -19,15 +19,17 @@ names the outcome:
     13  no other report has this number: else both are kept       equivocation
     14  it is about the intent on the ledger                      intent_mismatch
     15  the number is the last one's plus one                     sequence_gap
-    16  amount and currency are the requested ones                amount_mismatch
+    16  amount and currency are the requested ones; after the
+        end only a reversal's, and those are the exception's      amount_mismatch
     17  a success after an end without one: an open exception     late_success
     18  a reversal of it says the status that stands              transition_forbidden
     19  anything else after the end                               already_final
     20  its status may go there (docs/architecture.md)         transition_forbidden
         otherwise the payment takes it                            ok
 
-`late_success` takes the report: the status stays, and until a reversal resolves the exception no
-further attempt is taken. `equivocation` refuses it, but keeps it as evidence beside the first.
+`late_success` takes the report, whatever amount was paid: the status stays, and until a reversal
+resolves the exception no further attempt is taken. `equivocation` refuses it, but keeps it as
+evidence beside the first.
 """
 
 from __future__ import annotations
@@ -155,10 +157,10 @@ def _next(report: Report, payment: Payment) -> Code:
         raise Refusal(Code.INTENT_MISMATCH, "the ledger's intent has another digest")
     if report.sequence != payment.sequence + 1:
         raise Refusal(Code.SEQUENCE_GAP, f"the next report is {payment.sequence + 1}")
-    if (report.amount, report.currency) != (payment.amount, payment.currency):
-        raise Refusal(Code.AMOUNT_MISMATCH, f"requested were {payment.amount} {payment.currency}")
     if payment.final:
         return _after_end(report, payment)
+    if (report.amount, report.currency) != (payment.amount, payment.currency):
+        raise Refusal(Code.AMOUNT_MISMATCH, f"requested were {payment.amount} {payment.currency}")
     if report.kind is ReportKind.REVERSAL or not may_follow(Status(payment.status), report.status):
         raise Refusal(
             Code.TRANSITION_FORBIDDEN,
@@ -168,8 +170,12 @@ def _next(report: Report, payment: Payment) -> Code:
 
 
 def _after_end(report: Report, payment: Payment) -> Code:
-    """Checks 17 to 19."""
+    """Checks 16 to 19."""
     if report.kind is ReportKind.REVERSAL and payment.excepted:
+        paid = next((one["amount"], one["currency"]) for one in payment.exceptions
+                    if one["status"] == OPEN)  # fmt: skip
+        if (report.amount, report.currency) != paid:
+            raise Refusal(Code.AMOUNT_MISMATCH, f"to be given back are {paid[0]} {paid[1]}")
         if report.status != payment.status:
             raise Refusal(Code.TRANSITION_FORBIDDEN, f"it is {payment.status}, and stays so")
         return Code.OK
@@ -195,6 +201,8 @@ def _changed(item: Statement, code: Code, payment: Payment, transaction: Transac
             "kind": LATE_SUCCESS,
             "sequence": report.sequence,
             "digest": item.digest,
+            "amount": report.amount,
+            "currency": report.currency,
             "status": OPEN,
             "tx_id": transaction.tx_id,
         }

@@ -164,6 +164,19 @@ def _reversal_with_another_status(forge: Forge) -> None:
     _told_after_the_end(forge, sequence=3, **REVERSED | {"status": Status.CLOSED})
 
 
+def _reversal_of_another_amount(forge: Forge) -> None:
+    late(forge)
+    _told_after_the_end(forge, sequence=3, **REVERSED | {"amount": 1})
+
+
+def _late_success_of_another_amount_hidden(forge: Forge) -> None:
+    """The exception says what was asked, the report what was paid."""
+    declined(forge)
+    honest = written(forge, forge.report(sequence=2, amount=1))
+    honest[KEY]["exceptions"][0]["amount"] = honest[KEY]["amount"]
+    forge.add(writing(forge.report(sequence=2, amount=1), *honest.items()))
+
+
 def _exception_resolved_without_a_reversal(forge: Forge) -> None:
     late(forge)
     value = record(forge, KEY)
@@ -329,6 +342,8 @@ PAYMENT_FORGERIES: list[tuple[Forgery, Check]] = [
     (_declined_after_success, Check.STATUS),
     (_reversal_of_nothing, Check.STATUS),
     (_reversal_with_another_status, Check.STATUS),
+    (_reversal_of_another_amount, Check.REPORT),
+    (_late_success_of_another_amount_hidden, Check.RECORD),
     (_exception_resolved_without_a_reversal, Check.REPORT),
     (_attempt_over_an_open_exception, Check.ATTEMPT),
     (_report_under_a_lost_lease, Check.LEASE),

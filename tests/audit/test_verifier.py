@@ -98,11 +98,11 @@ def test_an_honest_ledger_with_every_ending_has_nothing_wrong(forge: Forge) -> N
     forge.add(forge.close(), forge.close("O-2"))
     forge.add(forge.report(status=Status.CLOSED, reason=Reason.CLOSED_BY_MERCHANT))
     forge.add(forge.report("O-3", **DECLINED))
-    forge.add(forge.report("O-3", sequence=2))
+    forge.add(forge.report("O-3", sequence=2, amount=1))  # not what was asked
     verifier, finding = verify(forge.blocks)
     assert finding is None
     assert verifier.payments.exceptions() == {"open": 1, "equivocations": 0}
-    forge.add(forge.report("O-3", sequence=3, **REVERSED))
+    forge.add(forge.report("O-3", sequence=3, amount=1, **REVERSED))
     forge.add(forge.intent("O-3", attempt=2))
     forge.add(forge.report(**DECLINED))  # a contradiction, refused and kept
     forge.add(shown(forge, order_no="O-3", sequence=2, **DECLINED))
@@ -186,7 +186,7 @@ def test_a_payments_evidence_shows_what_was_signed(forge: Forge) -> None:
         "contradiction",
     ]
     text = "\n".join(lines(told))
-    assert "late_success by report 2: open" in text
+    assert "late_success by report 2: " in text and "CNY, open" in text
     assert "contradiction signed with key" in text
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ from samples import INTENT
 from chaincode.contract.context import Submitter
 from clearline import canonical, jws
 from clearline.codes import Code
+from clearline.intents import Route
 from clearline.jws import KeySigner, Typ
 from clearline.statuses import Reason, ReportKind, Status
 
@@ -129,6 +130,27 @@ def taken_over() -> Ledger:
     ledger = leased("a")()
     assert ledger.codes("SubmitReports", [under(1)]) == ["ok"]
     assert ledger.codes("TakeLease", [lease(2, "b")]) == ["ok"]
+    return ledger
+
+
+SECOND = Route("second", "CODE2", "tok_second")
+TWO_ROUTES = replace(INTENT, acquirers=(*INTENT.acquirers, SECOND))
+
+
+def two_acquirers() -> Ledger:
+    """Another acquirer of BankOne, at which the merchant has a code as well."""
+    ledger = registered()
+    code = {"merchant_id": M, "acquirer_id": "second", "code": SECOND.merchant_code}
+    assert approved(ledger, proposal("a2", "acquirer", **w.acquirer("second"))) == ["ok"]
+    assert approved(ledger, proposal("c2", "merchant_code", **code)) == ["ok"]
+    return ledger
+
+
+def routed_to_the_first() -> Ledger:
+    """A payment whose intent lists both, committed for the first of them."""
+    ledger = two_acquirers()
+    item = w.intent_item(acquirers=TWO_ROUTES.acquirers)
+    assert ledger.codes("SubmitIntents", [item]) == ["ok"]
     return ledger
 
 

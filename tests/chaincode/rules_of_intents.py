@@ -20,15 +20,18 @@ from rule_rows import (
     PAN,
     REVERSED,
     SUCCEEDED,
+    TWO_ROUTES,
     UNKNOWN,
     Row,
     claims_es256,
     merchant_key_revoked,
     reported,
     revoked,
+    routed_to_the_first,
     suspended,
     suspended_after_request,
     tampered,
+    two_acquirers,
 )
 from samples import INTENT
 
@@ -113,6 +116,27 @@ INTENTS = [
         "SubmitIntents",
         OK_INTENT,
         revoked("merchant_key", "merchant_id", INTENT.merchant_id, w.MERCHANT),
+    ),
+    Row(
+        "12 the second acquirer it lists",
+        "ok",
+        "SubmitIntents",
+        intent_item(acquirer_id="second", acquirers=TWO_ROUTES.acquirers),
+        two_acquirers,
+    ),
+    Row(
+        "7 again, to the other acquirer it lists",  # the payment keeps its route
+        "duplicate",
+        "SubmitIntents",
+        intent_item(acquirer_id="second", acquirers=TWO_ROUTES.acquirers),
+        routed_to_the_first,
+    ),
+    Row(
+        "9 to the other acquirer alone",
+        "conflict",
+        "SubmitIntents",
+        intent_item(acquirer_id="second", acquirers=TWO_ROUTES.acquirers[1:]),
+        routed_to_the_first,
     ),
     Row("9 other amount", "conflict", "SubmitIntents", intent_item(amount=2934), requested),
     Row(

@@ -19,12 +19,14 @@ from rule_rows import (
     PAN,
     REVERSED,
     SUCCEEDED,
+    TWO_ROUTES,
     UNKNOWN,
     Row,
     lease,
     leased,
     reported,
     revoked,
+    routed_to_the_first,
     taken_over,
     tampered,
     under,
@@ -37,6 +39,7 @@ from clearline.jws import Typ
 from clearline.statuses import Reason, ReportKind, Status
 
 OK_INTENT = intent_item()
+OVERPAID = {"amount": 2934, "reason": Reason.INVALID_AMOUNT}
 FOREIGN = Submitter("BankTwo", "connector", "person-connector-2")
 OTHER_PAYMENT = replace(INTENT, order_no="other")
 REPORTS = [
@@ -196,6 +199,41 @@ REPORTS = [
         reported(DECLINED),
     ),
     Row(
+        "17 late success of another amount",
+        "late_success",
+        "SubmitReports",
+        report_item(sequence=2, **OVERPAID),
+        reported(DECLINED),
+    ),
+    Row(
+        "18 its reversal, of that amount",
+        "ok",
+        "SubmitReports",
+        report_item(sequence=3, **(REVERSED | {"amount": 2934})),
+        reported(DECLINED, OVERPAID),
+    ),
+    Row(
+        "16 its reversal, of the amount that was asked",
+        "amount_mismatch",
+        "SubmitReports",
+        report_item(sequence=3, **REVERSED),
+        reported(DECLINED, OVERPAID),
+    ),
+    Row(
+        "16 a reversal of another amount",
+        "amount_mismatch",
+        "SubmitReports",
+        report_item(sequence=3, **(REVERSED | {"amount": 2934})),
+        reported(DECLINED, SUCCEEDED),
+    ),
+    Row(
+        "16 a reversal in another currency",
+        "amount_mismatch",
+        "SubmitReports",
+        report_item(sequence=3, **(REVERSED | {"currency": "USD"})),
+        reported(DECLINED, SUCCEEDED),
+    ),
+    Row(
         "17 late success again",
         "duplicate",
         "SubmitReports",
@@ -315,6 +353,23 @@ REPORTS.append(
         second_acquirer,
     )
 )
+# After commit the route is fixed, whatever other acquirers the intent lists.
+REPORTS += [
+    Row(
+        "9 the acquirer the payment went to, of two it lists",
+        "ok",
+        "SubmitReports",
+        report_item(of=TWO_ROUTES),
+        routed_to_the_first,
+    ),
+    Row(
+        "9 the other acquirer it lists",
+        "acquirer_mismatch",
+        "SubmitReports",
+        report_item(of=TWO_ROUTES, acquirer_id="second"),
+        routed_to_the_first,
+    ),
+]
 
 
 TAKE = "TakeLease"

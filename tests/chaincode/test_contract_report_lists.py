@@ -103,6 +103,8 @@ def test_late_success_and_its_reversal_in_one_list() -> None:
             "kind": "late_success",
             "sequence": 2,
             "digest": digests[1],
+            "amount": payment.amount,
+            "currency": payment.currency,
             "status": "resolved",
             "tx_id": tx,
         }

@@ -102,7 +102,7 @@ class DyingLedger:
     @asynccontextmanager
     async def opened(self, position: Position | None) -> AsyncIterator[Ledger]:
         async with self.inner.opened(position) as ledger:
-            yield Ledger(ledger.blocks, self, ledger.tip)
+            yield Ledger(ledger.blocks, self, ledger.tip, ledger.contract)
 
 
 async def main(folder: Path, point: str, bench: str, name: str = "") -> None:

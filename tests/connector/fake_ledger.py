@@ -210,7 +210,20 @@ class FakeLedger:
     async def opened(self, position: Position | None) -> AsyncIterator[Ledger]:
         """An OpenLedger."""
         self.start = 0 if position is None else position.block + 1
-        yield Ledger(self, self, self.tip())
+        yield Ledger(self, self, self.tip(), Called(self))
+
+
+@dataclass
+class Called:
+    """connector.takeover.Contract over the ledger."""
+
+    ledger: FakeLedger
+
+    async def evaluate(self, name: str, *args: bytes | str) -> bytes:
+        return await self.ledger.evaluate(name, *args)
+
+    async def submit(self, name: str, *args: bytes | str) -> bytes:
+        return await self.ledger.submit_call(name, *args)
 
 
 def _hash(number: int) -> bytes:

@@ -1,8 +1,11 @@
 """A merchant, an acquirer's record, requests on a fake ledger, a connector over them."""
 
 import asyncio
+import os
+import sqlite3
+import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +23,9 @@ from clearline.intents import CloseIntent, PayIntent, PaymentKey, Route
 from clearline.jws import KeySigner
 from clearline.records import Acquirer, KeyRecord, Merchant, MerchantCode, Payment
 from clearline.reports import acquirer_reference
+from connector import outbox
 from connector.adapter import Adapter
+from connector.database import FORMAT
 from connector.lease import Candidate
 from connector.service import Connector, Parts
 from connector.unionpay_iso8583.adapter import Timing, UnionPayAdapter, load_partner
@@ -28,6 +33,7 @@ from connector.verification import Place
 from connector.watcher import Pace
 
 PLACE = Place(INTENT.network, "unionpay")
+CHILD = Path(__file__).with_name("connector_child.py")
 CODE = INTENT.acquirers[0].merchant_code
 PATIENT = Timing()
 
@@ -153,18 +159,32 @@ class World:
             ready_file=self.folder / "ready",
             standby_file=self.folder / "standby",
         )
-        return replace(parts, **changes)
+        return self._known(replace(parts, **changes))
 
     def named(self, parts: Parts, name: str, stands_by: str = "") -> Parts:
         """One of several connectors of the acquirer, with an outbox and files of its own."""
         home = self.folder / name
-        return replace(
+        named = replace(
             parts,
             outbox=home / "outbox.db",
             candidate=Candidate(name, stands_by=bool(stands_by)),
             ready_file=self.folder / f"ready-{name}",
             standby_file=self.folder / f"standby-{name}",
         )
+        return self._known(named)
+
+    def _known(self, parts: Parts) -> Parts:
+        """With an outbox that was there before anything else, and so knows that nothing was sent;
+        one that is lost later is not made again here."""
+        folder = parts.outbox.parent
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            with closing(sqlite3.connect(parts.outbox)) as db, db:
+                db.executescript(outbox.SCHEMA)
+                db.execute(f"PRAGMA user_version = {FORMAT}")
+                outbox.put_meta(db, "network", self.place.network)
+                outbox.put_meta(db, "acquirer_id", self.place.acquirer_id)
+        return parts
 
     def adapter(self, timing: Timing | None = None) -> Adapter:
         """To the acquirer that runs in this folder; `timing` of unionpay only."""
@@ -181,6 +201,14 @@ class World:
     def booked(self, key: PaymentKey) -> BookEntry | None:
         """What the acquirer's book says of a payment."""
         return self.book().get(acquirer_reference(key, PLACE.network))
+
+
+def setup(folder: Path, bench: Bench) -> tuple[World, FakeLedger]:
+    """A world and its ledger, with merchant and acquirer registered."""
+    world = World.make(folder, bench)
+    ledger = world.ledger()
+    ledger.append(world.registered())
+    return world, ledger
 
 
 def record_of(record: Any) -> tuple[str, bytes]:
@@ -207,6 +235,22 @@ async def connected(parts: Parts) -> AsyncIterator[asyncio.Task[None]]:
         stop.set()
         async with asyncio.timeout(15):
             await task
+
+
+@asynccontextmanager
+async def child(world: World, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A connector in a process of its own; killed at the end."""
+    paths = os.pathsep.join([str(CHILD.parent), str(CHILD.parent.parent / "support")])
+    words = [str(CHILD), str(world.folder), "never", world.bench.acquirer_id, name]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *words, env={"PYTHONPATH": paths}
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:

@@ -100,7 +100,7 @@ def run(
     @asynccontextmanager
     async def scripted(position: Position | None) -> AsyncIterator[Ledger]:
         async with ledger.opened(position) as real:
-            yield Ledger(real.blocks, ScriptedQueue(ledger, script), real.tip)
+            yield Ledger(real.blocks, ScriptedQueue(ledger, script), real.tip, real.contract)
 
     async def go() -> PaymentKey:
         async with connected(replace(parts, open_ledger=scripted)):

@@ -76,7 +76,7 @@ def test_closed_in_the_block_of_the_takeover(tmp_path: Path) -> None:
     ledger.append(world.registered())
     adapter = ScriptedAdapter(frozenset({ASK, CLOSE}), inquiries=[APPROVED])
     parts = world.named(world.parts(ledger, adapter), "second", stands_by="yes")
-    parts.outbox.parent.mkdir(parents=True)
+    parts.outbox.parent.mkdir(parents=True, exist_ok=True)
     parts.claims.write(1)
 
     async def go() -> PaymentKey:

@@ -329,7 +329,7 @@ def test_what_can_not_be_written_is_said(tmp_path: Path) -> None:
         database = Database(tmp_path / "outbox.db", outbox.SCHEMA)
         database.open()
         await database.run(lambda db: db.execute("PRAGMA query_only = ON").close())
-        with pytest.raises(DatabaseError, match="can't be written"):
+        with pytest.raises(DatabaseError, match=r"outbox\.db: the outbox can't be written"):
             await database.run(lambda db: outbox.put_meta(db, "a", "1"))
         await database.close()
 

@@ -4,10 +4,8 @@ Whatever happens, the acquirer's book shows no request twice and the ledger agre
 """
 
 import asyncio
-import os
 import random
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from benches import BENCHES, UNIONPAY, Bench, Payer
-from fake_ledger import FakeLedger
-from helpers_connector import World, agree, connected, until
+from fake_ledger import Called, FakeLedger
+from helpers_connector import World, agree, child, connected, setup, until
 
 from clearline.fabric.blocks import Block
 from clearline.fabric.blockstream import Position
@@ -28,21 +26,7 @@ from connector.ledger import Ledger
 from connector.service import Parts
 from connector.takeover import TakeoverError, take_over
 
-CHILD = Path(__file__).with_name("connector_child.py")
 EACH = pytest.mark.parametrize("bench", BENCHES.values(), ids=lambda bench: str(bench.acquirer_id))
-
-
-@dataclass
-class Called:
-    """The contract as a takeover calls it."""
-
-    ledger: FakeLedger
-
-    async def evaluate(self, name: str, *args: bytes | str) -> bytes:
-        return await self.ledger.evaluate(name, *args)
-
-    async def submit(self, name: str, *args: bytes | str) -> bytes:
-        return await self.ledger.submit_call(name, *args)
 
 
 async def take(world: World, ledger: FakeLedger, parts: Parts) -> int:
@@ -67,29 +51,6 @@ def pair(world: World) -> tuple[Parts, Parts]:
     first = world.named(world.parts(world.ledger(), world.adapter()), "a")
     second = world.named(world.parts(world.ledger(), world.adapter()), "b", "standby")
     return first, second
-
-
-def setup(folder: Path, bench: Bench) -> tuple[World, FakeLedger]:
-    world = World.make(folder, bench)
-    ledger = world.ledger()
-    ledger.append(world.registered())
-    return world, ledger
-
-
-@asynccontextmanager
-async def child(world: World, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A connector in a process of its own; killed at the end."""
-    paths = os.pathsep.join([str(CHILD.parent), str(CHILD.parent.parent / "support")])
-    words = [str(CHILD), str(world.folder), "never", world.bench.acquirer_id, name]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *words, env={"PYTHONPATH": paths}
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 @EACH
@@ -192,7 +153,7 @@ class Blinded:
     @asynccontextmanager
     async def opened(self, position: Position | None) -> AsyncIterator[Ledger]:
         async with self.inner.opened(position) as ledger:
-            yield Ledger(self, ledger.reports, ledger.tip)
+            yield Ledger(self, ledger.reports, ledger.tip, ledger.contract)
 
 
 @EACH

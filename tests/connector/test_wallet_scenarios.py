@@ -20,7 +20,7 @@ from clearline.intents import PaymentKey
 from clearline.records import Kind
 from clearline.reports import acquirer_reference
 from clearline.statuses import Reason, Status
-from connector.adapter import Adapter, Answer, NotSentError, Order
+from connector.adapter import Adapter, Answer, NotSentError, Order, Verdict, held_against
 from connector.watcher import Pace
 
 
@@ -171,12 +171,52 @@ def test_a_late_success_is_told_and_given_back(world: World, token: str, why: st
     play(world, scenario)
 
 
-def test_a_late_success_is_found_again_after_everything_was_lost(world: World) -> None:
+@dataclass
+class Overpaid:
+    """To a wallet that says that more was paid than was asked."""
+
+    inner: Adapter
+
+    async def inquire(self, order: Order, trace: str) -> Answer:
+        answer = await self.inner.inquire(order, trace)
+        if answer.verdict is not Verdict.APPROVED or answer.amount is None:
+            return answer
+        return held_against(order, replace(answer, amount=answer.amount + 1))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+
+def test_a_late_success_of_another_amount_is_told_as_it_is(world: World) -> None:
+    async def scenario(world: World, ledger: FakeLedger) -> None:
+        async with wallet(world.folder):
+            adapter = cast(Adapter, Overpaid(world.adapter()))
+            async with connected(world.parts(ledger, adapter)):
+                (key,) = world.request(ledger, world.intent(1, "tok_pays_after_close"))
+                await ledger.until_status(key, Status.ACCEPTED)
+                world.close(ledger, key)
+                await until(lambda: len(ledger.payment(key).reports) == 4)
+        payment = ledger.payment(key)
+        assert (payment.status, payment.excepted) == ("closed", False)
+        (exception,) = payment.exceptions
+        assert (exception["amount"], exception["currency"]) == (payment.amount + 1, "CNY")
+        said = [reports.parse(text).report for text in ledger.submitted[-2:]]
+        assert [(one.kind, one.reason, one.amount) for one in said] == [
+            ("result", "invalid_amount", payment.amount + 1),
+            ("reversal", "reversed", payment.amount + 1),
+        ]
+
+    play(world, scenario)
+
+
+@pytest.mark.parametrize("more", [0, 1], ids=["as asked", "of another amount"])
+def test_a_late_success_is_found_again_after_everything_was_lost(world: World, more: int) -> None:
     """The connector stops between the exception and its reversal, and its outbox is gone."""
 
     async def scenario(world: World, ledger: FakeLedger) -> None:
         async with wallet(world.folder):
-            parts = world.parts(ledger, cast(Adapter, NoReversal(world.adapter())))
+            adapter = cast(Adapter, Overpaid(world.adapter())) if more else world.adapter()
+            parts = world.parts(ledger, cast(Adapter, NoReversal(adapter)))
             async with connected(parts):
                 (key,) = world.request(ledger, world.intent(1, "tok_pays_after_close"))
                 await ledger.until_status(key, Status.ACCEPTED)
@@ -185,7 +225,9 @@ def test_a_late_success_is_found_again_after_everything_was_lost(world: World) -
             parts.outbox.unlink()
             async with connected(world.parts(ledger, world.adapter())):
                 await until(lambda: not ledger.payment(key).excepted)
-        assert [item[1] for item in ledger.payment(key).reports][-2:] == ["result", "reversal"]
+        payment = ledger.payment(key)
+        assert [item[1] for item in payment.reports][-2:] == ["result", "reversal"]
+        assert [item["amount"] for item in payment.exceptions] == [payment.amount + more]
         assert entry(world, key).reversals == 1
 
     play(world, scenario)

@@ -109,6 +109,18 @@ def test_a_close_that_comes_too_late_leaves_the_success(till: Till) -> None:
     assert shown["close-race"]["close"]["standing"] == "stands"
 
 
+def test_a_close_while_it_is_unknown_leaves_the_answer_to_the_acquirer(till: Till) -> None:
+    """What may have been charged is not closed as unpaid: it is closed because it was reversed."""
+    till.take({"close-unknown": (UNIONPAY, "tok_reversal_lost")})
+    till.post(till.sign("close-unknown"))
+    wait_until(lambda: till.get("close-unknown")["status"] == "unknown", "it is in doubt")
+    shown = till.close("close-unknown")["close-unknown"]
+    assert (shown["status"], shown["close"]["standing"]) == ("closed", "stands")
+    answer = till.get("close-unknown")
+    said = reports.parse(answer["result"]).report
+    assert (answer["reason"], said.reason) == ("reversed", Reason.REVERSED)
+
+
 def test_a_close_twice_of_nothing_and_by_somebody_else(till: Till) -> None:
     till.take({"close-twice": (WALLET, "tok_never_pays")})
     till.post(till.sign("close-twice"))

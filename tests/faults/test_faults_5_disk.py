@@ -36,7 +36,7 @@ def test_a_full_disk_and_a_failed_sync_end_a_connector(faulty: FaultyHouse) -> N
         for name, (_, words) in happening.items():
             faulty.wait_back(before[name])
             said = faulty.log(name)[begun[name] :]
-            assert f"Error: the outbox can't be written: {words}" in said
+            assert f"outbox.db: the outbox can't be written: {words}" in said
         load.more()
 
 

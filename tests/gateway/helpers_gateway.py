@@ -333,6 +333,11 @@ class Process:
                 self._words, stdout=log, stderr=log, env=self._environment
             )
 
+    def wait(self) -> int:
+        """Its exit status, once it ends by itself."""
+        assert self._process is not None
+        return self._process.wait(20)
+
     def kill(self) -> None:
         """kill -9."""
         assert self._process is not None

@@ -157,7 +157,8 @@ def test_a_late_success_shows_in_the_answer(site: Site) -> None:
     site.ledger.finish(key, "closed")
     name = records.payment_key(key)
     payment = records.load(Payment, site.ledger.peer.state[name][1].encode())
-    late = {"kind": "late_success", "sequence": 2, "digest": "d" * 64, "status": "open"}
+    late = {"kind": "late_success", "sequence": 2, "digest": "d" * 64, "status": "open",
+            "amount": 7, "currency": "CNY"}  # fmt: skip
     excepted = replace(payment, exceptions=[late | {"tx_id": "ab" * 32}])
     site.ledger.write(name, records.dump(excepted))
     path = f"/v1/payments/{key.order_no}"
@@ -165,7 +166,14 @@ def test_a_late_success_shows_in_the_answer(site: Site) -> None:
     answer = site.get(path).json
     assert answer["status"] == "closed"
     assert answer["exceptions"] == [
-        {"kind": "late_success", "sequence": 2, "status": "open", "tx_id": "ab" * 32}
+        {
+            "kind": "late_success",
+            "sequence": 2,
+            "amount": 7,
+            "currency": "CNY",
+            "status": "open",
+            "tx_id": "ab" * 32,
+        }
     ]
     listed = site.get("/v1/payments?limit=1", **token()).json["payments"]
     assert listed[0]["exceptions"] == answer["exceptions"]

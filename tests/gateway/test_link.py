@@ -28,7 +28,7 @@ from helpers_link import Authority
 
 from clearline.acquirer_health import Health, HealthReport, parse_answer, report_line
 from clearline.codes import Code, Refusal
-from connector.link import AcquirerState, GatewayEndpoint, Link, LinkSettings, observe
+from connector.link import AcquirerState, GatewayEndpoint, Link, LinkSettings, Sight, observe
 from gateway.availability import Availability, Bounds, Heard, Judgement, judge
 from gateway.routing import choose
 
@@ -318,9 +318,16 @@ def test_what_a_connector_sees() -> None:
         await asyncio.Event().wait()
 
     async def look() -> list[AcquirerState]:
-        return [await observe(ready, 7, 4), await observe(ready, 7, 5), await observe(never, 7, 9)]
+        sight = Sight()
+        seen = [await observe(never, 7, 9, sight), await observe(ready, 7, 4, sight)]
+        seen += [await observe(ready, 7, 5, sight), await observe(never, 7, 9, sight)]
+        assert sight.ready_at is not None
+        sight.ready_at -= 2.0
+        return [*seen, await observe(never, 7, 9, sight)]
 
-    up, degraded, down = asyncio.run(look())
+    at_first, up, degraded, cut, down = asyncio.run(look())
+    assert at_first == down
+    assert (cut.health, cut.reason) == (Health.DEGRADED, "its connection was cut")
     assert up == AcquirerState(Health.UP, "", 7)
     assert (degraded.health, degraded.reason) == (Health.DEGRADED, "5 payments are in doubt")
     assert (down.health, down.depth) == (Health.DOWN, 7)

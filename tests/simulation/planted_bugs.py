@@ -21,6 +21,7 @@ from clearline.fabric.commit import CommitStatus
 from clearline.fabric.queue_batch import Applied, BatchRunner
 from clearline.fabric.ready_queue import ReadyQueue
 from clearline.fabric.store import QueueStore, StoredBatch, StoredItem
+from clearline.records import Lease
 from clearline.reports import Report
 from clearline.statuses import Reason, Status
 from connector import duty, memory, outbox, reporting
@@ -29,6 +30,7 @@ from connector.entries import COMMITTED, Ending, Entry, Telling
 from connector.follower import Follower
 from connector.forwarder import Forwarder
 from connector.late import LateSuccesses
+from connector.lease import Candidate, Standing
 from connector.settler import Settler
 from connector.states import Phase
 from connector.verification import Place
@@ -102,6 +104,12 @@ def _nothing_doubted(db: sqlite3.Connection, epoch: int) -> int:
     outbox.put_meta(db, memory.EPOCH, str(epoch))
     outbox.put_meta(db, memory.STOOD_BY, "")
     return 0
+
+
+def _not_renewed(
+    self: Candidate, lease: Lease | None, claimed: int, forgotten: int | None
+) -> Standing:
+    return Standing(self.epoch(lease, claimed))
 
 
 def _same_number(self: Entry) -> int:
@@ -192,6 +200,8 @@ BUGS: tuple[Bug, ...] = (
     _bug("signed anew after a restart", ("no equivocation",),
          (memory, "recover", _signed_anew), (reporting, "build", _built_now)),
     _bug("a takeover doubts nothing", (_ONCE, _MONEY), (memory, "take_over", _nothing_doubted)),
+    _bug("a lost outbox goes on under its epoch", (_ONCE, _MONEY, "no equivocation"),
+         (Candidate, "standing", _not_renewed)),
     _bug("numbers don't rise", ("no equivocation",),
          (Entry, "next_sequence", property(_same_number))),
     _bug("a reversal is given up after one try", (_MONEY,), (Settler, "undo", _one_reversal)),

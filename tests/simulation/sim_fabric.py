@@ -189,7 +189,8 @@ class SimTransaction:
     async def submit(self, deadline: float | None = None) -> "SimCommit":
         """Raises SubmitError."""
         network, world = self._network, self._network.world
-        if network.store is not None and not network.store.holds_envelope(self.transaction_id):
+        store = None if self._envelope.function == "TakeLease" else network.store
+        if store is not None and not store.holds_envelope(self.transaction_id):
             world.broken("envelope stored", f"{self.transaction_id} is not")
         await network.call("before a submission")
         weather = network.weather()
@@ -198,7 +199,7 @@ class SimTransaction:
         if world.happens(weather.submit_refused):
             raise self._failed(grpc.StatusCode.ABORTED, "refused at the door")
         world.note(network.owner, "submitted", self.transaction_id)
-        if network.store is not None:
+        if store is not None:
             network.ledger.flights.submitted(self._envelope)
         for _ in range(2 if world.happens(weather.submit_twice) else 1):
             network.ledger.order(self._envelope)

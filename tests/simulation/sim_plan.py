@@ -43,8 +43,8 @@ class Deed(StrEnum):
 @dataclass(frozen=True)
 class Event:
     """A deed at `at` seconds. `whom`: service or peer. `number`: of a kill, the points it has
-    left; of a clock, seconds ahead; `seconds`: how long it lasts. `fenced`: who has lost its
-    memory is given the lease anew before it starts again, as docs/simulation.md advises."""
+    left; of a clock, seconds ahead; `seconds`: how long it lasts. `fenced`: who had
+    its outbox harmed is given the lease anew before it starts, as docs/simulation.md advises."""
 
     at: float
     deed: Deed

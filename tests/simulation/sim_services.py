@@ -186,7 +186,7 @@ class ConnectorService(Service):
                 self.outbox.unlink(missing_ok=True)
             elif self._copy is not None:
                 shutil.copyfile(self._copy, self.outbox)
-            if not event.fenced:
+            if deed is Deed.OUTBOX_OLD and not event.fenced:
                 self.world.forgets()
         elif self.outbox.exists():
             with closing(sqlite3.connect(self.outbox)) as db, db:

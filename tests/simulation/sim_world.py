@@ -85,9 +85,10 @@ class World(Base):
         return self.happens(self.weather_now().disk_full)
 
     def forgets(self) -> None:
-        """A connector has lost what it knew, and acts without a new lease: what was open then is
-        not certain (docs/simulation.md). A report may be on its way that the next one contradicts;
-        and where the ledger shows nothing newer, nobody can tell it that something was sent."""
+        """A connector acts over an old copy of its outbox, without a new lease: what was open
+        is not certain (docs/simulation.md). A report may be on its way that the next one
+        contradicts; and where the ledger shows nothing newer, nobody can tell it that something
+        was sent."""
         self.excused.update(self.acquirer.sent)
         self.contradicted.update(sim_rules.contradictable(self))
         self.unfenced.update(sim_rules.open_keys(self))
