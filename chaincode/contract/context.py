@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
+from clearline import times
+
 ROLE_ATTRIBUTE = "clearline.role"
+# A merchant's clock may be ahead of the submitter's by as much as the chaincode server allows.
+CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 class Role(StrEnum):
@@ -38,3 +42,8 @@ class Transaction:
     time: datetime
     network: str
     submitter: Submitter
+
+    @property
+    def day(self) -> str:
+        """The date of `time` in UTC, YYYY-MM-DD."""
+        return times.render(self.time)[:10]
