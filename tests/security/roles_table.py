@@ -80,6 +80,7 @@ PEER: dict[str, tuple[str, ...]] = {
 SIGNERS = (
     "the merchant",
     "its revoked key",
+    "its key of a later day",
     "another merchant",
     "a stranger",
     "its acquirer's bank",
@@ -90,6 +91,7 @@ _OPEN = dict.fromkeys(SIGNERS, "200")
 _POST = {
     "the merchant": "201",
     "its revoked key": "key_revoked",
+    "its key of a later day": "key_not_yet_valid",
     "another merchant": "key_unknown",
     "a stranger": "key_unknown",
     "its acquirer's bank": "key_unknown",
