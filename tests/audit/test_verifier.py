@@ -203,6 +203,19 @@ def test_what_a_merchant_signed_about_itself_is_followed(forge: Forge) -> None:
     assert verifier.payments.counts() == {"requested": 1}
 
 
+def test_two_blocks_of_one_number_differ_in_the_tips(forge: Forge) -> None:
+    """An orderer that shows two peers two histories: each is sound by itself."""
+    tips = set()
+    for order_no in ("O-1", "O-2"):
+        other = forge.copy()
+        other.add(other.intent(order_no))
+        verifier, finding = verify(other.blocks)
+        assert finding is None
+        assert verifier.totals.blocks == len(forge.blocks) + 1
+        tips.add(verifier.totals.tip)
+    assert len(tips) == 2
+
+
 # Each makes a wrong channel of a right one; the auditor must name this check, in this block.
 Forgery = Callable[[Forge], None]
 
