@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from audit.changes import active
 from audit.findings import Check, Wrong
 from audit.invocation import Invocation
 from audit.jose import JoseError, Signed, digest, verify
@@ -129,7 +130,7 @@ class Payments:
             ]:
                 continue  # refused; another item of the list made the payment
             token = _intent(key, item["intent"], "pay")
-            if token is not None and self._vouched(token):
+            if token is not None and self._vouched(token, invocation):
                 record = self._request(key, item, token, invocation)
                 step = Step(invocation, "intent", "requested", item["intent"], token.key_id)
                 taken.steps.append((key, step))
@@ -145,7 +146,11 @@ class Payments:
             raise Wrong(Check.RECORD, f"{key} is closed by its merchant twice")
         compact = written.get("close")
         token = _intent(key, compact, "close")
-        if token is None or {"intent": compact} not in invocation.items or not self._vouched(token):
+        if (
+            token is None
+            or {"intent": compact} not in invocation.items
+            or not self._vouched(token, invocation)
+        ):
             raise Wrong(
                 Check.MERCHANT_SIGNATURE, f"{key}: no close in the arguments is the merchant's"
             )
@@ -161,11 +166,12 @@ class Payments:
             "txs": [*before["txs"], invocation.tx_id],
         }
 
-    def _vouched(self, token: Signed) -> bool:
-        """Whether the merchant the intent names signed it with a registered, active key."""
+    def _vouched(self, token: Signed, invocation: Invocation) -> bool:
+        """Whether the merchant the intent names signed it with a registered, active key whose day
+        has come."""
         merchant = self._registry.get("merchant", str(token.payload.get("merchant_id")))
         key = (merchant or {}).get("keys", {}).get(token.key_id)
-        if key is None or key["status"] != "active":
+        if key is None or not active(key, invocation.time[:10]):
             return False
         try:
             verify(token, key)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, Final
 
+from audit.changes import moved, signed_change
 from audit.findings import Check, Wrong
 from audit.invocation import Invocation
 from audit.jose import thumbprint
@@ -21,7 +22,8 @@ _NEW: Final = {"entity": "entity_id", "account": "account_id", "acquirer": "acqu
 class Registry:
     """Entities, accounts, merchants, merchant codes, acquirers, proposals: by ledger key."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: str) -> None:
+        self._network = network
         self._records: dict[str, Record] = {}
 
     def get(self, kind: str, record_id: str) -> Record | None:
@@ -65,6 +67,7 @@ class Registry:
                 continue
             if key in self._records:
                 raise Wrong(Check.RECORD, f"{key} is proposed twice")
+            self._check_signed(item["kind"], item["body"], invocation)
             expected[key] = {
                 "type": "proposal",
                 "proposal_id": item["proposal_id"],
@@ -102,10 +105,22 @@ class Registry:
                 "txs": [*proposal["txs"], invocation.tx_id],
             }
             if approved:
-                self._carry_out(proposal, invocation.tx_id, expected)
+                self._carry_out(proposal, invocation, expected)
 
-    def _carry_out(self, proposal: Record, tx_id: str, expected: dict[str, Record]) -> None:
+    def _check_signed(self, kind: str, body: Record, invocation: Invocation) -> None:
+        """A proposal that only the merchant may ask for is its own bank's, and it signed it."""
+        if kind != "merchant_account" and (kind, body.get("action")) != ("merchant_key", "add"):
+            return
+        merchant = self.get("merchant", str(body["merchant_id"]))
+        signed_change(kind, body, merchant, invocation, self._network)
+        if merchant is not None and merchant["msp_id"] != invocation.submitter.msp_id:
+            raise Wrong(Check.OWNERSHIP, f"merchant/{body['merchant_id']} is another bank's")
+
+    def _carry_out(
+        self, proposal: Record, invocation: Invocation, expected: dict[str, Record]
+    ) -> None:
         kind, body, msp = proposal["kind"], proposal["body"], proposal["msp_id"]
+        tx_id = invocation.tx_id
         if kind in _NEW:
             self._new(kind, body, msp, tx_id, expected)
         elif kind == "merchant":
@@ -118,12 +133,33 @@ class Registry:
             before = expected.get(key) or self._records.get(key)
             if before is None:
                 raise Wrong(Check.RECORD, f"{key} is changed but not registered")
-            change = _CHANGES[kind.split("_", 1)[1]]
             if before["msp_id"] != msp:
                 raise Wrong(Check.OWNERSHIP, f"{key} is {before['msp_id']}'s, not {msp}'s")
             changed = deepcopy(before) | {"txs": [*before["txs"], tx_id]}
-            change(changed, body)
+            if "change" in body:
+                self._signed(kind, changed, body, invocation, expected)
+            else:
+                _CHANGES[kind.split("_", 1)[1]](changed, body)
             expected[key] = changed
+
+    def _signed(
+        self,
+        kind: str,
+        merchant: Record,
+        body: Record,
+        invocation: Invocation,
+        expected: dict[str, Record],
+    ) -> None:
+        """What the merchant's own signature changes, held again when it is approved."""
+        change = signed_change(kind, body, merchant, invocation, self._network)
+        if kind == "merchant_key":
+            if change["key_id"] in merchant["keys"]:
+                raise Wrong(Check.RECORD, f"merchant/{body['merchant_id']} has this key already")
+            merchant["keys"][change["key_id"]] = _key(change["jwk"], change["from"])
+            return
+        key = f"account/{change['account_id']}"
+        account = expected.get(key) or self._records.get(key)
+        merchant["accounts"].append(moved(merchant, account, change, invocation.tx_id))
 
     def _new(
         self, kind: str, body: Record, msp: str, tx_id: str, expected: dict[str, Record]
@@ -156,6 +192,7 @@ class Registry:
             "type": "merchant",
             "keys": _keys(body["keys"]),
             "status": "active",
+            "accounts": [],
             "msp_id": msp,
             "txs": [tx_id],
         }
@@ -228,9 +265,9 @@ def _keys(jwks: list[dict[str, str]]) -> Record:
     return {thumbprint(jwk): _key(jwk) for jwk in jwks}
 
 
-def _key(jwk: dict[str, str]) -> Record:
+def _key(jwk: dict[str, str], valid_from: str = "") -> Record:
     algorithm = "Ed25519" if jwk.get("kty") == "OKP" else "ES256"
-    return {"algorithm": algorithm, "jwk": jwk, "status": "active"}
+    return {"algorithm": algorithm, "jwk": jwk, "status": "active", "valid_from": valid_from}
 
 
 def _change_key(record: Record, body: Record) -> None:

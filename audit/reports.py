@@ -88,6 +88,7 @@ class Reports:
             raise Wrong(Check.REPORT, f"{key}: the report is about another intent")
         if (report["amount"], report["currency"]) not in _amounts(before, report):
             raise Wrong(Check.REPORT, f"{key}: the report is about another amount")
+        _check_place(key, before, report)
         if report["sequence"] != len(before["reports"]) + 1:
             raise Wrong(Check.REPORT, f"{key}: report {report['sequence']} is out of order")
         if report["status"] not in _KINDS.get(report["kind"], ()):
@@ -112,6 +113,16 @@ class Reports:
 
     def _acquirer(self, payment: Record) -> Record:
         return self._registry.get("acquirer", payment["acquirer_id"]) or {}
+
+
+def _check_place(key: str, payment: Record, report: Record) -> None:
+    """The reference is the payment's own at its acquirer, and money is at its merchant code."""
+    named = [payment[name] for name in ("merchant_id", "order_no", "attempt")]
+    if report["acquirer_reference"] != digest([report["network"], *named])[:40]:
+        raise Wrong(Check.REPORT, f"{key}: the report names another payment's reference")
+    money = report["status"] in ("accepted", "succeeded")
+    if money and report["merchant_code"] not in (None, payment["merchant_code"]):
+        raise Wrong(Check.REPORT, f"{key}: of money at merchant code {report['merchant_code']}")
 
 
 def _after_end(key: str, before: Record, told: Told, tx_id: str) -> Record:

@@ -76,7 +76,7 @@ class Verifier:
         self._state = WorldState()
         self._ids: set[str] = set()
         self._previous = b""
-        self.registry = Registry()
+        self.registry = Registry(network)
         self.leases = Leases(self.registry)
         self.payments = Payments(self.registry, self.leases, network)
         self.totals = Totals()

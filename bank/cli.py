@@ -15,8 +15,17 @@ from bank import desk
 from bank.accounts import AccountError, name_account
 from bank.connection import connected
 from bank.desk import Applied, Decision
-from bank.documents import DocumentError, Draft, draft, read_json, read_records
+from bank.documents import (
+    DocumentError,
+    Draft,
+    body_of,
+    draft,
+    read_change,
+    read_json,
+    read_records,
+)
 from bank.patience import PATIENT
+from clearline import changes
 from clearline.canonical import Json
 from clearline.codes import Code, Outcome
 from clearline.jws import Algorithm, KeySigner
@@ -127,11 +136,38 @@ def propose(kind: str, file: Path, profile: Path, proposal_id: str | None) -> No
         item = draft(kind, read_json(file), proposal_id)
     except DocumentError as error:
         raise click.ClickException(f"{file}: {error}") from None
+    _proposed(profile, item)
+
+
+def _proposed(profile: Path, item: Draft) -> None:
     outcomes = _run(_propose(profile, [item]))
     _report(outcomes)
     if outcomes[0].code.taken:
         click.echo(f"next: clearline bank approve {item.proposal_id} --profile CHECKER", err=True)
     sys.exit(_exit_code(outcomes))
+
+
+@bank.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@_profile
+@click.option("--id", "proposal_id", help="The proposal's id (default: made of its content).")
+def carry(file: Path, profile: Path, proposal_id: str | None) -> None:
+    """Propose, as the bank's maker, a change that a merchant signed: a further key, or another
+    account. FILE is what `clearline merchant change` wrote.
+
+    Without the merchant's signature the ledger takes no such change. It prints what the merchant
+    asked for: ask it back on another way, then let the checker approve before its day.
+
+    Example: clearline bank carry change.jws --profile maker.json
+    """
+    try:
+        signed = read_change(file)
+        kind, body = body_of(signed)
+        item = draft(kind, body, proposal_id)
+    except DocumentError as error:
+        raise click.ClickException(f"{file}: {error}") from None
+    click.echo(orjson.dumps(signed.change.payload()), err=True)
+    _proposed(profile, item)
 
 
 @bank.command()
@@ -202,6 +238,7 @@ def list_proposals(profile: Path, status: str | None) -> None:
                     "status": proposal.status,
                     "msp_id": proposal.msp_id,
                     "body": proposal.body,
+                    **_signed_part(proposal.body),
                 }
             )
         )
@@ -222,6 +259,13 @@ def show(kind: str, record_id: str, profile: Path) -> None:
     if found is None:
         raise click.ClickException(f"{Code.NOT_FOUND}: the ledger holds no {kind} {record_id}")
     click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+
+
+def _signed_part(body: Json) -> dict[str, Json]:
+    """What the merchant signed, readable, where a proposal carries that."""
+    if "change" not in body:
+        return {}
+    return {"signed": changes.parse(body["change"]).change.payload()}
 
 
 def _run(work: Coroutine[Any, Any, _Answer]) -> _Answer:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from clearline import canonical, jws
+from clearline import canonical, changes, jws
 from clearline.canonical import CanonicalError, Json
 from clearline.cards import holds_card_number
-from clearline.codes import Code
-from clearline.jws import JwsError
+from clearline.changes import KeyChange, SignedChange
+from clearline.codes import Code, Refusal
+from clearline.jws import MAX_COMPACT, JwsError
 from clearline.proposals import PROPOSAL_KINDS, PROPOSALS
 from clearline.schema import IDENTIFIER, SchemaError
 
@@ -23,7 +24,9 @@ MAX_ITEMS: Final = 500
 _ID_DIGITS: Final = 16
 _MEMBERS: Final = frozenset({"kind", "body", "proposal_id"})
 # Digests and public keys hold digits by chance; everything else a person typed.
-_NOT_SCANNED: Final = frozenset({"account_id", "keys", "jwk", "key_id"})
+_NOT_SCANNED: Final = frozenset({"account_id", "keys", "jwk", "key_id", "change"})
+# What brings the key that a change of this kind adds: the merchant's signed text, or the key.
+_ADDED: Final = {"merchant_key": "change", "acquirer_key": "jwk"}
 
 
 class DocumentError(ValueError):
@@ -72,15 +75,50 @@ def _check_keys(kind: str, body: dict[str, Json]) -> None:
         ids = [_key_id(jwk, f"/body/keys/{index}") for index, jwk in enumerate(body["keys"])]
         if len(frozenset(ids)) != len(ids):
             raise DocumentError(Code.KEY_REFUSED, "/body/keys: names a key twice")
-    if kind in ("merchant_key", "acquirer_key"):
-        if (body["action"] == "add") != ("jwk" in body):
+    if kind in _ADDED:
+        name = _ADDED[kind]
+        if (body["action"] == "add") != (name in body):
             raise DocumentError(
-                Code.MALFORMED, "/body/jwk: goes with the action add, and only with it"
+                Code.MALFORMED, f"/body/{name}: goes with the action add, and only with it"
             )
         if "jwk" in body and _key_id(body["jwk"], "/body/jwk") != body["key_id"]:
             raise DocumentError(
                 Code.KEY_REFUSED, "/body/key_id: is not the key's RFC 7638 thumbprint"
             )
+    if "change" in body:
+        _check_change(body)
+
+
+def _check_change(body: dict[str, Json]) -> None:
+    """That the signed text is about what the body names."""
+    try:
+        made = body_of(changes.parse(body["change"]))[1]
+    except Refusal as refusal:
+        raise DocumentError(refusal.code, f"/body/change: {refusal.detail}") from None
+    if made != body:
+        raise DocumentError(Code.MALFORMED, "/body/change: is not about what the proposal names")
+
+
+def body_of(signed: SignedChange) -> tuple[str, dict[str, Json]]:
+    """Kind and body of the proposal that carries what a merchant signed."""
+    change = signed.change
+    named = {"merchant_id": change.merchant_id, "change": signed.compact}
+    if isinstance(change, KeyChange):
+        return "merchant_key", named | {"action": "add", "key_id": change.key_id}
+    return "merchant_account", named | {"account_id": change.account_id}
+
+
+def read_change(path: Path) -> SignedChange:
+    """The signed change in a file. Raises DocumentError naming the file."""
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(MAX_COMPACT + 2)
+    except OSError as error:
+        raise DocumentError(Code.MALFORMED, f"can't read {path}: {error.strerror}") from None
+    try:
+        return changes.parse(text.decode("ascii", "replace").strip())
+    except Refusal as refusal:
+        raise DocumentError(refusal.code, f"{path}: {refusal.detail}") from None
 
 
 def _key_id(jwk: Json, pointer: str) -> str:

@@ -34,6 +34,7 @@ class Code(StrEnum):
     MERCHANT_INACTIVE = "merchant_inactive"
     KEY_UNKNOWN = "key_unknown"
     KEY_REVOKED = "key_revoked"
+    KEY_NOT_YET_VALID = "key_not_yet_valid"
     SIGNATURE_INVALID = "signature_invalid"
     # where to
     ACQUIRER_NOT_ACCEPTABLE = "acquirer_not_acceptable"
@@ -52,6 +53,8 @@ class Code(StrEnum):
     ACQUIRER_MISMATCH = "acquirer_mismatch"
     INTENT_MISMATCH = "intent_mismatch"
     AMOUNT_MISMATCH = "amount_mismatch"
+    REFERENCE_MISMATCH = "reference_mismatch"
+    REPORTED_CODE_MISMATCH = "reported_code_mismatch"
     EQUIVOCATION = "equivocation"
     SEQUENCE_GAP = "sequence_gap"
     ALREADY_FINAL = "already_final"
@@ -70,6 +73,7 @@ class Code(StrEnum):
     RECORD_EXISTS = "record_exists"
     RECORD_FULL = "record_full"
     KEY_REFUSED = "key_refused"
+    CHANGE_TOO_LATE = "change_too_late"
     # a gateway's own, never the contract's
     UNAUTHENTICATED = "unauthenticated"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105
@@ -126,6 +130,7 @@ _INFO: Final[dict[Code, tuple[int, str]]] = {
     Code.MERCHANT_INACTIVE: (403, "The merchant may not request payments now."),
     Code.KEY_UNKNOWN: (401, "The signing key is not registered for this signer."),
     Code.KEY_REVOKED: (401, "The signing key is revoked."),
+    Code.KEY_NOT_YET_VALID: (401, "The signing key counts from a later clearing date on."),
     Code.SIGNATURE_INVALID: (401, "The signature does not match."),
     Code.ACQUIRER_NOT_ACCEPTABLE: (422, "The intent does not name this acquirer."),
     Code.ACQUIRER_UNKNOWN: (422, "No such acquirer is registered."),
@@ -144,6 +149,8 @@ _INFO: Final[dict[Code, tuple[int, str]]] = {
     Code.ACQUIRER_MISMATCH: (403, "The payment is not this acquirer's."),
     Code.INTENT_MISMATCH: (422, "The report is about another intent."),
     Code.AMOUNT_MISMATCH: (422, "The report's amount or currency is not the requested one."),
+    Code.REFERENCE_MISMATCH: (422, "The report's acquirer reference is not this payment's."),
+    Code.REPORTED_CODE_MISMATCH: (422, "The report is of money at another merchant code."),
     Code.EQUIVOCATION: (409, "Another report with this number was signed before; both are kept."),
     Code.SEQUENCE_GAP: (409, "A report with a lower number is missing."),
     Code.ALREADY_FINAL: (409, "The payment has ended; its status stays."),
@@ -161,6 +168,7 @@ _INFO: Final[dict[Code, tuple[int, str]]] = {
     Code.RECORD_EXISTS: (409, "A record with this id or registration exists."),
     Code.RECORD_FULL: (409, "The record holds as many entries as it may."),
     Code.KEY_REFUSED: (422, "The key can't be registered: wrong kind, unsafe, or in use."),
+    Code.CHANGE_TOO_LATE: (409, "The change's date has come, or a later one was taken."),
     Code.UNAUTHENTICATED: (401, "The request carries no bearer token this gateway takes."),
     Code.TOKEN_EXPIRED: (401, "The bearer token has expired, or lives too long."),
     Code.NOT_FOUND: (404, "There is nothing at this address."),

@@ -44,6 +44,7 @@ class Typ(StrEnum):
     """What a signed object is (`typ` of the header), so that one can't stand in for another."""
 
     INTENT = "clearline-intent+jws"
+    CHANGE = "clearline-change+jws"
     REPORT = "clearline-report+jws"
     RECEIPT = "clearline-receipt+jws"
     WEBHOOK = "clearline-webhook+jws"

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from clearline.schema import (
+    BANK_CODE,
     CATEGORY,
     IDENTIFIER,
+    JWK,
+    JWS_TEXT,
     KEY_ID,
+    LAST4,
     MCC,
     MERCHANT_CODE,
     SHA256_HEX,
@@ -22,15 +26,12 @@ from clearline.schema import (
     Text,
 )
 
-# `merchant_key` and `acquirer_key` add or revoke one key, `merchant_code` adds one code.
-_JWK: Final[Shape] = Mapped(
-    Text("kty|crv|x|y", "must be a member of a public JWK"), Text("[A-Za-z0-9_-]{1,64}"), 4
-)
-_KEYS: Final = Listed(_JWK, 1, 8)
+# `merchant_key` and `acquirer_key` add or revoke one key, `merchant_code` adds one code. What a
+# merchant must sign (clearline/changes.py) is in `change`, and the new key only there.
+_KEYS: Final = Listed(JWK, 1, 8)
 _KEY_CHANGE: Final[dict[str, Shape]] = {
     "action": OneOf(("add", "revoke")),
     "key_id": KEY_ID,
-    "jwk": _JWK,
 }
 PROPOSALS: Final[dict[str, Members]] = {
     "entity": Members(
@@ -45,8 +46,8 @@ PROPOSALS: Final[dict[str, Members]] = {
         {
             "account_id": SHA256_HEX,
             "entity_id": IDENTIFIER,
-            "bank_code": Text("[A-Z0-9]{4,14}", "must be a BIC or national bank code"),
-            "last4": Text("[0-9]{4}", "must be four digits"),
+            "bank_code": BANK_CODE,
+            "last4": LAST4,
             "currency": Currency(),
         }
     ),
@@ -75,8 +76,15 @@ PROPOSALS: Final[dict[str, Members]] = {
     "merchant_code": Members(
         {"merchant_id": IDENTIFIER, "acquirer_id": IDENTIFIER, "code": MERCHANT_CODE}
     ),
-    "merchant_key": Members({"merchant_id": IDENTIFIER, **_KEY_CHANGE}, frozenset({"jwk"})),
-    "acquirer_key": Members({"acquirer_id": IDENTIFIER, **_KEY_CHANGE}, frozenset({"jwk"})),
+    "merchant_key": Members(
+        {"merchant_id": IDENTIFIER, **_KEY_CHANGE, "change": JWS_TEXT}, frozenset({"change"})
+    ),
+    "merchant_account": Members(
+        {"merchant_id": IDENTIFIER, "account_id": SHA256_HEX, "change": JWS_TEXT}
+    ),
+    "acquirer_key": Members(
+        {"acquirer_id": IDENTIFIER, **_KEY_CHANGE, "jwk": JWK}, frozenset({"jwk"})
+    ),
     "merchant_status": Members(
         {"merchant_id": IDENTIFIER, "status": OneOf(("active", "suspended"))}
     ),

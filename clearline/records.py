@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from clearline import canonical
 from clearline.canonical import Json
+from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
 from clearline.proposals import PROPOSALS as PROPOSALS  # noqa: PLC0414 - callers know it from here
 from clearline.statuses import Status
@@ -85,11 +86,21 @@ def account_id(secret: bytes, bank_code: str, number: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A public key on the ledger. Revoked keys stay: `status` is `active` or `revoked`."""
+    """A public key on the ledger. Revoked keys stay: `status` is `active` or `revoked`.
+    `valid_from` is the first clearing date (UTC) on which it counts, empty: from the first on."""
 
     algorithm: str
     jwk: dict[str, str]
     status: str = "active"
+    valid_from: str = ""
+
+    def require_active(self, day: str) -> None:
+        """Raise Refusal `key_revoked` or `key_not_yet_valid` unless what it signed counts on this
+        day, YYYY-MM-DD in UTC."""
+        if self.status != "active":
+            raise Refusal(Code.KEY_REVOKED, f"the signing key is {self.status}")
+        if self.valid_from > day:
+            raise Refusal(Code.KEY_NOT_YET_VALID, f"the signing key counts from {self.valid_from}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +131,12 @@ class Account:
 @dataclass(frozen=True, slots=True)
 class Merchant:
     """A merchant: one entity's, settled to one account. `codes` maps acquirer ids to its codes
-    there, `keys` key ids to public keys."""
+    there, `keys` key ids to public keys.
+
+    `account_id` is the account it was registered with; `accounts` holds those that its signed
+    changes named after it, oldest first, as objects of account_id, valid_from (the first clearing
+    date that is settled there), signed_at and tx_id.
+    """
 
     merchant_id: str
     entity_id: str
@@ -132,6 +148,7 @@ class Merchant:
     keys: dict[str, KeyRecord]
     status: str
     msp_id: str
+    accounts: list[dict[str, str]] = field(default_factory=list)
     txs: list[str] = field(default_factory=list)
 
 

@@ -283,3 +283,9 @@ ATTEMPT: Final = Integer(1, 9999)
 EPOCH: Final = Integer(0, 2**31 - 1)
 JWS_TEXT: Final = Text(r"[A-Za-z0-9_.-]+", "must be a JWS compact text")
 AMOUNT: Final = Integer(1, MAX_AMOUNT)
+BANK_CODE: Final = Text("[A-Z0-9]{4,14}", "must be a BIC or national bank code")
+LAST4: Final = Text("[0-9]{4}", "must be four digits")
+# clearline.jws judges whether it is a key that is safe to trust.
+JWK: Final = Mapped(
+    Text("kty|crv|x|y", "must be a member of a public JWK"), Text("[A-Za-z0-9_-]{1,64}"), 4
+)

@@ -13,7 +13,7 @@ from clearline import intents, jws, records
 from clearline.codes import Code, Refusal
 from clearline.intents import PayIntent, Route, SignedClose, SignedIntent
 from clearline.jws import JwsError
-from clearline.records import Merchant, Payment
+from clearline.records import KeyRecord, Merchant, Payment
 from connector.projection import Projection
 
 ACTIVE: Final = "active"
@@ -66,7 +66,9 @@ def verify(key: str, payment: Payment, place: Place, projection: Projection, now
     if merchant.status != ACTIVE:
         raise Refusal(Code.MERCHANT_INACTIVE, merchant.status)
     # 8. The merchant's key on the ledger made the signature.
-    _signed_by(merchant, signed)
+    record = _signed_by(merchant, signed)
+    # ... on a day on which it counted: by the record's time, which the contract went by as well.
+    record.require_active(payment.requested_at[:10])
     # 9. The code is this merchant's and nobody else's.
     owner = projection.merchant_code(place.acquirer_id, route.merchant_code)
     owned = route.merchant_code in merchant.codes.get(place.acquirer_id, [])
@@ -114,7 +116,7 @@ def _acquirer_works(intent: PayIntent, place: Place, projection: Projection, now
         raise Refusal(Code.CURRENCY_NOT_ACCEPTED, intent.currency)
 
 
-def _signed_by(merchant: Merchant, signed: SignedIntent | SignedClose) -> None:
+def _signed_by(merchant: Merchant, signed: SignedIntent | SignedClose) -> KeyRecord:
     record = merchant.keys.get(signed.token.key_id)
     if record is None:
         raise Refusal(Code.KEY_UNKNOWN, signed.token.key_id)
@@ -125,3 +127,4 @@ def _signed_by(merchant: Merchant, signed: SignedIntent | SignedClose) -> None:
         key.verify(signed.token)
     except (JwsError, ValueError) as error:
         raise Refusal(Code.SIGNATURE_INVALID, str(error)) from None
+    return record

@@ -10,7 +10,7 @@ can tell, so that a refusal here is the one the ledger would give:
      5  the signing key is in its record                          key_unknown
      6  the signature, with the algorithm of the record           signature_invalid
      7  this very intent is on the ledger: its present answer     duplicate
-     8  the key is active                                         key_revoked
+     8  the key is active, and its day has come    key_revoked, key_not_yet_valid
      9  no other intent is on the ledger under its key            conflict
     10  the merchant is active                                    merchant_inactive
     11  an acquirer of its list takes it                          acquirer_..., merchant_code_...,
@@ -24,7 +24,7 @@ names are behind, that is said before all of these; see gateway.crowding.
 A close passes 1 to 6, whatever the merchant's status, and
 
      7  a close stands on the payment: its present answer         duplicate
-     8  the key is active                                         key_revoked
+     8  the key is active, and its day has come    key_revoked, key_not_yet_valid
      9  the payment, where this gateway sees it, has not ended    already_final
 
 Whether there is such a payment is the contract's: another gateway may have brought it just now.
@@ -98,10 +98,10 @@ def admit(
     UTC. Raises Refusal with the first that fails."""
     intent, digest, merchant = verified.intent, verified.digest, verified.merchant
     if isinstance(intent, CloseIntent):
-        return _close(verified, intent, before)
+        return _close(verified, intent, before, today)
     if before is not None and before.intent_digest == digest:
         return Known(before)
-    _active(verified)
+    verified.key.require_active(today)
     if before is not None:
         raise Refusal(Code.CONFLICT, "another intent has this payment's key")
     if merchant.status != "active":
@@ -114,16 +114,11 @@ def admit(
 
 
 def _close(
-    verified: Verified, intent: CloseIntent, payment: PaymentAnswer | None
+    verified: Verified, intent: CloseIntent, payment: PaymentAnswer | None, today: str
 ) -> Admitted | Known:
     if payment is not None and payment.close is not None:
         return Known(payment)
-    _active(verified)
+    verified.key.require_active(today)
     if payment is not None and payment.final:
         raise Refusal(Code.ALREADY_FINAL, f"it is {payment.status}")
     return Admitted(intent, Submission(intent.key, verified.digest, verified.compact, "", ""))
-
-
-def _active(verified: Verified) -> None:
-    if verified.key.status != "active":
-        raise Refusal(Code.KEY_REVOKED, f"the signing key is {verified.key.status}")

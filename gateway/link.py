@@ -1,13 +1,15 @@
 """The link from connectors: their acquirers' health, over mutual TLS, into the health board.
 
-Who speaks is known by the TLS CA that issued the client's certificate; a report about an acquirer
-is taken only from the organisation that owns it on the ledger. It can do no more than keep intents
-off the ledger: the link never carries an outcome.
+Who speaks is known by the TLS CA that issued the client's certificate, and by the role in it, as
+the contract knows a submitter; a report about an acquirer is taken only from a connector of the
+organisation that owns it on the ledger. It can do no more than keep intents off the ledger: the
+link never carries an outcome.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -25,12 +27,24 @@ from gateway.pacer import Pacer
 _SILENCE_S: Final = 15.0  # a connector that says nothing for so long is let go
 _HANDSHAKE_S: Final = 5.0
 _CONNECTIONS: Final = 64
+_ROLE: Final = "connector"
+_ROLE_ATTRIBUTE: Final = "clearline.role"
+# Fabric CA's attribute extension: JSON {"attrs": {...}} (fabric-ca lib/attrmgr/attrmgr.go).
+_ATTRIBUTES: Final = x509.ObjectIdentifier("1.2.3.4.5.6.7.8.1")
 _log = get_logger("clearline.gateway.link")
 Owner = Callable[[str], str | None]
 
 
 class LinkError(ValueError):
     """The link can't be served; the message names the file and the fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who is at the other end: its organisation, None for nobody's, and the role it was given."""
+
+    msp_id: str | None = None
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +64,16 @@ class Authorities:
                 raise LinkError(f"can't use the TLS CA {path} of {msp_id}: {error}") from None
         return cls(found)
 
-    def organisation_of(self, certificate: bytes) -> str | None:
-        """Whose CA issued this certificate (DER); None when none did, or more than one could."""
+    def speaker(self, certificate: bytes) -> Speaker:
+        """Whose CA issued this certificate (DER), nobody's when none did or more than one could;
+        and the role that it gave."""
         leaf = x509.load_der_x509_certificate(certificate)
         found = {
             msp_id
             for msp_id, authorities in self.by_msp.items()
             if any(_issued(leaf, authority) for authority in authorities)
         }
-        return found.pop() if len(found) == 1 else None
+        return Speaker(found.pop(), _role(leaf)) if len(found) == 1 else Speaker()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +133,7 @@ class LinkServer:
         self._writers.add(writer)
         try:
             if len(self._writers) <= _CONNECTIONS:
-                await self._listen(reader, writer, self._organisation(writer))
+                await self._listen(reader, writer, self._speaker(writer))
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             return  # the connector went away; it comes back by itself
         finally:
@@ -126,7 +141,7 @@ class LinkServer:
             writer.close()
 
     async def _listen(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, msp_id: str | None
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, speaker: Speaker
     ) -> None:
         while True:
             try:
@@ -134,20 +149,23 @@ class LinkServer:
                     line = await reader.readuntil(b"\n")
             except asyncio.LimitOverrunError:
                 return
-            refused = self._take(line, msp_id)
+            refused = self._take(line, speaker)
             if refused:
                 self.refused += 1
-                fields = {"organisation": msp_id, "reason": refused}
+                fields = {"organisation": speaker.msp_id, "reason": refused}
                 _log.warning("a report is refused", extra=fields)
             else:
                 self.taken += 1
             writer.write(answer_line(refused))
             await writer.drain()
 
-    def _take(self, line: bytes, msp_id: str | None) -> str:
+    def _take(self, line: bytes, speaker: Speaker) -> str:
         """Why a report is not taken, empty when it is."""
+        msp_id = speaker.msp_id
         if msp_id is None:
             return "no organisation of this network issued your certificate"
+        if speaker.role != _ROLE:
+            return f"your TLS certificate does not give you the role {_ROLE}"
         try:
             report = parse_report(line)
         except HealthError as error:
@@ -167,10 +185,22 @@ class LinkServer:
             return f"the acquirer is not {msp_id}'s"
         return ""
 
-    def _organisation(self, writer: asyncio.StreamWriter) -> str | None:
+    def _speaker(self, writer: asyncio.StreamWriter) -> Speaker:
         connection = writer.get_extra_info("ssl_object")
         certificate = connection.getpeercert(binary_form=True)
-        return None if certificate is None else self._authorities.organisation_of(certificate)
+        return Speaker() if certificate is None else self._authorities.speaker(certificate)
+
+
+def _role(leaf: x509.Certificate) -> str:
+    """The attribute `clearline.role`, empty for none or what can't be read."""
+    try:
+        extension = leaf.extensions.get_extension_for_oid(_ATTRIBUTES).value
+        if not isinstance(extension, x509.UnrecognizedExtension):
+            return ""
+        role = json.loads(extension.value)["attrs"].get(_ROLE_ATTRIBUTE, "")
+    except (x509.ExtensionNotFound, ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    return role if isinstance(role, str) else ""
 
 
 def _issued(leaf: x509.Certificate, authority: x509.Certificate) -> bool:

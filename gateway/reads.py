@@ -11,7 +11,7 @@ from typing import Final
 
 from flask import Blueprint, Response, g, request
 
-from clearline import bearer
+from clearline import bearer, times
 from clearline.answers import PaymentAnswer
 from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
@@ -126,8 +126,7 @@ def authenticated() -> str:
         verification_key(key).verify(claimed.token)
     except JwsError as error:
         raise Refusal(Code.SIGNATURE_INVALID, str(error)) from None
-    if key.status != "active":
-        raise Refusal(Code.KEY_REVOKED, f"the key is {key.status}")
+    key.require_active(times.now()[:10])
     allowance = provided.reads.take(claimed.merchant_id)
     if not allowance.granted:
         raise problems.Declined(Code.RATE_LIMITED, "too many reads", allowance.headers("reads"))

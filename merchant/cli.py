@@ -17,7 +17,7 @@ from clearline import bearer, canonical
 from clearline.canonical import CanonicalError, Json
 from clearline.jws import Algorithm, KeySigner
 from clearline.schema import SchemaError
-from merchant import cli_close, cli_omissions, cli_pay, cli_webhook, profile
+from merchant import cli_change, cli_close, cli_omissions, cli_pay, cli_webhook, profile
 from merchant.attempts import Entry
 from merchant.desk import DEFAULT_HOME, ENVIRONMENT, Desk, home_option, load_profile, opened
 from merchant.importer import Bad, FileRefusedError, Format, Taken, read
@@ -288,6 +288,7 @@ def token(home: Path, gateway: int, lifetime: int) -> None:
 for _command in (
     cli_pay.pay,
     cli_close.close,
+    cli_change.change,
     cli_pay.watch,
     cli_pay.status,
     cli_pay.list_orders,

@@ -85,19 +85,20 @@ def issue_identity(
     into it as Fabric CA does."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = _leaf(authority, _subject(organization, unit, name), key.public_key())
-    if attributes:
-        value = json.dumps({"attrs": dict(attributes)}, separators=(",", ":")).encode()
-        builder = builder.add_extension(
-            x509.UnrecognizedExtension(ATTRIBUTES_OID, value), critical=False
-        )
+    builder = _with_attributes(builder, attributes)
     return _credential(_sign_low_s(builder, authority.private_key), key)
 
 
 def issue_tls(
-    authority: Authority, organization: str, name: str, hosts: tuple[str, ...]
+    authority: Authority,
+    organization: str,
+    name: str,
+    hosts: tuple[str, ...],
+    attributes: Mapping[str, str] | None = None,
 ) -> Credential:
     """A TLS certificate for both ends of a connection: `name`, localhost and the hosts as
-    subject alternative names (a host that is an IP address as such)."""
+    subject alternative names (a host that is an IP address as such); attributes as in an
+    identity's, for whoever asks a TLS client for its role."""
     key = ec.generate_private_key(ec.SECP256R1())
     usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     builder = (
@@ -105,7 +106,17 @@ def issue_tls(
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.SubjectAlternativeName(_alternatives(name, hosts)), critical=False)
     )
+    builder = _with_attributes(builder, attributes)
     return _credential(_sign_low_s(builder, authority.private_key), key)
+
+
+def _with_attributes(
+    builder: x509.CertificateBuilder, attributes: Mapping[str, str] | None
+) -> x509.CertificateBuilder:
+    if not attributes:
+        return builder
+    value = json.dumps({"attrs": dict(attributes)}, separators=(",", ":")).encode()
+    return builder.add_extension(x509.UnrecognizedExtension(ATTRIBUTES_OID, value), critical=False)
 
 
 def _alternatives(name: str, hosts: tuple[str, ...]) -> list[x509.GeneralName]:

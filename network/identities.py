@@ -108,9 +108,10 @@ def _write_user(
         authorities.identity, organization.name, user.kind.value, user.name, attributes
     )
     _write_signing_msp(folder / "msp", authorities, identity)
-    tls = issue_tls(
-        authorities.tls, organization.name, f"{user.name}.{organization.name.lower()}", ()
-    )
+    name = f"{user.name}.{organization.name.lower()}"
+    # A gateway's link asks who connects for its role.
+    role = {key: said for key, said in attributes.items() if key == ROLE_ATTRIBUTE}
+    tls = issue_tls(authorities.tls, organization.name, name, (), role)
     _write_tls(folder / "tls", tls, authorities.tls)
 
 

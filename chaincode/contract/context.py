@@ -10,6 +10,8 @@ from functools import lru_cache
 from clearline import times
 
 ROLE_ATTRIBUTE = "clearline.role"
+# A merchant's clock may be ahead of the submitter's by as much as the chaincode server allows.
+CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 class Role(StrEnum):
@@ -46,6 +48,11 @@ class Transaction:
     def at(self) -> str:
         """Its time as records name it."""
         return _rendered(self.time)
+
+    @property
+    def day(self) -> str:
+        """The date of `time` in UTC, YYYY-MM-DD."""
+        return self.at[:10]
 
     def later(self, by: timedelta) -> str:
         """The time that much after it, to be compared with other texts of whole milliseconds."""

@@ -11,7 +11,7 @@ names the outcome:
      5  the signing key is in the merchant's record               key_unknown
      6  the signature, with the algorithm the record names        signature_invalid
      7  this payment's intent is this one: its first answer       duplicate
-     8  the key is active                                         key_revoked
+     8  the key is active, and its day has come    key_revoked, key_not_yet_valid
      9  no other intent has this payment's key                    conflict
     10  the merchant is active                                    merchant_inactive
     11  the intent names the acquirer                             acquirer_not_acceptable
@@ -29,7 +29,7 @@ A close passes checks 1 to 6, whatever the merchant's status - closing brings no
 
      7  the payment is on the ledger                              payment_unknown
      8  it was closed by this intent: first answer                duplicate
-     9  the key is active                                         key_revoked
+     9  the key is active, and its day has come    key_revoked, key_not_yet_valid
     10  the payment has not ended                                 already_final
         otherwise the close stands on the payment                 ok
 
@@ -43,9 +43,8 @@ after the signature, so that nobody but the signer is told of it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
-from chaincode.contract.context import Transaction
+from chaincode.contract.context import CLOCK_TOLERANCE, Transaction
 from chaincode.contract.decision import Change, Refused, Taken, refused
 from chaincode.contract.overlay import Overlay, verification_key
 from clearline import intents
@@ -65,8 +64,6 @@ from clearline.records import (
 from clearline.schema import IDENTIFIER, JWS_TEXT, Members, SchemaError
 from clearline.statuses import Status
 
-# A merchant's clock may be ahead of the gateway's by as much as the chaincode server allows.
-CLOCK_TOLERANCE = timedelta(minutes=5)
 _ITEM = Members({"intent": JWS_TEXT, "acquirer_id": IDENTIFIER}, frozenset(("acquirer_id",)))
 
 
@@ -157,8 +154,7 @@ def _close(item: Closing, transaction: Transaction, overlay: Overlay) -> Taken:
         # A close names the payment and nothing else: any other is the same intent.
         if payment.close:
             return Taken(Outcome(Code.DUPLICATE, key, payment.status, tx_id=payment.close_tx))
-        if merchant.keys[item.signed.token.key_id].status != "active":
-            raise Refusal(Code.KEY_REVOKED, "the signing key is revoked")
+        merchant.keys[item.signed.token.key_id].require_active(transaction.day)
         if payment.final:
             raise Refusal(Code.ALREADY_FINAL, f"it is {payment.status}")
     except Refusal as refusal:
@@ -178,8 +174,7 @@ def _pay(item: Request, transaction: Transaction, overlay: Overlay) -> Taken:
         if before is not None and before.intent_digest == item.digest:
             outcome = Outcome(Code.DUPLICATE, item.intent.key, before.status, tx_id=before.txs[0])
             return Taken(outcome)
-        if merchant.keys[item.signed.token.key_id].status != "active":
-            raise Refusal(Code.KEY_REVOKED, "the signing key is revoked")
+        merchant.keys[item.signed.token.key_id].require_active(transaction.day)
         if before is not None:
             raise Refusal(Code.CONFLICT, "another intent has this payment's key")
         if merchant.status != "active":
@@ -224,7 +219,7 @@ def _route(item: Request, merchant: Merchant, transaction: Transaction, overlay:
         raise Refusal(Code.ACQUIRER_UNKNOWN, "no such acquirer")
     if acquirer.status != "active":
         raise Refusal(Code.ACQUIRER_INACTIVE, f"the acquirer is {acquirer.status}")
-    if transaction.at[:10] > acquirer.licence_valid_until:
+    if transaction.day > acquirer.licence_valid_until:
         raise Refusal(Code.ACQUIRER_INACTIVE, "the acquirer's licence has ended")
     if route.merchant_code not in merchant.codes.get(item.acquirer_id, []):
         raise Refusal(Code.MERCHANT_CODE_MISMATCH, "the merchant does not own this code there")

@@ -7,6 +7,7 @@ The checks, in their order:
      2  no card number in a name or number: else the whole call   card_data_refused
      3  the keys are public keys this network takes               key_refused
      4  no such proposal yet / the same one                       conflict / duplicate
+     5  what only the merchant may ask for: it signed it          chaincode/contract/changes.py
 
 A checker of the same organisation decides {"proposal_id", "decision"}:
 
@@ -16,6 +17,7 @@ A checker of the same organisation decides {"proposal_id", "decision"}:
      4  the checker is another person than the maker              same_person
      5  not decided yet / decided so before                       proposal_decided / duplicate
      6  approved: what chaincode/contract/register.py holds       its codes
+        (the merchant's signature again: its key may have been revoked since)
 
 What a proposal refers to is checked when it is approved, on what is on the ledger then, in the
 order of the list: one list may register an entity, its account and its merchant. A proposal whose
@@ -61,8 +63,8 @@ class _Anything:
 
 _BODY: Shape = _Anything()
 _ITEM = Members({"proposal_id": IDENTIFIER, "kind": PROPOSAL_KINDS, "body": _BODY})
-# Digests and public keys are not scanned for card numbers.
-_NOT_SCANNED = ("account_id", "keys", "jwk", "key_id")
+# Digests and public keys are not scanned for card numbers; a signed text is scanned by its fields.
+_NOT_SCANNED = ("account_id", "keys", "jwk", "key_id", "change")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,11 @@ def parse_verdict(item: object) -> Verdict:
 
 def plan_suggestions(items: tuple[Suggestion | Refused, ...]) -> list[str]:
     """The keys that proposing reads."""
-    return list(dict.fromkeys(_key(i.proposal_id) for i in items if not isinstance(i, Refused)))
+    keys: dict[str, None] = {}
+    for item in items:
+        if not isinstance(item, Refused):
+            keys |= dict.fromkeys((_key(item.proposal_id), *register.touches_signed(item.body)))
+    return list(keys)
 
 
 def plan_verdicts(
@@ -130,7 +136,7 @@ def plan_verdicts(
 
 
 def propose(item: Suggestion, transaction: Transaction, overlay: Overlay) -> Taken:
-    """Check 4 of a proposal, and the proposal."""
+    """Checks 4 and 5 of a proposal, and the proposal."""
     key = _key(item.proposal_id)
     who = transaction.submitter
     before = overlay.get(Proposal, key)
@@ -143,6 +149,11 @@ def propose(item: Suggestion, transaction: Transaction, overlay: Overlay) -> Tak
         )
         detail = "" if code is Code.DUPLICATE else "another proposal has this id"
         return Taken(_outcome(code, before, detail, before.txs[0]))
+    try:
+        change = register.Change(item.kind, item.body, who.msp_id, transaction)
+        register.check_signed(change, overlay)
+    except Refusal as refusal:
+        return Taken(refused(refusal, (Kind.PROPOSAL.value, item.proposal_id)))
     proposal = Proposal(
         proposal_id=item.proposal_id,
         kind=item.kind,
@@ -175,8 +186,8 @@ def decide(item: Verdict, transaction: Transaction, overlay: Overlay) -> Taken:
         if proposal.status != PROPOSED:
             raise Refusal(Code.PROPOSAL_DECIDED, f"it was {proposal.status}")
         if status == APPROVED:
-            change = register.Change(proposal.kind, proposal.body, proposal.msp_id)
-            register.apply(change, transaction.tx_id, overlay)
+            change = register.Change(proposal.kind, proposal.body, proposal.msp_id, transaction)
+            register.apply(change, overlay)
     except Refusal as refusal:
         state = "" if proposal is None else proposal.status
         return Taken(refused(refusal, (Kind.PROPOSAL.value, item.proposal_id), state))

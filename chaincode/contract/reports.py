@@ -21,6 +21,8 @@ names the outcome:
     15  the number is the last one's plus one                     sequence_gap
     16  amount and currency are the requested ones; after the
         end only a reversal's, and those are the exception's      amount_mismatch
+        ... the acquirer's reference is this payment's            reference_mismatch
+        ... and the merchant code, where money is or comes in     reported_code_mismatch
     17  a success after an end without one: an open exception     late_success
     18  a reversal of it says the status that stands              transition_forbidden
     19  anything else after the end                               already_final
@@ -113,7 +115,7 @@ def decide(item: Statement, transaction: Transaction, overlay: Overlay) -> Taken
             raise Refusal(Code.KEY_REVOKED, "the signing key is revoked")
         if entry is not None:
             return _contradicts(item, key_status, payment, transaction, overlay)
-        code = _next(report, payment)
+        code = _next(item, payment)
     except Refusal as refusal:
         status = "" if payment is None else payment.status
         return Taken(refused(refusal, report.key, status))
@@ -151,16 +153,24 @@ def _contradicts(
     return Taken(outcome, Change(report.key, payment.status, Kind.EQUIVOCATION))
 
 
-def _next(report: Report, payment: Payment) -> Code:
+def _next(item: Statement, payment: Payment) -> Code:
     """Checks 14 to 20: `ok` or `late_success`; raises Refusal for all else."""
+    report = item.report
     if report.intent_digest != payment.intent_digest:
         raise Refusal(Code.INTENT_MISMATCH, "the ledger's intent has another digest")
     if report.sequence != payment.sequence + 1:
         raise Refusal(Code.SEQUENCE_GAP, f"the next report is {payment.sequence + 1}")
+    asked = (payment.amount, payment.currency)
+    if not payment.final and (report.amount, report.currency) != asked:
+        raise Refusal(Code.AMOUNT_MISMATCH, f"requested were {payment.amount} {payment.currency}")
+    if report.acquirer_reference != item.reference:
+        raise Refusal(Code.REFERENCE_MISMATCH, "the payment has another reference there")
+    # A refusal or a close may name any code: it says where money did not go.
+    paid = report.status in (Status.ACCEPTED, Status.SUCCEEDED)
+    if paid and report.merchant_code not in (None, payment.merchant_code):
+        raise Refusal(Code.REPORTED_CODE_MISMATCH, f"the payment's code is {payment.merchant_code}")
     if payment.final:
         return _after_end(report, payment)
-    if (report.amount, report.currency) != (payment.amount, payment.currency):
-        raise Refusal(Code.AMOUNT_MISMATCH, f"requested were {payment.amount} {payment.currency}")
     if report.kind is ReportKind.REVERSAL or not may_follow(Status(payment.status), report.status):
         raise Refusal(
             Code.TRANSITION_FORBIDDEN,

@@ -43,12 +43,13 @@ _SCANNED = (
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A parsed report, its digest, its payment's ledger key, and the epoch its submitter says is in
-    force."""
+    """A parsed report, its digest, its payment's ledger key, the reference that payment has at its
+    acquirer, and the epoch its submitter says is in force."""
 
     signed: SignedReport
     digest: str
     key: str
+    reference: str
     epoch: int
 
     @property
@@ -75,11 +76,12 @@ class Statement:
 def parse(compact: str, epoch: int = 0) -> Statement:
     """A report's form and named fields; raises Refusal `malformed` or `card_data_refused`."""
     signed = reports.parse(compact)
-    place = _card_data_in(signed.report)
+    report = signed.report
+    reference = acquirer_reference(report.key, report.network)
+    place = _card_data_in(report, reference)
     if place:
         raise Refusal(Code.CARD_DATA_REFUSED, f"/{place}: looks like a card number")
-    report = signed.report
-    return Statement(signed, report.digest(), payment_key(report.key), epoch)
+    return Statement(signed, report.digest(), payment_key(report.key), reference, epoch)
 
 
 def acquirer_of(item: Statement, transaction: Transaction, overlay: Overlay) -> Acquirer:
@@ -157,12 +159,11 @@ def record_contradiction(
     return None
 
 
-def _card_data_in(report: Report) -> str | None:
+def _card_data_in(report: Report, own: str) -> str | None:
     for name in _SCANNED:
         value = getattr(report, name)
         if value is not None and holds_card_number(value):
             return name
-    own = acquirer_reference(report.key, report.network)
     if report.acquirer_reference != own and holds_card_number(report.acquirer_reference):
         return "acquirer_reference"
     return None

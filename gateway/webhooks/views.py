@@ -192,16 +192,15 @@ def _signed(webhook_id: str, action: Action) -> tuple[Registration, str, int]:
         verification_key(key).verify(token)
     except JwsError as error:
         raise Refusal(Code.SIGNATURE_INVALID, str(error)) from None
-    # 4. The key is active.
-    if key.status != "active":
-        raise Refusal(Code.KEY_REVOKED, f"the signing key is {key.status}")
+    # 4. The key is active, and its day has come.
+    now = times.now()
+    key.require_active(now[:10])
     # 5. Not too often.
     allowance = services().reads.take(wish.merchant_id)
     if not allowance.granted:
         pause = {"Retry-After": str(allowance.retry_after)}
         raise problems.Declined(Code.RATE_LIMITED, "too many requests", pause)
     # 6. It is from now. Its sequence is held against the store when it is written.
-    now = times.now()
     if not times.after(now, -WINDOW) <= wish.created <= times.after(now, WINDOW):
         raise Refusal(Code.WEBHOOK_STALE, f"created {wish.created}, more than {WINDOW} s from now")
     http.note(merchant=wish.merchant_id, webhook=webhook_id)

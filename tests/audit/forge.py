@@ -181,9 +181,13 @@ class Forge:
     def report(self, order_no: str = "O-1", signer: KeySigner | None = None, **changes: Any) -> Tx:
         """A report on it; by default the result `succeeded`."""
         wanted = dataclasses.replace(INTENT, order_no=order_no)
-        said = dataclasses.replace(
-            REPORT, order_no=order_no, intent_digest=wanted.digest(), **changes
-        )
+        key = wanted.key._replace(attempt=changes.get("attempt", 1))
+        about = {
+            "order_no": order_no,
+            "intent_digest": wanted.digest(),
+            "acquirer_reference": reports.acquirer_reference(key, NETWORK),
+        }
+        said = dataclasses.replace(REPORT, **(about | changes))
         compact = reports.sign(said, signer or self.acquirer)
         return Tx("SubmitReports", [compact], ("BankOne", "connector"))
 

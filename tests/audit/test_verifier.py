@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from change_forgeries import BANKS, CHANGE_FORGERIES, changed_by_its_merchant, next_day
 from fabric_protos.common import common_pb2
 from fabric_protos.ledger.rwset import rwset_pb2
 from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
@@ -188,6 +189,31 @@ def test_a_payments_evidence_shows_what_was_signed(forge: Forge) -> None:
     text = "\n".join(lines(told))
     assert "late_success by report 2: " in text and "CNY, open" in text
     assert "contradiction signed with key" in text
+
+
+def test_what_a_merchant_signed_about_itself_is_followed(forge: Forge) -> None:
+    changed_by_its_merchant(forge)
+    forge.add(next_day(forge, BANKS))
+    verifier, finding = verify(forge.blocks)
+    assert finding is None
+    merchant = verifier.registry.get("merchant", "M-0001")
+    assert merchant is not None
+    assert merchant["keys"][BANKS.key_id]["valid_from"] == "2026-11-24"
+    assert [one["account_id"] for one in merchant["accounts"]] == ["f" * 64]
+    assert verifier.payments.counts() == {"requested": 1}
+
+
+def test_two_blocks_of_one_number_differ_in_the_tips(forge: Forge) -> None:
+    """An orderer that shows two peers two histories: each is sound by itself."""
+    tips = set()
+    for order_no in ("O-1", "O-2"):
+        other = forge.copy()
+        other.add(other.intent(order_no))
+        verifier, finding = verify(other.blocks)
+        assert finding is None
+        assert verifier.totals.blocks == len(forge.blocks) + 1
+        tips.add(verifier.totals.tip)
+    assert len(tips) == 2
 
 
 # Each makes a wrong channel of a right one; the auditor must name this check, in this block.
@@ -453,6 +479,7 @@ FORGERIES: list[tuple[Forgery, Check]] = [
     (_checked_by_its_maker, Check.MAKER_CHECKER),
     (_merchant_code_of_another, Check.OWNERSHIP),
     *PAYMENT_FORGERIES,
+    *CHANGE_FORGERIES,
 ]
 
 

@@ -165,6 +165,32 @@ def test_bad_proposals_never_reach_the_ledger(run: Run, tmp_path: Path, chain: C
     assert chain.calls == []
 
 
+def test_carry_proposes_what_the_merchant_signed(run: Run, tmp_path: Path, chain: Chain) -> None:
+    for kind in ("merchant_key", "merchant_account"):
+        file = tmp_path / "change.jws"
+        file.write_text(str(BODIES[kind]["change"]) + "\n")
+        done = run("carry", str(file), "--profile", "maker.json")
+        assert done.exit_code == 0, done.output
+        assert '"merchant_id":"M-1"' in done.stderr
+    made = {one.kind: one.body for one in chain.proposals.values()}
+    assert made == {kind: BODIES[kind] for kind in made} and len(made) == 2
+    listed = run("list", "--profile", "checker.json")
+    shown = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert {one["signed"]["kind"] for one in shown} == {"key", "account"}
+
+
+@pytest.mark.parametrize("text", ["", "x", "a.b.c", "x" * 20_000])
+def test_what_is_no_change_is_not_carried(
+    run: Run, tmp_path: Path, chain: Chain, text: str
+) -> None:
+    file = tmp_path / "change.jws"
+    file.write_text(text)
+    for path in (file, tmp_path / "none"):
+        done = run("carry", str(path), "--profile", "maker.json")
+        assert done.exit_code == 1 and "malformed" in done.output
+    assert chain.calls == []
+
+
 def test_apply_from_a_file(run: Run, tmp_path: Path, chain: Chain) -> None:
     items = [{"kind": item.kind, "body": item.body} for item in RECORDS]
     people = ("--maker", "maker.json", "--checker", "checker.json")

@@ -7,12 +7,15 @@ import pytest
 
 from bank.accounts import AccountError, name_account
 from bank.documents import DocumentError, draft, read_json, read_records
+from clearline import changes
+from clearline.changes import AccountChange, KeyChange
 from clearline.codes import Code
 from clearline.jws import Algorithm, KeySigner
 from clearline.records import PROPOSALS, account_id
 
 KEY, OTHER = KeySigner.generate(), KeySigner.generate(Algorithm.ES256)
 CARD = "4111111111111111"
+NOON = "2026-11-23T12:00:00.000Z"
 BODIES: dict[str, dict[str, Any]] = {
     "entity": {
         "entity_id": "E-1",
@@ -49,8 +52,15 @@ BODIES: dict[str, dict[str, Any]] = {
     "merchant_key": {
         "merchant_id": "M-1",
         "action": "add",
-        "key_id": KEY.key_id,
-        "jwk": KEY.jwk,
+        "key_id": OTHER.key_id,
+        "change": changes.sign(KeyChange("net", "M-1", OTHER.jwk, NOON, "2026-11-24"), KEY),
+    },
+    "merchant_account": {
+        "merchant_id": "M-1",
+        "account_id": "0" * 64,
+        "change": changes.sign(
+            AccountChange("net", "M-1", "0" * 64, "BKONCNBJ", "0001", NOON, "2026-11-24"), KEY
+        ),
     },
     "acquirer_key": {"acquirer_id": "unionpay", "action": "revoke", "key_id": KEY.key_id},
     "merchant_status": {"merchant_id": "M-1", "status": "suspended"},
@@ -97,8 +107,13 @@ BAD: list[tuple[str, dict[str, Any], Code, str]] = [
         "/body/codes",
     ),
     ("acquirer", {"licence_valid_until": "2030-02-30"}, Code.MALFORMED, "licence_valid_until"),
-    ("merchant_key", {"jwk": OTHER.jwk}, Code.KEY_REFUSED, "/body/key_id"),
-    ("merchant_key", {"action": "revoke"}, Code.MALFORMED, "/body/jwk"),
+    ("merchant_key", {"jwk": OTHER.jwk}, Code.MALFORMED, "/body/jwk"),
+    ("merchant_key", {"action": "revoke"}, Code.MALFORMED, "/body/change"),
+    ("merchant_key", {"key_id": KEY.key_id}, Code.MALFORMED, "/body/change"),
+    ("merchant_key", {"merchant_id": "M-2"}, Code.MALFORMED, "/body/change"),
+    ("merchant_key", {"change": "x"}, Code.MALFORMED, "/body/change"),
+    ("merchant_account", {"account_id": "1" * 64}, Code.MALFORMED, "/body/change"),
+    ("acquirer_key", {"action": "add", "jwk": OTHER.jwk}, Code.KEY_REFUSED, "/body/key_id"),
     ("acquirer_key", {"action": "add"}, Code.MALFORMED, "/body/jwk"),
     ("merchant_status", {"status": "closed"}, Code.MALFORMED, "/body/status"),
 ]

@@ -14,7 +14,8 @@ from samples import INTENT, REPORT
 from chaincode.contract.context import Role, Submitter, Transaction
 from chaincode.contract.decision import Decision
 from chaincode.contract.functions import FUNCTIONS, KeyReader, RangeReader, function
-from clearline import canonical, intents, reports
+from clearline import canonical, changes, intents, reports
+from clearline.changes import AccountChange, KeyChange
 from clearline.codes import Outcome
 from clearline.intents import CloseIntent, PayIntent
 from clearline.jws import KeySigner
@@ -180,6 +181,52 @@ def approved(ledger: Ledger, *proposals: dict[str, Any], bank: str = "BankOne") 
     assert made == ["ok"] * len(proposals)
     decided = [verdict(item["proposal_id"]) for item in proposals]
     return ledger.codes("DecideRecords", decided, submitter=checker)
+
+
+def key_change(
+    new: KeySigner = STRANGER,
+    merchant_id: str = INTENT.merchant_id,
+    network: str = NETWORK,
+    created: str = "2026-11-23T08:00:00.000Z",
+    valid_from: str = "2026-11-24",
+) -> KeyChange:
+    """A change that adds this key; by default the sample merchant's for tomorrow."""
+    return KeyChange(network, merchant_id, new.jwk, created, valid_from)
+
+
+def key_body(
+    new: KeySigner = STRANGER, signer: KeySigner = MERCHANT, **changed: Any
+) -> dict[str, Any]:
+    """A proposal's body that adds a merchant's key, as `signer` signed it."""
+    change = key_change(new, **changed)
+    return {
+        "merchant_id": change.merchant_id,
+        "action": "add",
+        "key_id": new.key_id,
+        "change": changes.sign(change, signer),
+    }
+
+
+def account_body(
+    account_id: str = OTHER_ACCOUNT, signer: KeySigner = MERCHANT, **changed: Any
+) -> dict[str, Any]:
+    """A proposal's body that changes a merchant's account, as `signer` signed it."""
+    at = account(account_id)
+    said = {
+        "network": NETWORK,
+        "merchant_id": INTENT.merchant_id,
+        "account_id": account_id,
+        "bank_code": at["bank_code"],
+        "last4": at["last4"],
+        "created": "2026-11-23T08:00:00.000Z",
+        "valid_from": "2026-11-24",
+    }
+    change = AccountChange(**(said | changed))
+    return {
+        "merchant_id": change.merchant_id,
+        "account_id": change.account_id,
+        "change": changes.sign(change, signer),
+    }
 
 
 def registered() -> Ledger:

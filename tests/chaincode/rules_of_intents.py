@@ -204,6 +204,15 @@ INTENTS = [
         intent_item(created="2026-11-23T08:05:00.000Z"),
         registered,
     ),
+    Row(
+        "17 in its last second",
+        "ok",
+        "SubmitIntents",
+        OK_INTENT,
+        registered,
+        None,
+        timedelta(minutes=59, seconds=29),
+    ),
     Row("17 expired", "expired", "SubmitIntents", OK_INTENT, registered, None, LATER),
     Row(
         "17 expires at this very moment",

@@ -37,7 +37,7 @@ PROPOSING = [
         "1 add without a key",
         "malformed",
         MAKE,
-        proposal("n", "merchant_key", merchant_id="M", action="add", key_id=w.BANK.key_id),
+        proposal("n", "acquirer_key", acquirer_id="A", action="add", key_id=w.BANK.key_id),
         Ledger,
     ),
     Row(
@@ -88,8 +88,8 @@ PROPOSING = [
         MAKE,
         proposal(
             "n",
-            "merchant_key",
-            merchant_id="M",
+            "acquirer_key",
+            acquirer_id="A",
             action="add",
             key_id=w.BANK.key_id,
             jwk=w.STRANGER.jwk,
@@ -154,7 +154,7 @@ TWO = replace(CHECKER, msp_id="BankTwo")
 OPEN = verdict("open")
 NEW_ENTITY = open_proposal("entity", **w.entity("E-2"))
 ADD = {"action": "add", "key_id": w.STRANGER.key_id, "jwk": w.STRANGER.jwk}
-ADD_AGAIN = {"action": "add", "key_id": w.MERCHANT.key_id, "jwk": w.MERCHANT.jwk}
+ADD_AGAIN = {"action": "add", "key_id": w.BANK.key_id, "jwk": w.BANK.jwk}
 REVOKE = {"action": "revoke", "key_id": w.STRANGER.key_id}
 
 
@@ -374,15 +374,21 @@ DECIDING = [
         "merchant_unknown",
         DECIDE,
         OPEN,
-        open_proposal("merchant_key", merchant_id="M-9", **ADD),
+        open_proposal("merchant_key", merchant_id="M-9", **REVOKE),
     ),
-    Row("new key", "ok", DECIDE, OPEN, open_proposal("merchant_key", merchant_id=M, **ADD)),
+    Row(
+        "new key of an acquirer",
+        "ok",
+        DECIDE,
+        OPEN,
+        open_proposal("acquirer_key", acquirer_id="unionpay", **ADD),
+    ),
     Row(
         "key there already",
         "key_refused",
         DECIDE,
         OPEN,
-        open_proposal("merchant_key", merchant_id=M, **ADD_AGAIN),
+        open_proposal("acquirer_key", acquirer_id="unionpay", **ADD_AGAIN),
     ),
     Row(
         "revoke an unknown key",
@@ -397,7 +403,7 @@ DECIDING = [
         "role_forbidden",
         DECIDE,
         OPEN,
-        foreign_proposal("merchant_key", merchant_id=M, **ADD),
+        foreign_proposal("merchant_key", merchant_id=M, **REVOKE),
         TWO,
     ),
     Row(

@@ -91,7 +91,7 @@ def test_a_revoked_key_stays_and_cannot_come_back() -> None:
     assert approved(ledger, proposal("r", "merchant_key", action="revoke", **body)) == ["ok"]
     merchant = records.load(Merchant, ledger.state["merchant/M-0001"])
     assert merchant.keys[w.MERCHANT.key_id].status == "revoked"
-    again = proposal("a", "merchant_key", action="add", jwk=w.MERCHANT.jwk, **body)
+    again = proposal("a", "merchant_key", **w.key_body(w.MERCHANT, w.MERCHANT_ES256))
     assert approved(ledger, again) == ["key_refused"]
     assert ledger.codes("SubmitIntents", [intent_item(w.MERCHANT_ES256)]) == ["ok"]
 
@@ -102,18 +102,53 @@ def test_a_record_holds_a_bounded_number_of_keys() -> None:
     codes = approved(
         ledger,
         *(
-            proposal(
-                f"k{number}",
-                "merchant_key",
-                merchant_id="M-0001",
-                action="add",
-                key_id=signer.key_id,
-                jwk=signer.jwk,
-            )
+            proposal(f"k{number}", "merchant_key", **w.key_body(signer))
             for number, signer in enumerate(signers)
         ),
     )
     assert codes == ["ok"] * 30 + ["key_refused"]
+
+
+def test_a_new_key_counts_from_its_day_and_the_older_ones_stay() -> None:
+    ledger = registered()
+    assert approved(ledger, proposal("k", "merchant_key", **w.key_body())) == ["ok"]
+    merchant = records.load(Merchant, ledger.state["merchant/M-0001"])
+    assert merchant.keys[w.STRANGER.key_id] == records.KeyRecord(
+        "Ed25519", w.STRANGER.jwk, "active", "2026-11-24"
+    )
+    assert merchant.keys[w.MERCHANT.key_id] == records.KeyRecord("Ed25519", w.MERCHANT.jwk)
+
+
+def test_a_change_of_account_stands_beside_the_first_account() -> None:
+    ledger = registered()
+    change = proposal("c", "merchant_account", **w.account_body())
+    account = proposal("a2", "account", **w.account(w.OTHER_ACCOUNT))
+    assert approved(ledger, account, change) == ["ok", "ok"]
+    merchant = records.load(Merchant, ledger.state["merchant/M-0001"])
+    assert merchant.account_id == w.ACCOUNT
+    assert merchant.accounts == [
+        {
+            "account_id": w.OTHER_ACCOUNT,
+            "valid_from": "2026-11-24",
+            "signed_at": "2026-11-23T08:00:00.000Z",
+            "tx_id": merchant.txs[-1],
+        }
+    ]
+
+
+def test_a_bank_revokes_every_key_and_can_add_none() -> None:
+    """Who has lost all its keys is registered anew, under another id and other codes."""
+    ledger = registered()
+    for number, key in enumerate((w.MERCHANT, w.MERCHANT_ES256)):
+        body = {"merchant_id": "M-0001", "action": "revoke", "key_id": key.key_id}
+        assert approved(ledger, proposal(f"r{number}", "merchant_key", **body)) == ["ok"]
+    for signer in (w.MERCHANT, w.BANK, w.STRANGER):
+        (code,) = ledger.codes(
+            "ProposeRecords", [proposal("k", "merchant_key", **w.key_body(signer=signer))]
+        )
+        assert code in ("key_revoked", "key_unknown")
+    anew = w.merchant("M-0001.2", keys=[w.STRANGER.jwk], codes={"unionpay": ["898310148990009"]})
+    assert approved(ledger, proposal("m2", "merchant", **anew)) == ["ok"]
 
 
 def test_a_suspended_merchant_comes_back() -> None:

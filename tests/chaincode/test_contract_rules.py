@@ -15,6 +15,7 @@ from contract_world import (
     requested,
 )
 from rule_rows import PAN, Row
+from rules_of_changes import CHANGES
 from rules_of_intents import CLOSES, INTENTS
 from rules_of_registry import DECIDING, PROPOSING
 from rules_of_reports import EVIDENCE, LEASES, REPORTS
@@ -26,7 +27,7 @@ from clearline.cards import holds_card_number
 from clearline.codes import Code, Refusal
 from clearline.statuses import Status
 
-ROWS = [*INTENTS, *CLOSES, *REPORTS, *EVIDENCE, *LEASES, *PROPOSING, *DECIDING]
+ROWS = [*CHANGES, *INTENTS, *CLOSES, *REPORTS, *EVIDENCE, *LEASES, *PROPOSING, *DECIDING]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.function} {row.rule}: {row.code}")

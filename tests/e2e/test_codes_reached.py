@@ -22,8 +22,9 @@ OTHERS = frozenset(
     {
         Code.PROPOSAL_UNKNOWN, Code.PROPOSAL_DECIDED, Code.SAME_PERSON, Code.ENTITY_UNKNOWN,
         Code.ACCOUNT_UNKNOWN, Code.ACCOUNT_TAKEN, Code.MERCHANT_CODE_TAKEN, Code.RECORD_EXISTS,
-        Code.RECORD_FULL, Code.KEY_REFUSED, Code.WEBHOOK_UNKNOWN, Code.WEBHOOK_TARGET_REFUSED,
-        Code.WEBHOOK_STALE, Code.WEBHOOK_LIMIT, Code.WEBHOOKS_UNAVAILABLE,
+        Code.RECORD_FULL, Code.KEY_REFUSED, Code.CHANGE_TOO_LATE, Code.WEBHOOK_UNKNOWN,
+        Code.WEBHOOK_TARGET_REFUSED, Code.WEBHOOK_STALE, Code.WEBHOOK_LIMIT,
+        Code.WEBHOOKS_UNAVAILABLE,
     }
 )  # fmt: skip
 # By real processes: a house of tests/e2e or of tests/security.
@@ -49,6 +50,7 @@ HOUSE = {
     Code.MALFORMED: "security/hostile_intents.py",
     Code.NETWORK_MISMATCH: "security/hostile_intents.py",
     Code.KEY_REVOKED: "security/hostile_intents.py",
+    Code.KEY_NOT_YET_VALID: "security/hostile_intents.py",
     Code.SIGNATURE_INVALID: "security/hostile_intents.py",
     Code.ACQUIRER_NOT_ACCEPTABLE: "security/hostile_intents.py",
     Code.MERCHANT_CODE_MISMATCH: "security/hostile_intents.py",
@@ -59,6 +61,8 @@ HOUSE = {
     Code.ACQUIRER_MISMATCH: "security/test_hostile_reports.py",
     Code.INTENT_MISMATCH: "security/test_hostile_reports.py",
     Code.AMOUNT_MISMATCH: "security/test_hostile_reports.py",
+    Code.REFERENCE_MISMATCH: "security/test_hostile_reports.py",
+    Code.REPORTED_CODE_MISMATCH: "security/test_hostile_reports.py",
     Code.SEQUENCE_GAP: "security/test_hostile_reports.py",
     Code.TRANSITION_FORBIDDEN: "security/test_hostile_reports.py",
     Code.LEASE_LOST: "security/test_hostile_reports.py",

@@ -10,6 +10,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+CONNECTOR = b'{"attrs":{"clearline.role":"connector"}}'
+_ATTRIBUTES = x509.ObjectIdentifier("1.2.3.4.5.6.7.8.1")
+
 
 @dataclass(frozen=True)
 class Authority:
@@ -34,10 +37,11 @@ class Authority:
     def path(self) -> Path:
         return self.folder / f"{self.name}-ca.pem"
 
-    def client(self, name: str) -> tuple[Path, Path]:
-        """A client's certificate and key files."""
+    def client(self, name: str, attributes: bytes = CONNECTOR) -> tuple[Path, Path]:
+        """A client's certificate and key files; `attributes` is Fabric CA's extension's content,
+        empty for none."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _sign(name, key, self.name, self.key, ca=False)
+        certificate = _sign(name, key, self.name, self.key, ca=False, attributes=attributes)
         paths = self.folder / f"{self.name}-{name}.pem", self.folder / f"{self.name}-{name}.key"
         paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         paths[1].write_bytes(
@@ -50,12 +54,14 @@ class Authority:
         return paths
 
 
-def _sign(subject: str, key: Any, issuer: str, issuer_key: Any, *, ca: bool) -> x509.Certificate:
+def _sign(
+    subject: str, key: Any, issuer: str, issuer_key: Any, *, ca: bool, attributes: bytes = b""
+) -> x509.Certificate:
     now = datetime.now(UTC)
     name, by = (
         x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in (subject, issuer)
     )
-    return (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(by)
@@ -64,5 +70,8 @@ def _sign(subject: str, key: Any, issuer: str, issuer_key: Any, *, ca: bool) -> 
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        .sign(issuer_key, hashes.SHA256())
     )
+    if attributes:
+        extension = x509.UnrecognizedExtension(_ATTRIBUTES, attributes)
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())

@@ -24,7 +24,7 @@ from helpers_gateway import (
     until,
 )
 from helpers_gateway import acquirer as acquirer_record
-from helpers_link import Authority
+from helpers_link import CONNECTOR, Authority
 
 from clearline.acquirer_health import Health, HealthReport, parse_answer, report_line
 from clearline.codes import Code, Refusal
@@ -119,10 +119,10 @@ class Linked:
     other: Authority
     stranger: Authority
 
-    def ask(self, authority: Authority, *lines: bytes) -> list[str]:
+    def ask(self, authority: Authority, *lines: bytes, attributes: bytes = CONNECTOR) -> list[str]:
         """What the gateway answers a client of this authority; its own certificate is trusted."""
         context = ssl.create_default_context(cafile=str(self.site.folder / "cert.pem"))
-        context.load_cert_chain(*authority.client("connector"))
+        context.load_cert_chain(*authority.client("connector", attributes))
         with (
             socket.create_connection(("127.0.0.1", self.port), 10) as plain,
             context.wrap_socket(plain, server_hostname="localhost") as wrapped,
@@ -219,6 +219,30 @@ def test_who_is_of_no_organisation_is_not_heard(linked: Linked) -> None:
         wrapped.sendall(report_line(report()))
         if not wrapped.recv(100):
             raise ConnectionError("it hung up")
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"attrs":[]}',
+        b'{"attrs":{}}',
+        b'{"attrs":{"clearline.role":["connector"]}}',
+        b'{"clearline.role":"connector"}',
+        *(
+            CONNECTOR.replace(b"connector", role)
+            for role in (b"gateway", b"bank-maker", b"bank-checker", b"supervisor", b"auditor")
+        ),
+    ],
+    ids=lambda attributes: attributes.decode() or "none",
+)
+def test_another_role_than_a_connectors_is_not_heard(linked: Linked, attributes: bytes) -> None:
+    """All of them by the owner's own TLS CA; the acquirer stays as it was."""
+    assert linked.ask(linked.owner, report_line(report(health=Health.UP))) == [""]
+    (said,) = linked.ask(linked.owner, report_line(report()), attributes=attributes)
+    assert said == "your TLS certificate does not give you the role connector"
 
 
 def test_an_endless_line_ends_the_connection(linked: Linked) -> None:

@@ -132,6 +132,7 @@ def sound_bodies() -> dict[str, dict[str, Any]]:
                      "keys": [BANK_ONE.jwk]},
         "merchant_code": {"merchant_id": "M-C", "acquirer_id": ONE, "code": "C1"},
         "merchant_key": {"merchant_id": "M-C"} | key,
+        "merchant_account": parties.account_change(OWNER),
         "acquirer_key": {"acquirer_id": ONE} | key,
         "merchant_status": {"merchant_id": "M-C", "status": "suspended"},
         "acquirer_status": {"acquirer_id": ONE, "status": "suspended"},

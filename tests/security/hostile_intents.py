@@ -108,6 +108,7 @@ CASES = (
          lambda: signed(created=ago(60), expires_at=ago(120))),
     # whose key
     Case("revoked key", "key_revoked", lambda: signed(OWNER_OLD)),
+    Case("a key of a later day", "key_not_yet_valid", lambda: signed(parties.OWNER_NEXT)),
     Case("unknown key", "key_unknown", lambda: signed(STRANGER)),
     Case("a stranger in the key's name", "signature_invalid",
          lambda: other_key_id(STRANGER, OWNER)),

@@ -3,7 +3,8 @@ two merchants, keys good and revoked.
 
     quiet-one   BankOne's, key BANK_ONE, revoked key BANK_ONE_OLD
     quiet-two   BankTwo's, key BANK_TWO
-    M-SEC       keys OWNER (Ed25519), OWNER_ES256, revoked OWNER_OLD; a code at each
+    M-SEC       keys OWNER (Ed25519), OWNER_ES256, revoked OWNER_OLD, OWNER_NEXT of a later day; a
+                code at each
     M-OTHER     key OTHER; a code at quiet-one
 """
 
@@ -17,12 +18,13 @@ from typing import Any
 from samples import INTENT, REPORT
 from security_world import World
 
-from clearline import intents, reports, times
+from clearline import changes, intents, reports, times
+from clearline.changes import AccountChange, KeyChange
 from clearline.intents import CloseIntent, PayIntent, Route
 from clearline.jws import Algorithm, KeySigner
 from clearline.reports import Report
 
-OWNER, OWNER_OLD, OTHER, STRANGER = (KeySigner.generate() for _ in range(4))
+OWNER, OWNER_OLD, OWNER_NEXT, OTHER, STRANGER = (KeySigner.generate() for _ in range(5))
 OWNER_ES256 = KeySigner.generate(Algorithm.ES256)
 BANK_ONE, BANK_ONE_OLD, BANK_TWO = (KeySigner.generate() for _ in range(3))
 BANK_ONE_ES256 = KeySigner.generate(Algorithm.ES256)
@@ -108,6 +110,7 @@ def register(world: World) -> None:
         ("acquirer_key", {"acquirer_id": ONE, "action": "revoke",
                           "key_id": BANK_ONE_OLD.key_id}),
     )  # fmt: skip
+    _approve(world, "BankOne", ("merchant_key", key_change(OWNER_NEXT, OWNER)), name="next")
     _approve(
         world,
         "BankTwo",
@@ -116,9 +119,47 @@ def register(world: World) -> None:
     )
 
 
-def _approve(world: World, bank: str, *wanted: tuple[str, dict[str, Any]]) -> None:
+def key_change(new: KeySigner, signer: KeySigner, **changed: Any) -> dict[str, Any]:
+    """The body of a proposal that adds a key to M-SEC for a later day, as `signer` signed it."""
+    said = {
+        "network": INTENT.network,
+        "merchant_id": MERCHANT,
+        "jwk": new.jwk,
+        "created": times.now(),
+        "valid_from": times.after(times.now(), 30 * 86_400)[:10],
+    }
+    change = KeyChange(**(said | changed))
+    return {
+        "merchant_id": change.merchant_id,
+        "action": "add",
+        "key_id": new.key_id,
+        "change": changes.sign(change, signer),
+    }
+
+
+def account_change(signer: KeySigner) -> dict[str, Any]:
+    """The same for another account."""
+    change = AccountChange(
+        INTENT.network,
+        MERCHANT,
+        "d" * 64,
+        "BKONCNBJ",
+        "0001",
+        times.now(),
+        times.after(times.now(), 30 * 86_400)[:10],
+    )
+    return {
+        "merchant_id": MERCHANT,
+        "account_id": change.account_id,
+        "change": changes.sign(change, signer),
+    }
+
+
+def _approve(
+    world: World, bank: str, *wanted: tuple[str, dict[str, Any]], name: str = "sec"
+) -> None:
     items = [
-        {"proposal_id": f"sec-{bank}-{number}", "kind": kind, "body": body}
+        {"proposal_id": f"{name}-{bank}-{number}", "kind": kind, "body": body}
         for number, (kind, body) in enumerate(wanted)
     ]
     made = world.submit(world.user(bank, "maker"), "ProposeRecords", items)

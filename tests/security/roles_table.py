@@ -80,6 +80,7 @@ PEER: dict[str, tuple[str, ...]] = {
 SIGNERS = (
     "the merchant",
     "its revoked key",
+    "its key of a later day",
     "another merchant",
     "a stranger",
     "its acquirer's bank",
@@ -90,6 +91,7 @@ _OPEN = dict.fromkeys(SIGNERS, "200")
 _POST = {
     "the merchant": "201",
     "its revoked key": "key_revoked",
+    "its key of a later day": "key_not_yet_valid",
     "another merchant": "key_unknown",
     "a stranger": "key_unknown",
     "its acquirer's bank": "key_unknown",
@@ -116,6 +118,21 @@ REST: dict[str, dict[str, str]] = {
     "GET /v1/gateway": _OPEN,
     "GET /metrics": _OPEN,
 }
+
+# Whose TLS certificate a gateway's link hears of BankOne's acquirer.
+LINK_USERS = ("connector", "gateway", "maker", "checker", "supervisor", "auditor", "admin", "peer")
+_BANKS_HAVE = ("connector", "gateway", "maker", "checker", "admin", "peer")
+LINK_HAS = {
+    "BankOne": _BANKS_HAVE,
+    "BankTwo": _BANKS_HAVE,
+    "Supervisor": ("supervisor", "auditor", "admin", "peer"),
+}
+
+
+def heard(msp: str, user: str) -> bool:
+    """Whether the link takes a report about BankOne's acquirer over this user's connection."""
+    return (msp, user) == ("BankOne", "connector")
+
 
 _HEAD = """# Who may do what
 
@@ -149,6 +166,20 @@ endorsed still needs the approvals of a majority. A certificate of another CA, o
 and one that names another MSP than its CA's are refused everywhere
 (`tests/security/test_hostile_fabric.py`).
 """
+_LINK_TEXT = """
+## The link from connectors, and the wallet's notices
+
+A gateway's link asks a TLS client for its role, as the contract asks a submitter: by whose TLS
+certificate a report about an acquirer of `BankOne` is heard. A certificate of no member's TLS CA,
+or of a member whose CA the gateway does not name for its link, gets no connection.
+"""
+_NOTICES_TEXT = """
+The door for the wallet's notices is another company's to knock at: any TLS client may connect, and
+what counts is the wallet's Ed25519 signature, pinned in the connector's partner file, over kind,
+path, body and a time within five minutes. A stranger's, an old one, an answer's for a notice's, an
+altered body, none: refused (`tests/connector/test_wallet_adapter.py`). A notice taken is a hint as
+well: it is held against the order before it ends a payment.
+"""
 _REST_TEXT = """
 ## A gateway's REST interface
 
@@ -176,6 +207,13 @@ def page() -> str:
         for what, callers in PEER.items()
     ]
     parts.append(_table(["", *CALLERS], peers))
+    parts.append(_LINK_TEXT)
+    link = [
+        [user, *(_heard(msp, user) if user in LINK_HAS[msp] else "" for msp in MSPS)]
+        for user in LINK_USERS
+    ]
+    parts.append(_table(["whose", *MSPS], link))
+    parts.append(_NOTICES_TEXT)
     parts.append(_REST_TEXT)
     rest = [[f"`{what}`", *(cells[who] for who in SIGNERS)] for what, cells in REST.items()]
     parts.append(_table(["", *SIGNERS], rest))
@@ -184,6 +222,10 @@ def page() -> str:
 
 def _cell(value: May) -> str:
     return value.value
+
+
+def _heard(msp: str, user: str) -> str:
+    return "yes" if heard(msp, user) else "-"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -96,6 +96,8 @@ CASES = (
     # something else than was asked
     Case("another amount", "amount_mismatch", said(amount=1)),
     Case("another currency", "amount_mismatch", said(currency="USD")),
+    Case("another reference", "reference_mismatch", said(acquirer_reference="0" * 40)),
+    Case("money at another code", "reported_code_mismatch", said(merchant_code="OTHER1")),
     Case("another intent", "intent_mismatch", of_another_payment),
     Case("a payment nobody asked for", "payment_unknown",
          lambda of: parties.signed_report(parties.intent())),

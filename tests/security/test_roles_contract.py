@@ -164,8 +164,8 @@ def test_another_banks_maker_changes_nothing_of_a_bank(world: World) -> None:
         ("merchant_status", {"merchant_id": parties.MERCHANT, "status": "suspended"}),
         ("acquirer_status", {"acquirer_id": parties.ONE, "status": "suspended"}),
         ("acquirer_key", {"acquirer_id": parties.ONE} | key),
-        ("merchant_key", {"merchant_id": parties.MERCHANT, "action": "add",
-                          "key_id": parties.STRANGER.key_id, "jwk": parties.STRANGER.jwk}),
+        ("merchant_key", {"merchant_id": parties.MERCHANT, "action": "revoke",
+                          "key_id": parties.OWNER.key_id}),
         ("merchant_code", {"merchant_id": parties.MERCHANT, "acquirer_id": parties.ONE,
                            "code": "NEW1"}),
     ]  # fmt: skip

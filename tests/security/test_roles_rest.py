@@ -33,6 +33,7 @@ def signer(world: World, who: str, web: Web) -> tuple[str, KeySigner]:
     gateway = world.profile(web.bank, "gateway").private_key
     keys = {
         "its revoked key": parties.OWNER_OLD,
+        "its key of a later day": parties.OWNER_NEXT,
         "another merchant": parties.OTHER,
         "a stranger": parties.STRANGER,
         "its acquirer's bank": parties.BANK_ONE,
