@@ -2,8 +2,7 @@
 
 ISO 8583:1987, ASCII data, binary bitmaps; two bytes of length; the MAC is AES-CMAC (NIST SP
 800-38B) over all before it, 8 bytes, in field 64 or 128. Written from the acquirer's document
-(docs/acquirers.md): the acquirer is another company with code of its own, and that of a library,
-which tests hold against this (docs/adr/0013).
+(docs/acquirers.md): the acquirer is another company with code of its own.
 """
 
 from __future__ import annotations
@@ -15,8 +14,9 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import iso8583
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.cmac import CMAC
 
@@ -27,45 +27,38 @@ from connector.adapter import NoAnswerError, NotSentError
 _log = get_logger("connector.unionpay_iso8583")
 _MAC_BYTES: Final = 8
 _LARGEST: Final = 4096
+_READ_BYTES: Final = 65_536
 _TRACE_FIELD: Final = "11"
 _REFERENCE_FIELD: Final = "61"
 _NETWORK_FIELD: Final = "70"
-_READ_BYTES: Final = 65_536
-_MAC_64: Final = 1 << 64  # of the map of 128 fields, field 1 its highest bit
-_MAC_128: Final = 1
-_SECONDARY: Final = 1 << 127
+# Field: (digits of the length prefix, most characters, pattern of what we accept to read).
+_FIELDS: Final[dict[str, tuple[int, int, str]]] = {
+    "3": (0, 6, "[0-9]{6}"), "4": (0, 12, "[0-9]{12}"), "7": (0, 10, "[0-9]{10}"),
+    "11": (0, 6, "[0-9]{6}"), "12": (0, 6, "[0-9]{6}"), "13": (0, 4, "[0-9]{4}"),
+    "18": (0, 4, "[0-9]{4}"), "22": (0, 3, "[0-9]{3}"), "25": (0, 2, "[0-9]{2}"),
+    "32": (2, 11, "[0-9]{1,11}"), "33": (2, 11, "[0-9]{1,11}"), "37": (0, 12, "[A-Za-z0-9]{12}"),
+    "38": (0, 6, "[A-Za-z0-9]{6}"), "39": (0, 2, "[A-Z0-9]{2}"), "41": (0, 8, "[ -~]{8}"),
+    "42": (0, 15, "[A-Za-z0-9 ]{15}"), "43": (0, 40, "[ -~]{40}"), "49": (0, 3, "[0-9]{3}"),
+    "60": (3, 64, "[A-Za-z0-9._:-]{1,64}"), "61": (3, 40, "[0-9a-f]{40}"),
+    "63": (3, 40, "[A-Za-z0-9._-]{1,31}/[0-9]{8}"), "70": (0, 3, "[0-9]{3}"),
+    "90": (0, 42, "[0-9]{42}"),
+}  # fmt: skip
+_READABLE: Final = {number: re.compile(pattern) for number, (_, _, pattern) in _FIELDS.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """A field: digits of its length prefix (0: fixed), most characters, what we accept to read,
-    and its bit in the map."""
-
-    prefix: int
-    size: int
-    readable: re.Pattern[str]
-    bit: int
+def _described(encoding: str, prefix: int, size: int) -> dict[str, Any]:
+    return {"data_enc": encoding, "len_enc": "ascii", "len_type": prefix, "max_len": size}
 
 
-def _field(number: int, prefix: int, size: int, pattern: str) -> tuple[str, _Layout]:
-    return str(number), _Layout(prefix, size, re.compile(pattern), 1 << (128 - number))
-
-
-# In the order of their numbers, which is that on the wire.
-_FIELDS: Final = dict(
-    (
-        _field(3, 0, 6, "[0-9]{6}"), _field(4, 0, 12, "[0-9]{12}"), _field(7, 0, 10, "[0-9]{10}"),
-        _field(11, 0, 6, "[0-9]{6}"), _field(12, 0, 6, "[0-9]{6}"), _field(13, 0, 4, "[0-9]{4}"),
-        _field(18, 0, 4, "[0-9]{4}"), _field(22, 0, 3, "[0-9]{3}"), _field(25, 0, 2, "[0-9]{2}"),
-        _field(32, 2, 11, "[0-9]{1,11}"), _field(33, 2, 11, "[0-9]{1,11}"),
-        _field(37, 0, 12, "[A-Za-z0-9]{12}"), _field(38, 0, 6, "[A-Za-z0-9]{6}"),
-        _field(39, 0, 2, "[A-Z0-9]{2}"), _field(41, 0, 8, "[ -~]{8}"),
-        _field(42, 0, 15, "[A-Za-z0-9 ]{15}"), _field(43, 0, 40, "[ -~]{40}"),
-        _field(49, 0, 3, "[0-9]{3}"), _field(60, 3, 64, "[A-Za-z0-9._:-]{1,64}"),
-        _field(61, 3, 40, "[0-9a-f]{40}"), _field(63, 3, 40, "[A-Za-z0-9._-]{1,31}/[0-9]{8}"),
-        _field(70, 0, 3, "[0-9]{3}"), _field(90, 0, 42, "[0-9]{42}"),
-    )
-)  # fmt: skip
+_SPEC: Final[dict[str, Any]] = {
+    "h": _described("ascii", 0, 0),
+    "t": _described("ascii", 0, 4),
+    "p": _described("b", 0, 8),
+    "1": _described("b", 0, 8),
+    **{number: _described("ascii", prefix, size) for number, (prefix, size, _) in _FIELDS.items()},
+    "64": _described("b", 0, _MAC_BYTES),
+    "128": _described("b", 0, _MAC_BYTES),
+}
 
 
 class WireError(Exception):
@@ -100,26 +93,14 @@ class Partner:
 
 def pack(message: Native, key: bytes) -> bytes:
     """The frame to send: length, message, MAC. Raises WireError for a field that can't be sent."""
-    if not message.fields.keys() <= _FIELDS.keys():
-        raise WireError(f"{message.mti} can't be written: a field without a layout")
-    present = 0
-    texts: list[str] = []
-    for number, layout in _FIELDS.items():
-        text = message.fields.get(number)
-        if text is None:
-            continue
-        if len(text) > layout.size or (not layout.prefix and len(text) != layout.size):
-            raise WireError(f"{message.mti} can't be written: field {number} of {len(text)}")
-        present |= layout.bit
-        texts.append(f"{len(text):0{layout.prefix}d}{text}" if layout.prefix else text)
-    if present & (_MAC_64 - 1):
-        bitmap = (present | _SECONDARY | _MAC_128).to_bytes(16, "big")
-    else:
-        bitmap = ((present | _MAC_64) >> 64).to_bytes(8, "big")
+    extended = any(int(number) > 64 for number in message.fields)
+    document = {"t": message.mti, **message.fields}
+    document["128" if extended else "64"] = "0" * (2 * _MAC_BYTES)
     try:
-        authenticated = message.mti.encode("ascii") + bitmap + "".join(texts).encode("ascii")
-    except UnicodeEncodeError:
-        raise WireError(f"{message.mti} can't be written: not ASCII") from None
+        encoded, _ = iso8583.encode(document, _SPEC)
+    except (iso8583.EncodeError, KeyError) as error:
+        raise WireError(f"{message.mti} can't be written: {error}") from None
+    authenticated = bytes(encoded[:-_MAC_BYTES])
     body = authenticated + _mac(authenticated, key)
     return len(body).to_bytes(2, "big") + body
 
@@ -129,43 +110,18 @@ def unpack(body: bytes, key: bytes) -> Native:
     authenticated, claimed = body[:-_MAC_BYTES], body[-_MAC_BYTES:]
     if not hmac.compare_digest(_mac(authenticated, key), claimed):
         raise WireError("the MAC is wrong")
-    extended = len(authenticated) > 4 and authenticated[4] >= 0x80
-    begin = 20 if extended else 12
-    if len(authenticated) < begin:
-        raise WireError("not a message: cut short")
     try:
-        mti, text = authenticated[:4].decode("ascii"), authenticated[begin:].decode("ascii")
-    except UnicodeDecodeError:
-        raise WireError("not a message: not ASCII") from None
-    present = int.from_bytes(authenticated[4:begin], "big") << (0 if extended else 64)
-    marks = _SECONDARY | _MAC_128 if extended else _MAC_64
-    if present & (_SECONDARY | _MAC_64 | _MAC_128) != marks:
-        raise WireError("no MAC field, or not the last")
-    return Native(mti, _read(text, present & ~marks), body)
-
-
-def _read(text: str, present: int) -> dict[str, str]:
-    """The fields of a message, which are all there is in `text`. Raises WireError."""
-    fields: dict[str, str] = {}
-    at = 0
-    for number, layout in _FIELDS.items():
-        if not present & layout.bit:
-            continue
-        present ^= layout.bit
-        end = at + layout.size
-        if layout.prefix:
-            digits = text[at : at + layout.prefix]
-            at += layout.prefix
-            if not (digits.isdecimal() and int(digits) <= layout.size):
-                raise WireError(f"field {number} is not of its form")
-            end = at + int(digits)
-        fields[number] = value = text[at:end]
-        if end > len(text) or not layout.readable.fullmatch(value):
+        document, _ = iso8583.decode(body, _SPEC)
+    except (iso8583.DecodeError, KeyError) as error:
+        raise WireError(f"not a message: {type(error).__name__}") from None
+    if not ("64" in document) ^ ("128" in document):
+        raise WireError("no MAC field, or two")
+    mti = document.pop("t")
+    fields = {number: text for number, text in document.items() if number in _FIELDS}
+    for number, text in fields.items():
+        if not _READABLE[number].fullmatch(text):
             raise WireError(f"field {number} is not of its form")
-        at = end
-    if present or at != len(text):
-        raise WireError("not a message: a field without a layout, or more than its fields")
-    return fields
+    return Native(mti, fields, body)
 
 
 def _mac(data: bytes, key: bytes) -> bytes:
