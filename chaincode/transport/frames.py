@@ -7,7 +7,7 @@ without the dynamic table, so that nothing it writes depends on what it wrote be
 from __future__ import annotations
 
 import struct
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -36,8 +36,9 @@ class Kind(IntEnum):
     CONTINUATION = 9
 
 
-class Flag(IntFlag):
-    """Flags; ACK is END_STREAM's bit on SETTINGS and PING."""
+class Flag:
+    """Flags; ACK is END_STREAM's bit on SETTINGS and PING. Plain numbers: IntFlag's "and" makes a
+    new object each time, three of them a frame."""
 
     NONE = 0
     END_STREAM = 0x1
@@ -137,7 +138,7 @@ class FrameReader:
         return found
 
 
-def frame(kind: Kind, flags: Flag, stream: int, payload: bytes = b"") -> bytes:
+def frame(kind: Kind, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """One frame's bytes."""
     return _HEADER.pack(len(payload) << 8 | kind, flags, stream) + payload
 

@@ -411,15 +411,22 @@ def test_who_asks_without_reading_is_left() -> None:
     async def test() -> None:
         transport = Stuck()
         connection = Connection(lambda call: None, set(), Patience())
+
+        def feed(raw: bytes) -> None:
+            for at in range(0, len(raw), 1_000):
+                part = raw[at : at + 1_000]
+                connection.get_buffer(-1)[: len(part)] = part
+                connection.buffer_updated(len(part))
+
         connection.connection_made(transport)
-        connection.data_received(PREFACE + EMPTY_SETTINGS)
+        feed(PREFACE + EMPTY_SETTINGS)
         ping = frame(PING, 0, 0, bytes(8))
-        connection.data_received(ping * 2_000)
+        feed(ping * 2_000)
         assert not transport.closed
         connection.pause_writing()
-        connection.data_received(ping * 1_000)
+        feed(ping * 1_000)
         assert not transport.closed
-        connection.data_received(ping)
+        feed(ping)
         assert transport.closed
         assert u32(CALM) in transport.written[-1]
         connection.connection_lost(None)
