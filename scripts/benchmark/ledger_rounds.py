@@ -10,7 +10,7 @@ from benchmark.contenders import CONTRACT, Contender
 from benchmark.figures import AtLeast, AtMost, Bar, Figures
 from benchmark.home import BenchHouse
 from benchmark.ledger_load import LedgerJob, LedgerReport
-from benchmark.usage import by_stage, per_unit, seconds_of
+from benchmark.usage import attributed, by_stage, per_unit, seconds_of
 from benchmark.workers import Workers
 from clearline.house.layout import ACQUIRER_BANK
 
@@ -112,11 +112,7 @@ def _measure(run: Run, one: Contender, load: Load) -> LedgerReport:
     meter = run.bench.meter
     before, own = meter.sample(), seconds_of(one.processes)
     report = run.pool.run(ledger_load.run, job)
-    each = meter.spent_each(before)
-    if one.processes:
-        # The contract's servers only wait meanwhile: what that costs is nobody's of this load.
-        each = {name: value for name, value in each.items() if not name.startswith("chaincode.")}
-        each |= {name: now - own[name] for name, now in seconds_of(one.processes).items()}
+    each = attributed(meter.spent_each(before), own, seconds_of(one.processes))
     if report.failures:
         run.say(f"  {report.failures} failed, first: {report.first_failure}")
     spent = Spent(

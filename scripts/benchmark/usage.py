@@ -103,6 +103,20 @@ def seconds_of(processes: Mapping[str, int]) -> dict[str, float]:
     return found
 
 
+def attributed(
+    each: Mapping[str, float], before: Mapping[str, float], after: Mapping[str, float]
+) -> dict[str, float]:
+    """What a load spent by process, when processes of its own stood in for the contract's servers.
+
+    Those only waited meanwhile, which is nobody's of this load: they are left out. before, after:
+    CPU seconds of its own. Without any, it was the contract's load and all of `each` is its.
+    """
+    if not after:
+        return dict(each)
+    found = {name: value for name, value in each.items() if stage(name) != "chaincode"}
+    return found | {name: seconds - before.get(name, 0.0) for name, seconds in after.items()}
+
+
 def per_unit(spent: Mapping[str, float], client: float, units: int) -> dict[str, float]:
     """Milliseconds of CPU for each payment or transaction, by stage, and their sum."""
     done = max(1, units)
