@@ -8,36 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
-
-import grpc
-import grpc.aio
 
 from chaincode.adapter import PaymentChaincode
 from chaincode.digest import check_package
 from chaincode.settings import ServerSettings, SettingsError, TlsFiles
 from chaincode.shim.errors import ProtocolError
-from chaincode.shim.stream import MAX_MESSAGE_BYTES, Limits, PeerStream
+from chaincode.shim.stream import Limits, PeerStream
 from chaincode.shim.stub import Chaincode
+from chaincode.transport.calls import Call
+from chaincode.transport.frames import Status
+from chaincode.transport.listener import Listener, server_tls
+from chaincode.transport.messages import CallFaultError
 from clearline import garbage
 from clearline.logs import get_logger
 
 _log = get_logger(__name__)
-# A peer's stream never ends by itself, so this is how long stopping takes.
-_GRACE_SECONDS = 0.3
-_OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.so_reuseport", 0),  # a second server on the port is a mistake, not load sharing
-    # Fabric's peers ping idle streams; grpcio's defaults would answer too_many_pings.
-    ("grpc.http2.max_ping_strikes", 0),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-)
+_PATH = "/protos.Chaincode/Connect"
 
 
 class ChaincodeServer:
@@ -58,74 +47,82 @@ class ChaincodeServer:
             max_transaction_bytes=settings.max_transaction_bytes,
             max_transactions=settings.max_transactions,
         )
-        self._server: grpc.aio.Server | None = None
+        self._listener = Listener(self._connect)
+        self._streams: set[PeerStream] = set()
+        self._ends: set[asyncio.Task[None]] = set()
 
     async def start(self) -> int:
         """Listen; answers the port. Raises SettingsError when files or the port can't be used."""
-        server = grpc.aio.server(options=_OPTIONS)
-        connect = grpc.stream_stream_rpc_method_handler(self._connect)
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler("protos.Chaincode", {"Connect": connect}),)
-        )
-        listen = self._settings.listen
+        listen, tls = self._settings.listen, _tls(self._settings.tls)
+        host, _, port = listen.rpartition(":")
         try:
-            port = server.add_secure_port(listen, _credentials(self._settings.tls))
-        except RuntimeError as error:
+            return await self._listener.start(host.strip("[]"), int(port), tls)
+        except OSError as error:
             raise SettingsError(f"can't listen on {listen}: is the port taken?") from error
-        await server.start()
-        self._server = server
-        return port
 
     async def stop(self) -> None:
         """End all streams and close the port."""
-        if self._server is not None:
-            await self._server.stop(_GRACE_SECONDS)
-            self._server = None
+        await self._listener.stop()
+        await asyncio.gather(*(stream.end() for stream in self._streams), *self._ends)
 
-    async def _connect(self, _: Any, context: Any) -> None:
-        names = _peer_names(context)
-        if not names.intersection(self._settings.peer_names):
-            _log.warning("refused a peer", extra={"names": sorted(names)})
-            await context.abort(
-                grpc.StatusCode.PERMISSION_DENIED,
-                f"the certificate names {sorted(names)}, none of which may use this chaincode",
-            )
-        _log.info("peer connected", extra={"names": sorted(names)})
-        stream = PeerStream(self._chaincode, self._settings.chaincode_id, self._limits, self._clock)
+    def _connect(self, call: Call) -> None:
+        """A peer's stream, or something else that the port is no place for."""
+        if call.path != _PATH:
+            call.finish(Status.UNIMPLEMENTED, f"there is no {call.path} here")
+            return
+        names = sorted(call.peer_names)
+        if not call.peer_names.intersection(self._settings.peer_names):
+            _log.warning("refused a peer", extra={"names": names})
+            text = f"the certificate names {names}, none of which may use this chaincode"
+            call.finish(Status.PERMISSION_DENIED, text)
+            return
+        _log.info("peer connected", extra={"names": names})
+        stream = PeerStream(
+            self._chaincode, self._settings.chaincode_id, self._limits, self._clock, call.send
+        )
+        self._streams.add(stream)
+        call.serve(_Handler(call, stream, lambda: self._left(stream, names)))
+        stream.begin()
+
+    def _left(self, stream: PeerStream, names: list[str]) -> None:
+        _log.info("peer left", extra={"names": names})
+        self._streams.discard(stream)
+        task = asyncio.get_running_loop().create_task(stream.end())
+        self._ends.add(task)
+        task.add_done_callback(self._ends.discard)
+
+
+class _Handler:
+    """A call's messages for a stream, and the stream's end for the call."""
+
+    def __init__(self, call: Call, stream: PeerStream, left: Callable[[], None]) -> None:
+        self._call = call
+        self._stream = stream
+        self._left = left
+
+    def received(self, message: bytes) -> None:
         try:
-            await stream.run(_GrpcWire(context))
+            self._stream.received(message)
         except ProtocolError as error:
             _log.warning("ended a stream", extra={"reason": str(error)})
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        _log.info("peer left", extra={"names": sorted(names)})
+            raise CallFaultError(Status.INVALID_ARGUMENT, str(error)) from error
+
+    def ended(self) -> None:
+        self._left()
+        self._call.finish(Status.OK)
 
 
-class _GrpcWire:
-    """A gRPC stream's bytes."""
-
-    def __init__(self, context: Any) -> None:
-        self._context = context
-
-    async def receive(self) -> bytes | None:
-        raw = await self._context.read()
-        return None if raw is grpc.aio.EOF else raw  # type: ignore[attr-defined]
-
-    async def send(self, raw: bytes) -> None:
-        await self._context.write(raw)
-
-
-def _peer_names(context: Any) -> frozenset[str]:
-    """DNS names in the client's certificate, which TLS has verified against client_ca."""
-    names = context.auth_context().get("x509_subject_alternative_name", ())
-    return frozenset(name.decode(errors="replace") for name in names)
-
-
-def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+def _tls(files: TlsFiles) -> ssl.SSLContext:
+    for file in (files.key, files.cert, files.client_ca):
+        try:
+            file.read_bytes()
+        except OSError as error:
+            raise SettingsError(f"{error.filename}: {error.strerror}") from error
     try:
-        key, cert, client_ca = (file.read_bytes() for file in (tls.key, tls.cert, tls.client_ca))
-    except OSError as error:
-        raise SettingsError(f"{error.filename}: {error.strerror}") from error
-    return grpc.ssl_server_credentials([(key, cert)], client_ca, require_client_auth=True)
+        return server_tls(files.cert, files.key, files.client_ca)
+    except ssl.SSLError as error:
+        names = ", ".join(str(file) for file in (files.cert, files.key, files.client_ca))
+        raise SettingsError(f"no TLS with {names}: {error}") from error
 
 
 async def serve(settings: ServerSettings) -> None:

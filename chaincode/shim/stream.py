@@ -1,4 +1,4 @@
-"""One peer's stream: many transactions at once, one writer, one pending request each.
+"""One peer's stream: many transactions at once, one pending request each.
 
 States as in fabric-chaincode-go shim/handler.go: we send REGISTER, the peer answers REGISTERED,
 then READY with what it can do; then transactions come. A peer drops a second request of a
@@ -13,29 +13,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Protocol
 
 from chaincode.shim import wire
 from chaincode.shim.errors import PeerError, ProposalError, ProtocolError, ShimError
 from chaincode.shim.proposal import Proposal, read_proposal
 from chaincode.shim.stub import Chaincode, Stub
 from chaincode.shim.wire import Capabilities, Kind, Message, Response
+from chaincode.transport.calls import MAX_MESSAGE_BYTES
 from clearline.logs import get_logger
 
 _log = get_logger(__name__)
-# gRPC and Fabric's peer take no larger message (Fabric comm.MaxRecvMsgSize, 100 MiB).
-MAX_MESSAGE_BYTES = 100 * 1024 * 1024
-_LAST_WORDS_SECONDS = 1.0
 
 
-class Wire(Protocol):
-    """The stream's bytes; the server's gRPC stream, or a test's."""
-
-    async def receive(self) -> bytes | None:
-        """The next message, None at the stream's end."""
-
-    async def send(self, raw: bytes) -> None:
-        """Send one message."""
+Send = Callable[[bytes], None]
+"""Has one message sent; never waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +51,7 @@ class _Transaction:
 
     channel_id: str
     tx_id: str
-    outgoing: asyncio.Queue[bytes | None]
+    send: Send
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     pending: asyncio.Future[Message] | None = None
 
@@ -72,7 +63,7 @@ class _Transaction:
                 raise ShimError(f"{kind.name} of {len(raw)} bytes is more than a message holds")
             self.pending = asyncio.get_running_loop().create_future()
             try:
-                self.outgoing.put_nowait(raw)
+                self.send(raw)
                 answer = await self.pending
             finally:
                 self.pending = None
@@ -82,7 +73,7 @@ class _Transaction:
 
 
 class PeerStream:
-    """The chaincode's side of one stream."""
+    """The chaincode's side of one stream: told what comes, it sends what is to go."""
 
     def __init__(
         self,
@@ -90,55 +81,42 @@ class PeerStream:
         chaincode_id: str,
         limits: Limits,
         clock: Callable[[], datetime],
+        send: Send,
     ) -> None:
         self._chaincode = chaincode
         self._chaincode_id = chaincode_id
         self._limits = limits
+        self._timeout = limits.transaction_timeout.total_seconds()
         self._clock = clock
+        self._send_raw = send
         self._state = _State.CREATED
         self._capabilities = Capabilities()
-        # None ends the writer once what stands before it is written.
-        self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._transactions: dict[tuple[str, str], _Transaction] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
 
-    async def run(self, stream: Wire) -> None:
-        """Serve until the peer ends the stream; raises ProtocolError when it breaks the rules.
-
-        Whatever ends it, running transactions are cancelled: nobody waits for them any more.
-        """
+    def begin(self) -> None:
+        """Register; the peer speaks after that."""
         self._send(wire.registration(self._chaincode_id))
-        writer = asyncio.create_task(self._write(stream))
-        reader = asyncio.create_task(self._read(stream))
+
+    def received(self, raw: bytes) -> None:
+        """Take a message; raises ProtocolError when the peer breaks the rules."""
+        message = wire.decode(raw)
         try:
-            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
-            self._outgoing.put_nowait(None)
-            await asyncio.wait((writer,), timeout=_LAST_WORDS_SECONDS)
-            for task in (reader, writer):
-                if task.done():
-                    task.result()
-        finally:
-            tasks = (*self._tasks.values(), reader, writer)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self._take(message, len(raw))
+        except ProtocolError as error:
+            reason = str(error).encode()
+            self._send(Message(Kind.ERROR, message.channel_id, message.tx_id, reason))
+            raise
 
-    async def _read(self, stream: Wire) -> None:
-        while (raw := await stream.receive()) is not None:
-            message = wire.decode(raw)
-            try:
-                self._take(message, len(raw))
-            except ProtocolError as error:
-                reason = str(error).encode()
-                self._send(Message(Kind.ERROR, message.channel_id, message.tx_id, reason))
-                raise
-
-    async def _write(self, stream: Wire) -> None:
-        while (raw := await self._outgoing.get()) is not None:
-            await stream.send(raw)
+    async def end(self) -> None:
+        """Cancel what runs and see it end: nobody waits for it any more."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _send(self, message: Message) -> None:
-        self._outgoing.put_nowait(wire.encode(message))
+        self._send_raw(wire.encode(message))
 
     def _take(self, message: Message, size: int) -> None:
         kind = message.kind
@@ -189,7 +167,7 @@ class PeerStream:
             text = f"overloaded: {len(self._tasks)} transactions are running"
             self._complete(message, Response(503, message=text))
             return
-        transaction = _Transaction(*key, self._outgoing)
+        transaction = _Transaction(*key, self._send_raw)
         self._transactions[key] = transaction
         task = asyncio.create_task(self._execute(message, transaction))
         self._tasks[key] = task
@@ -202,7 +180,7 @@ class PeerStream:
     async def _execute(self, message: Message, transaction: _Transaction) -> None:
         event: wire.Event | None = None
         try:
-            async with asyncio.timeout(self._limits.transaction_timeout.total_seconds()):
+            async with asyncio.timeout(self._timeout):
                 proposal = self._admit(message)
                 arguments = wire.chaincode_input(message.payload)
                 stub = Stub(transaction, self._capabilities, arguments, proposal)
@@ -217,8 +195,8 @@ class PeerStream:
         except PeerError as error:
             response = Response(500, message=f"ledger_error: {error}")
         except TimeoutError:
-            seconds = int(self._limits.transaction_timeout.total_seconds())
-            response = Response(500, message=f"timed_out: not done within {seconds} s")
+            text = f"timed_out: not done within {int(self._timeout)} s"
+            response = Response(500, message=text)
         except Exception:  # whatever a contract raises ends its transaction, not the stream
             _log.exception("the contract failed", extra={"tx_id": message.tx_id})
             response = Response(500, message="internal_error: the contract failed")

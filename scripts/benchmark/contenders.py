@@ -32,9 +32,9 @@ class Contender:
     servers: tuple[Server, ...]
 
     @property
-    def pids(self) -> tuple[int, ...]:
-        """Its servers' processes."""
-        return tuple(server.process.pid for server in self.servers)
+    def processes(self) -> dict[str, int]:
+        """Its own servers' pids, named as the network's own are: `chaincode.bankone`."""
+        return {f"chaincode.{one.organization}": one.process.pid for one in self.servers}
 
     def arguments(self, bench: BenchHouse, size: int, transactions: int) -> Arguments:
         """A load of new payments."""

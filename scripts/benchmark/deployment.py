@@ -34,8 +34,9 @@ _POLL = 0.05
 
 @dataclass(slots=True)
 class Server:
-    """One organisation's chaincode server."""
+    """One organisation's chaincode server; `organization` in lower case, as nodes are named."""
 
+    organization: str
     package: Package
     process: subprocess.Popen[bytes]
     address: tuple[str, int]
@@ -72,7 +73,7 @@ def start(
     log = settings.with_suffix(".log")
     with log.open("wb") as output:
         process = subprocess.Popen([*program, str(settings)], stdout=output, stderr=output)
-    return Server(package, process, address, log)
+    return Server(organization.name.lower(), package, process, address, log)
 
 
 def until_ready(server: Server) -> None:

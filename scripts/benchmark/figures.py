@@ -36,7 +36,21 @@ class AtMost:
         return f"<= {number(self.value)}"
 
 
-Bar = AtLeast | AtMost
+@dataclass(frozen=True, slots=True)
+class Below:
+    """A bar that the median must stay under."""
+
+    value: float
+
+    def holds(self, median: float) -> bool:
+        """Whether a median is less."""
+        return median < self.value
+
+    def __str__(self) -> str:
+        return f"< {number(self.value)}"
+
+
+Bar = AtLeast | AtMost | Below
 
 
 @dataclass(slots=True)
@@ -81,6 +95,10 @@ class Figures:
     def last(self, name: str) -> float:
         """The newest sample of a figure, NaN when it was never taken: ratios of one round."""
         return self._figures[name].samples[-1] if name in self._figures else math.nan
+
+    def samples(self, name: str) -> tuple[float, ...]:
+        """Every sample of a figure, one a round; none when it was never taken."""
+        return tuple(self._figures[name].samples) if name in self._figures else ()
 
     def all(self) -> tuple[Figure, ...]:
         """Every figure."""

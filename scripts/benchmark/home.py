@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +21,7 @@ from clearline.house.layout import ACQUIRER_BANK, ACQUIRER_ID, House, HouseError
 from clearline.jws import KeySigner
 from clearline.processes import GroupSpec
 from network import topology_file
-from network.topology import Topology
+from network.topology import Engine, Topology
 
 _GRACE = 10.0
 
@@ -50,7 +51,7 @@ class BenchHouse:
     @property
     def topology(self) -> Topology:
         """The network as it was made."""
-        return topology_file.load(self.house.home / "network.yaml")
+        return topology_file.load(self.house.home / "network.yaml", Engine(self.engine))
 
     @property
     def keys(self) -> Path:
@@ -94,12 +95,17 @@ class BenchHouse:
             self.running = wanted
 
 
+def _say(text: str) -> None:
+    """Progress goes beside the report, which may be JSON."""
+    print(text, file=sys.stderr)
+
+
 @contextmanager
 def bench_house(engine: str) -> Iterator[BenchHouse]:
     """A whole house; stopped and removed at the end, whatever happens. Raises HouseError."""
     home = Path(tempfile.mkdtemp(prefix="clearline-bench-"))
     try:
-        house = bringup.up(Choice(home / "home", engine, "free"), print)
+        house = bringup.up(Choice(home / "home", engine, "free"), _say)
         found = BenchHouse(house, engine, Rooms.ALL)
         _register(found)
         yield found

@@ -51,9 +51,13 @@ class Meter:
 
     def spent(self, before: Sample) -> dict[str, float]:
         """CPU seconds by stage since a sample; a process that ended since counts for nothing."""
+        return by_stage(self.spent_each(before))
+
+    def spent_each(self, before: Sample) -> dict[str, float]:
+        """The same by process, its children included: `peer0.bankone`, `orderer0`."""
         total: dict[str, float] = defaultdict(float)
         for (name, pid), seconds in self.sample().seconds.items():
-            total[stage(name)] += seconds - before.seconds.get((name, pid), 0.0)
+            total[name] += seconds - before.seconds.get((name, pid), 0.0)
         return total
 
     def memory(self) -> dict[str, float]:
@@ -76,6 +80,41 @@ class Meter:
                     yield item.name, process
                     for child in process.children(recursive=True):
                         yield item.name, child
+
+
+def by_stage(each: Mapping[str, float]) -> dict[str, float]:
+    """What processes spent, added up by stage."""
+    total: dict[str, float] = defaultdict(float)
+    for name, value in each.items():
+        total[stage(name)] += value
+    return total
+
+
+def seconds_of(processes: Mapping[str, int]) -> dict[str, float]:
+    """CPU seconds until now of processes by name that no supervisor runs: name and pid.
+
+    One that has ended is left out.
+    """
+    found = {}
+    for name, pid in processes.items():
+        with suppress(psutil.Error):
+            times = psutil.Process(pid).cpu_times()
+            found[name] = times.user + times.system
+    return found
+
+
+def attributed(
+    each: Mapping[str, float], before: Mapping[str, float], after: Mapping[str, float]
+) -> dict[str, float]:
+    """What a load spent by process, when processes of its own stood in for the contract's servers.
+
+    Those only waited meanwhile, which is nobody's of this load: they are left out. before, after:
+    CPU seconds of its own. Without any, it was the contract's load and all of `each` is its.
+    """
+    if not after:
+        return dict(each)
+    found = {name: value for name, value in each.items() if stage(name) != "chaincode"}
+    return found | {name: seconds - before.get(name, 0.0) for name, seconds in after.items()}
 
 
 def per_unit(spent: Mapping[str, float], client: float, units: int) -> dict[str, float]:

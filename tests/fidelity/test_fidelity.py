@@ -120,7 +120,8 @@ SYSTEM: list[tuple[str, str, str, list[bytes]]] = [
 
 
 def installed(raw: bytes) -> list[Any]:
-    """The packages, each with who uses it."""
+    """The packages, each with who uses it: Fabric lists them, too, as it finds them in a map
+    (core/chaincode/lifecycle/cache.go, ListInstalledChaincodes)."""
     found: list[Any] = []
     for item in lifecycle_pb2.QueryInstalledChaincodesResult.FromString(raw).installed_chaincodes:
         uses = [
@@ -129,7 +130,7 @@ def installed(raw: bytes) -> list[Any]:
             for use in references.chaincodes
         ]
         found.append((item.package_id, item.label, sorted(uses)))
-    return found
+    return sorted(found)
 
 
 # Answers with maps, or made from one: Go goes through a map in another order each time.
