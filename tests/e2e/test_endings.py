@@ -187,7 +187,7 @@ def test_an_open_exception_is_seen_by_all(till: Till) -> None:
     assert _counted(till.house)["open"] == before + 1
     profile = till.house.profile("Supervisor", "auditor")
     told = command.output("audit", "payment", "M-0001", "open", "--profile", profile)
-    assert "late_success by report 2: open" in told
+    assert "late_success by report 2: 1234 minor units CNY, open" in told
     given_back = replace(first, kind=ReportKind.REVERSAL, sequence=3, reason=Reason.REVERSED)
     assert _say(till.house, given_back)["code"] == "ok"
     for place in range(2):
