@@ -155,6 +155,7 @@ def test_description_names_every_code_an_intent_can_meet() -> None:
         "acquirer_mismatch", "intent_mismatch", "amount_mismatch", "equivocation",
         "sequence_gap", "transition_forbidden", "late_success", "lease_taken",
         "lease_lost", "no_contradiction", "record_full", "proposal_unknown",
+        "reported_code_mismatch", "reference_mismatch", "change_too_late",
         "proposal_decided", "same_person", "entity_unknown", "account_unknown",
         "account_taken", "merchant_code_taken", "record_exists", "key_refused",
         "unauthenticated", "token_expired", "not_found", "method_not_allowed",
