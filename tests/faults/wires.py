@@ -254,7 +254,9 @@ class Meddler:
             for one in (*self._made(how, raw, message), *held):
                 sink.write(frame(one))
             held.clear()
-            self._last = raw if message.mti == "0210" else self._last
+            # Not what was lost or altered: `again` would bring it after all.
+            if message.mti == "0210" and how in ("", "twice", "again"):
+                self._last = raw
             await sink.drain()
 
     def _made(self, how: str, raw: bytes, message: codec.Message) -> list[bytes]:
