@@ -1,14 +1,14 @@
 """A submitted transaction: all that can be asked is what became of it."""
 
-import hashlib
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from fabric_protos.gateway import gateway_pb2
 
 from clearline.fabric.blocks import VALID, code_name
 from clearline.fabric.client import FabricClient
 from clearline.fabric.identity import Signer
+from clearline.fabric.signed_request import SignedRequest
 
 
 @dataclass(frozen=True)
@@ -30,35 +30,18 @@ class CommitStatus:
         return code_name(self.code)
 
 
-class Commit:
-    """Asks the peer for the status of one transaction."""
+class Commit(SignedRequest):
+    """Asks the peer for the status of one transaction (gateway.SignedCommitStatusRequest)."""
 
     def __init__(
         self, client: FabricClient, signer: Signer, transaction_id: str, signed_request: Any
     ) -> None:
-        self._client = client
-        self._signer = signer
-        self._request = signed_request
+        super().__init__(client, signer, signed_request)
         self.transaction_id = transaction_id
-
-    def to_bytes(self) -> bytes:
-        """Serialised gateway.SignedCommitStatusRequest, for offline signing."""
-        return cast(bytes, self._request.SerializeToString())
-
-    @property
-    def digest(self) -> bytes:
-        """SHA-256 of what is to be signed."""
-        return hashlib.sha256(self._request.request).digest()
-
-    def set_signature(self, signature: bytes) -> None:
-        """Attach a signature made elsewhere over `digest`."""
-        self._request.signature = signature
 
     async def status(self, deadline: float | None = None) -> CommitStatus:
         """Wait for the block. deadline: seconds. Raises CommitStatusError (outcome unknown)."""
-        if not self._request.signature:
-            self.set_signature(self._signer.sign(self._request.request))
-        answer = await self._client.commit_status(self._request, self.transaction_id, deadline)
+        answer = await self._client.commit_status(self._signed(), self.transaction_id, deadline)
         return CommitStatus(self.transaction_id, answer.result, answer.block_number)
 
 

@@ -27,6 +27,7 @@ from clearline.fabric.protoutil import (
     make_signature_header,
     new_nonce,
 )
+from clearline.fabric.signed_request import SignedRequest
 
 _LAST_BLOCK = 2**64 - 1
 # What a Deliver status means in gRPC's terms (common/deliver/deliver.go).
@@ -99,32 +100,12 @@ class FilteredBlock:
     transactions: tuple[FilteredTransaction, ...]
 
 
-class ChaincodeEventsRequest:
-    """A request for a chaincode's events, signed on first use or elsewhere over `digest`."""
-
-    def __init__(self, client: FabricClient, signer: Signer, signed_request: Any) -> None:
-        self._client = client
-        self._signer = signer
-        self._request = signed_request
-
-    def to_bytes(self) -> bytes:
-        """Serialised gateway.SignedChaincodeEventsRequest, for offline signing."""
-        return cast(bytes, self._request.SerializeToString())
-
-    @property
-    def digest(self) -> bytes:
-        """SHA-256 of what is to be signed."""
-        return hashlib.sha256(self._request.request).digest()
-
-    def set_signature(self, signature: bytes) -> None:
-        """Attach a signature made elsewhere over `digest`."""
-        self._request.signature = signature
+class ChaincodeEventsRequest(SignedRequest):
+    """A request for a chaincode's events (gateway.SignedChaincodeEventsRequest)."""
 
     async def events(self) -> AsyncGenerator[CommittedEvent, None]:
         """Events of VALID transactions, as they commit. Raises EventsError."""
-        if not self._request.signature:
-            self.set_signature(self._signer.sign(self._request.request))
-        call = self._client.chaincode_events(self._request)
+        call = self._client.chaincode_events(self._signed())
         try:
             async for response in call:
                 for event in response.events:
