@@ -288,6 +288,8 @@ class Committer:
                 signed = self._signing.refuse(flight.receipt, answer.code)
                 named = (submission.key, submission.intent_digest)
                 self._projection.receipts.refuse(named, answer.code, answer.detail, signed)
+                if not signed or flight.deadline < times.now():
+                    self._miss(flight)
             fields = {"payment": str(submission.key), "code": answer.code.value}
             _log.info("refused", extra=fields | {"detail": answer.detail})
         self._let_go(flight, answer)
@@ -349,14 +351,20 @@ class Committer:
 
     def _note_missed(self, now: str) -> None:
         for flight in self._flights:
-            if flight.deadline and flight.deadline < now:
-                submission = flight.submission
-                named = (submission.key, submission.intent_digest)
-                self._projection.receipts.note_missed(named, flight.deadline, flight.receipt)
-                self.missed_receipts += 1
-                fields = {"payment": str(submission.key), "deadline": flight.deadline}
-                _log.error("a receipt's deadline is missed", extra=fields)
-                flight.deadline = ""
+            if flight.deadline < now:
+                self._miss(flight)
+
+    def _miss(self, flight: Flight) -> None:
+        """Note, once, that the word of its receipt was not kept or is given up."""
+        if not flight.deadline:
+            return
+        submission = flight.submission
+        named = (submission.key, submission.intent_digest)
+        self._projection.receipts.note_missed(named, flight.deadline, flight.receipt)
+        self.missed_receipts += 1
+        fields = {"payment": str(submission.key), "deadline": flight.deadline}
+        _log.error("a receipt's word is not kept", extra=fields)
+        flight.deadline = ""
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

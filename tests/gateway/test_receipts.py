@@ -58,6 +58,11 @@ def refused(site: Site, intent: PayIntent) -> list[ReceiptRefusal]:
     return found
 
 
+def missed(site: Site) -> float:
+    lines = site.client.get("/metrics").text.splitlines()
+    return float(next(x for x in lines if x.startswith("clearline_receipts_missed")).split()[1])
+
+
 def test_a_payment_shows_when_and_by_whose_key_it_came(site: Site) -> None:
     intent = new_intent()
     assert shown(site, intent)["payment"] is None
@@ -118,6 +123,7 @@ def test_a_gateways_own_weather_is_not_signed(site: Site) -> None:
     not taken back."""
     intent = new_intent(order_no="explode")
     site.ledger.down()
+    before = missed(site)
     received(site, intent)
     site.ledger.up()
     path = f"/v1/payments/{intent.order_no}"
@@ -126,6 +132,7 @@ def test_a_gateways_own_weather_is_not_signed(site: Site) -> None:
     assert "ledger_unavailable" in problem["detail"]
     assert "receipt_refusal" not in problem
     assert shown(site, intent)["refusals"] == []
+    assert missed(site) == before + 1
 
 
 def test_what_is_found_taken_at_a_restart_is_refused(site: Site) -> None:
