@@ -197,8 +197,16 @@ def test_what_was_found_missing_stays_found(
     assert finding.verdict is verdict, finding.detail
     assert finding.omission is not None
     assert (finding.omission.found_at, finding.omission.block) == (LATER, 8)
-    if verdict is not Verdict.REFUSED and "found missing" not in finding.detail:
+    if verdict is not Verdict.REFUSED:
         assert "missing at block 8" in finding.detail
+
+
+@pytest.mark.parametrize("own", [ABSENT, AWAY])
+def test_who_could_not_be_asked_before_is_asked_again(own: Sight) -> None:
+    """From its first answer without a refusal on, none that is dated back clears it."""
+    before = replace(FOUND, answered=False)
+    finding = found(held(before=Found(omission=before)), Views(own, ABSENT))
+    assert finding.omission == replace(before, answered=own.known)
 
 
 def test_a_refusal_that_was_seen_counts_when_its_gateway_is_gone() -> None:
