@@ -47,6 +47,7 @@ class Typ(StrEnum):
     CHANGE = "clearline-change+jws"
     REPORT = "clearline-report+jws"
     RECEIPT = "clearline-receipt+jws"
+    REFUSAL = "clearline-refusal+jws"
     WEBHOOK = "clearline-webhook+jws"
     BEARER = "JWT"
 

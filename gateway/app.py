@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from gateway import about, health, http, metrics, pages, payments, problems, reads
+from gateway import about, health, http, metrics, pages, payments, problems, reads, receipt_reads
 from gateway.availability import Bounds
 from gateway.courier import Courier
 from gateway.crowding import Crowding
@@ -48,6 +48,6 @@ def create_app(settings: Settings) -> Flask:
         ),
     )
     webhooks.install(app, settings)
-    for room in (payments, reads, webhooks, about, health, pages, metrics):
+    for room in (payments, reads, receipt_reads, webhooks, about, health, pages, metrics):
         app.register_blueprint(room.blueprint)
     return app

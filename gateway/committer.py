@@ -41,8 +41,9 @@ from gateway.messages import (
     submit_from_json,
     submitted_to_json,
 )
-from gateway.projection import OpenReceipt, PaymentChange, Projection
+from gateway.projection import PaymentChange, Projection
 from gateway.readiness import Readiness
+from gateway.receipt_book import OpenReceipt
 from gateway.receipts import Signing
 from gateway.settings import Limits
 from gateway.verdicts import meaning, overloaded, refused_by_network
@@ -78,7 +79,7 @@ class Committer:
 
     def resume(self) -> None:
         """Take up every intent a receipt was given for and whose end is not known."""
-        for held in self._projection.open_receipts():
+        for held in self._projection.receipts.open():
             document: Json = orjson.loads(held.payload)
             submission = Submission(
                 held.key,
@@ -87,11 +88,16 @@ class Committer:
                 document.get("acquirer_id", ""),  # a close has none
                 "",
             )
-            if self._on_ledger(submission, self._projection.digest_of(held.key)) is None:
-                flight = self._flights.add(submission)
-                flight.receipt = held.receipt
-                flight.deadline = parse_receipt(held.receipt)[0].deadline
+            flight = self._flights.add(submission)
+            flight.receipt = held.receipt
+            flight.deadline = parse_receipt(held.receipt)[0].deadline
+            known = self._on_ledger(submission, self._projection.digest_of(held.key))
+            if known is None:
                 self._send(flight)
+            elif known.state is State.REFUSED:
+                self._refuse(flight, known)
+            else:
+                self._let_go(flight, known)
         self._spawn(self._watch())
 
     async def close(self) -> None:
@@ -279,9 +285,11 @@ class Committer:
         if answer.code is not None:
             submission = flight.submission
             if flight.receipt:
-                self._projection.refuse_receipt(
-                    submission.key, submission.intent_digest, answer.code, answer.detail
-                )
+                signed = self._signing.refuse(flight.receipt, answer.code)
+                named = (submission.key, submission.intent_digest)
+                self._projection.receipts.refuse(named, answer.code, answer.detail, signed)
+                if not signed or flight.deadline < times.now():
+                    self._miss(flight)
             fields = {"payment": str(submission.key), "code": answer.code.value}
             _log.info("refused", extra=fields | {"detail": answer.detail})
         self._let_go(flight, answer)
@@ -314,7 +322,7 @@ class Committer:
                 flight.receipt, flight.deadline = self._signing.sign(
                     flight.submission, self._limits.receipt_deadline_s
                 )
-                self._projection.put_receipt(
+                self._projection.receipts.put(
                     OpenReceipt(
                         flight.submission.key,
                         flight.submission.intent_digest,
@@ -343,15 +351,20 @@ class Committer:
 
     def _note_missed(self, now: str) -> None:
         for flight in self._flights:
-            if flight.deadline and flight.deadline < now:
-                submission = flight.submission
-                self._projection.note_missed(
-                    submission.key, submission.intent_digest, flight.deadline, flight.receipt
-                )
-                self.missed_receipts += 1
-                fields = {"payment": str(submission.key), "deadline": flight.deadline}
-                _log.error("a receipt's deadline is missed", extra=fields)
-                flight.deadline = ""
+            if flight.deadline < now:
+                self._miss(flight)
+
+    def _miss(self, flight: Flight) -> None:
+        """Note, once, that the word of its receipt was not kept or is given up."""
+        if not flight.deadline:
+            return
+        submission = flight.submission
+        named = (submission.key, submission.intent_digest)
+        self._projection.receipts.note_missed(named, flight.deadline, flight.receipt)
+        self.missed_receipts += 1
+        fields = {"payment": str(submission.key), "deadline": flight.deadline}
+        _log.error("a receipt's word is not kept", extra=fields)
+        flight.deadline = ""
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

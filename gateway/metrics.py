@@ -39,7 +39,7 @@ _COUNTERS: Final = {
     "queue_submitted": "Envelopes submitted.",
     "queue_resubmitted": "Envelopes submitted again.",
     "queue_answered_unordered": "Batches answered from committed state.",
-    "receipts_missed": "Receipts whose deadline passed before their intents were decided.",
+    "receipts_missed": "Receipts whose deadline passed undecided, or whose intents were given up.",
 }
 
 

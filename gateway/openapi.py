@@ -11,8 +11,10 @@ from clearline.answers import EXCEPTION_MEMBERS, RECEIPT, PaymentAnswer
 from clearline.canonical import MAX_INTEGER, Json
 from clearline.codes import Code
 from clearline.jws import MAX_COMPACT
+from clearline.refusals import REFUSAL
 from clearline.schema import AMOUNT, ATTEMPT, IDENTIFIER, ORDER_NO, SHA256_HEX
 from clearline.statuses import Reason, Status
+from gateway import receipt_reads
 from gateway.availability import Availability
 from gateway.openapi_parts import content, problems, query, ref
 from gateway.reads import DEFAULT_PAGE, LARGEST_PAGE, STATUSES
@@ -103,6 +105,7 @@ def document(settings: Settings) -> Json:
             "/v1/payments": {"post": _post(), "get": _list()},
             "/v1/payments/batch": {"post": _batch()},
             "/v1/payments/{order_no}": {"get": _get()},
+            "/v1/payments/{order_no}/receipts": receipt_reads.path(_MIN_BLOCK, _READ_CODES),
             **webhooks.paths(),
             "/v1/gateway": {"get": _about()},
             "/healthz": {"get": _health("The process is alive.", {})},
@@ -140,6 +143,9 @@ def _schemas(settings: Settings) -> Json:
         | {"description": "the payload of a close's JWS (the same typ): it ends an open payment"},
         "Receipt": RECEIPT.json_schema()
         | {"description": "the payload of a receipt's JWS (typ clearline-receipt+jws)"},
+        "RefusalPayload": REFUSAL.json_schema()
+        | {"description": "the payload of a refusal's JWS (typ clearline-refusal+jws)"},
+        "Receipts": receipt_reads.SCHEMA,
         "Payment": {
             "type": "object",
             "properties": {item.name: _ANSWER_MEMBERS[item.name] for item in fields(PaymentAnswer)},
@@ -244,8 +250,8 @@ def _schemas(settings: Settings) -> Json:
                 "detail": {"type": "string"},
                 "instance": {"type": "string", "format": "uri"},
                 "code": {"anyOf": [ref("Code"), {"type": "null"}]},
-                "receipt_refusal": ref("Code")
-                | {"description": "why an intent with a receipt won't be on the ledger"},
+                "receipt_refusal": _COMPACT
+                | {"description": "why an intent with a receipt won't be there: a RefusalPayload"},
             },
             "required": ["type", "title", "status", "detail", "code"],
         },

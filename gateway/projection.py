@@ -8,26 +8,28 @@ file can be made again from block 0, so it is not synced at each block.
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
-from functools import partial
+from dataclasses import asdict, fields
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import orjson
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from clearline import records
+from clearline import jws, records
 from clearline.canonical import Json
-from clearline.codes import Code
-from clearline.fabric.blocks import Block, Write
+from clearline.fabric.blocks import Block, BlockTransaction, Write
 from clearline.fabric.blockstream import Position
 from clearline.intents import PaymentKey
 from clearline.logs import get_logger
 from clearline.records import Acquirer, Kind, Merchant
 from clearline.statuses import Status
+from gateway import receipt_book
+from gateway.receipt_book import ReceiptBook
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (
     only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -44,6 +46,7 @@ CREATE TABLE IF NOT EXISTS payments (
     tx_id TEXT NOT NULL,
     block_number INTEGER NOT NULL,
     record BLOB NOT NULL,
+    submitter TEXT NOT NULL DEFAULT '',
     UNIQUE (merchant_id, order_no, attempt)
 );
 CREATE INDEX IF NOT EXISTS payments_listed ON payments (merchant_id, seq);
@@ -55,40 +58,15 @@ CREATE TABLE IF NOT EXISTS registry (
     record BLOB NOT NULL,
     PRIMARY KEY (kind, id)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS receipts (
-    merchant_id TEXT NOT NULL,
-    order_no TEXT NOT NULL,
-    attempt INTEGER NOT NULL,
-    intent_digest TEXT NOT NULL,
-    payload TEXT NOT NULL,
-    receipt TEXT NOT NULL,
-    refusal TEXT NOT NULL DEFAULT '',
-    detail TEXT NOT NULL DEFAULT '',
-    stored_at REAL NOT NULL,
-    PRIMARY KEY (merchant_id, order_no, attempt, intent_digest)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS missed (
-    merchant_id TEXT NOT NULL,
-    order_no TEXT NOT NULL,
-    attempt INTEGER NOT NULL,
-    intent_digest TEXT NOT NULL,
-    deadline TEXT NOT NULL,
-    receipt TEXT NOT NULL,
-    PRIMARY KEY (merchant_id, order_no, attempt, intent_digest)
-) WITHOUT ROWID;
 """
+# `submitter` is of the first write: who put the payment on the ledger.
 _PUT_PAYMENT: Final = """
 INSERT INTO payments
-    (merchant_id, order_no, attempt, status, intent_digest, tx_id, block_number, record)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    (merchant_id, order_no, attempt, status, intent_digest, tx_id, block_number, record, submitter)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (merchant_id, order_no, attempt) DO UPDATE SET status = excluded.status,
     intent_digest = excluded.intent_digest, tx_id = excluded.tx_id,
     block_number = excluded.block_number, record = excluded.record
-"""
-# A close names its payment and nothing else: whichever stands on it is the one receipted.
-_CLOSED: Final = """
-DELETE FROM receipts WHERE merchant_id = ? AND order_no = ? AND attempt = ?
-    AND json_extract(payload, '$.acquirer_id') IS NULL
 """
 # CROSS: the keys first, then the index, whatever SQLite makes of a table it can't see into.
 _DIGESTS: Final = """
@@ -102,7 +80,8 @@ _REGISTRY: Final[dict[str, Callable[[Json], object]]] = {
     Kind.ACQUIRER: partial(records.from_json, Acquirer),
 }
 _PAYMENT_MEMBERS: Final = {"type", *(one.name for one in fields(records.Payment))}
-_REFUSALS_KEPT: Final = 7 * 86_400.0  # seconds a refused receipt can be read
+# Since format 2: whose transaction a payment came in.
+_FROM_1: Final = "ALTER TABLE payments ADD COLUMN submitter TEXT NOT NULL DEFAULT ''"
 
 _log = get_logger("clearline.gateway.projection")
 
@@ -123,16 +102,6 @@ class PaymentChange(NamedTuple):
     closing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class OpenReceipt:
-    """An intent this gateway gave a receipt for, and whose end it has not seen yet."""
-
-    key: PaymentKey
-    intent_digest: str
-    payload: str
-    receipt: str
-
-
 class Projection:
     """The writing side; one process, one thread."""
 
@@ -146,13 +115,14 @@ class Projection:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, FORMAT):
+            if version not in (0, 1, FORMAT):
                 raise ProjectionError(f"{path} is of format {version}, not {FORMAT}; remove it")
-            self._connection.executescript(SCHEMA)
+            self._connection.executescript(SCHEMA + receipt_book.SCHEMA)
+            if version == 1:
+                self._connection.execute(_FROM_1)
             self._connection.execute(f"PRAGMA user_version = {FORMAT}")
             row = self._connection.execute("SELECT last_block, last_hash FROM meta").fetchone()
-            # In memory too: hardly any payment has a receipt, and each block asks for all of its.
-            self._received = self._load_received()
+            self.receipts = ReceiptBook(self._connection)
         except (sqlite3.Error, OSError) as error:
             raise ProjectionError(f"can't keep the projection in {path}: {error}") from error
         self.last_block: int = row[0] if row else -1
@@ -186,18 +156,10 @@ class Projection:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(_PUT_PAYMENT, [row for row, _ in payments.values()])
-            ended = [
-                (change.key, change.intent_digest)
-                for _, change in payments.values()
-                if (change.key, change.intent_digest) in self._received
-            ]
-            self._connection.executemany(
-                "DELETE FROM receipts WHERE merchant_id = ? AND order_no = ? AND attempt = ?"
-                " AND intent_digest = ?",
-                [(*key, digest) for key, digest in ended],
-            )
-            closed = {change.key for _, change in payments.values() if change.closing}
-            self._connection.executemany(_CLOSED, closed)
+            changes = [change for _, change in payments.values()]
+            ended = self.receipts.among([(one.key, one.intent_digest) for one in changes])
+            closed = {change.key for change in changes if change.closing}
+            self.receipts.end(ended, closed)
             self._connection.executemany(
                 "INSERT OR REPLACE INTO registry VALUES (?, ?, ?, ?)", registered.values()
             )
@@ -210,10 +172,8 @@ class Projection:
                 self._connection.rollback()
             raise ProjectionError(f"can't write {self._path}: {error}") from error
         self.last_block, self._last_hash = block.number, block.header_hash
-        self._received.difference_update(ended)
-        if closed:
-            self._received = {one for one in self._received if one[0] not in closed}
-        return tuple(change for _, change in payments.values())
+        self.receipts.ended(ended, closed)
+        return tuple(changes)
 
     def digest_of(self, key: PaymentKey) -> str | None:
         """The digest of the intent this payment was made by, None when it is not on the ledger."""
@@ -258,63 +218,6 @@ class Projection:
             return None
         return records.from_json(Acquirer, orjson.loads(row[0])).msp_id
 
-    def put_receipt(self, held: OpenReceipt) -> None:
-        """Note that a client was given a receipt."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO receipts (merchant_id, order_no, attempt, intent_digest,"
-            " payload, receipt, stored_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*held.key, held.intent_digest, held.payload, held.receipt, time.time()),
-        )
-        self._received.add((held.key, held.intent_digest))
-
-    def receipt_of(self, key: PaymentKey, intent_digest: str) -> str | None:
-        """The receipt that was given for this intent, while it has not ended."""
-        row = self._connection.execute(
-            "SELECT receipt FROM receipts WHERE merchant_id = ? AND order_no = ? AND attempt = ?"
-            " AND intent_digest = ? AND refusal = ''",
-            (*key, intent_digest),
-        ).fetchone()
-        return None if row is None else str(row[0])
-
-    def refuse_receipt(self, key: PaymentKey, intent_digest: str, code: Code, detail: str) -> None:
-        """Note why a received intent did not get onto the ledger; forget old such notes."""
-        self._connection.execute(
-            "UPDATE receipts SET refusal = ?, detail = ? WHERE merchant_id = ? AND order_no = ?"
-            " AND attempt = ? AND intent_digest = ?",
-            (code.value, detail, *key, intent_digest),
-        )
-        forgotten = self._connection.execute(
-            "DELETE FROM receipts WHERE refusal <> '' AND stored_at < ?",
-            (time.time() - _REFUSALS_KEPT,),
-        )
-        if forgotten.rowcount:
-            self._received = self._load_received()
-
-    def note_missed(self, key: PaymentKey, intent_digest: str, deadline: str, receipt: str) -> None:
-        """Note that a receipt's word was not kept; the note stays, whatever comes of the intent."""
-        self._connection.execute(
-            "INSERT OR IGNORE INTO missed VALUES (?, ?, ?, ?, ?, ?)",
-            (*key, intent_digest, deadline, receipt),
-        )
-
-    def open_receipts(self) -> list[OpenReceipt]:
-        """Receipts whose end is not known, oldest first."""
-        return [
-            OpenReceipt(PaymentKey(row[0], row[1], row[2]), row[3], row[4], row[5])
-            for row in self._connection.execute(
-                "SELECT merchant_id, order_no, attempt, intent_digest, payload, receipt"
-                " FROM receipts WHERE refusal = '' ORDER BY stored_at"
-            )
-        ]
-
-    def _load_received(self) -> set[tuple[PaymentKey, str]]:
-        return {
-            (PaymentKey(row[0], row[1], row[2]), row[3])
-            for row in self._connection.execute(
-                "SELECT merchant_id, order_no, attempt, intent_digest FROM receipts"
-            )
-        }
-
     def _effects(
         self, block: Block
     ) -> tuple[
@@ -332,7 +235,7 @@ class Projection:
                     continue
                 kind, _, name = write.key.partition("/")
                 if kind == Kind.PAYMENT:
-                    _payment(payments, write, transaction.tx_id, block.number)
+                    _payment(payments, write, transaction, block.number)
                 elif kind in _REGISTRY and _is_record(kind, write, transaction.tx_id):
                     registered[write.key] = (kind, name, block.number, write.value)
         return payments, registered
@@ -341,9 +244,10 @@ class Projection:
 def _payment(
     payments: dict[str, tuple[tuple[object, ...], PaymentChange]],
     write: Write,
-    tx_id: str,
+    transaction: BlockTransaction,
     block_number: int,
 ) -> None:
+    tx_id = transaction.tx_id
     try:
         document: Json = orjson.loads(write.value)
         if document.keys() != _PAYMENT_MEMBERS or document["type"] != Kind.PAYMENT:
@@ -372,8 +276,22 @@ def _payment(
         tx_id,
         block_number,
         write.value,
+        key_id_of(transaction.creator.cert_pem),
     )
     payments[write.key] = (row, change)
+
+
+@lru_cache(maxsize=256)
+def key_id_of(certificate: bytes) -> str:
+    """The id of an identity's key, as in the receipts it signs: the RFC 7638 thumbprint; empty for
+    a certificate (PEM) whose key signs none."""
+    try:
+        key = x509.load_pem_x509_certificate(certificate).public_key()
+    except ValueError:
+        return ""
+    if not isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
+        return ""
+    return jws.thumbprint(jws.public_jwk(key))
 
 
 def _is_record(kind: str, write: Write, tx_id: str) -> bool:

@@ -28,11 +28,26 @@ RETRY_AFTER: Final = 1  # seconds; a committer is back within five
 @dataclass(frozen=True, slots=True)
 class ReceivedView:
     """An intent this gateway holds and that is not on the ledger; `refusal` says why, once it is
-    known that it won't be."""
+    known that it won't be, and `signed` is this gateway's word on that (a JWS; empty when the
+    reason is no verdict on the intent)."""
 
     answer: PaymentAnswer
     refusal: Code | None
     detail: str
+    signed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How a payment came onto the ledger: by which intent, when as its transaction says, by the
+    owner of which key (an RFC 7638 thumbprint, empty when it is not known); and what became of it:
+    its newest block, and whether it is closed for further closes."""
+
+    intent_digest: str
+    requested_at: str
+    submitter: str
+    block_number: int
+    closing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +139,32 @@ class Snapshot:
         payload: Json = orjson.loads(row[2])
         intent = intents.parse(payload["intent"]).intent
         answer = received_answer(intent, row[1], payload["acquirer_id"], row[3])
-        return ReceivedView(answer, Code(row[4]) if row[4] else None, row[5])
+        signed = self.refusals(intent.key, row[1])
+        code = Code(row[4]) if row[4] else None
+        return ReceivedView(answer, code, row[5], signed[-1] if code and signed else "")
+
+    def refusals(self, key: PaymentKey, intent_digest: str | None = None) -> tuple[str, ...]:
+        """This gateway's signed refusals of receipts for a payment, oldest first; of one intent,
+        or of all."""
+        rows = self._connection.execute(
+            "SELECT refusal FROM refusals WHERE merchant_id = ? AND order_no = ? AND attempt = ?"
+            " AND intent_digest = coalesce(?, intent_digest) ORDER BY seq",
+            (*key, intent_digest),
+        )
+        return tuple(row[0] for row in rows)
+
+    def origin(self, key: PaymentKey) -> Origin | None:
+        """Where a payment on the ledger comes from."""
+        row = self._connection.execute(
+            "SELECT record, submitter, block_number FROM payments"
+            " WHERE merchant_id = ? AND order_no = ? AND attempt = ?",
+            key,
+        ).fetchone()
+        if row is None:
+            return None
+        payment = records.from_json(Payment, orjson.loads(row[0]))
+        closing = bool(payment.close) or payment.final
+        return Origin(payment.intent_digest, payment.requested_at, row[1], int(row[2]), closing)
 
     def page(self, merchant_id: str, status: Status | None, before: int | None, limit: int) -> Page:
         """Up to `limit` of a merchant's payments, newest first, made before place `before`."""

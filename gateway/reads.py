@@ -32,12 +32,12 @@ blueprint = Blueprint("reads", __name__)
 @dataclass(frozen=True, slots=True)
 class _Found:
     """A payment, or none with the reason; and the block it was read at. `refusal`: why an intent
-    that this gateway gave a receipt for won't be on the ledger."""
+    that this gateway gave a receipt for won't be on the ledger, signed (a JWS)."""
 
     payment: PaymentAnswer | None
     last_block: int
     detail: str = "there is no such payment of this merchant"
-    refusal: Code | None = None
+    refusal: str = ""
 
 
 @blueprint.get("/v1/payments/<order_no>")
@@ -47,12 +47,9 @@ def get_payment(order_no: str) -> Response:
     attempt = http.number(found, "attempt", 1, 9999)
     min_block = http.number(found, "min_block", 0)
     asked = http.preferences()
-    try:
-        ORDER_NO.check(order_no, "")
-    except SchemaError as error:
-        raise Refusal(Code.PARAMETER_INVALID, f"order_no: {error.reason}") from None
+    check_order_no(order_no)
     merchant_id = authenticated()
-    _reach(min_block)
+    reach(min_block)
     seen = _look(merchant_id, order_no, attempt)
     headers: dict[str, str] = {}
     if asked.wait is not None and seen.payment is not None:
@@ -63,7 +60,7 @@ def get_payment(order_no: str) -> Response:
     headers[http.BLOCK] = str(seen.last_block)
     payment = seen.payment
     if payment is None:
-        members = {} if seen.refusal is None else {"receipt_refusal": seen.refusal.value}
+        members = {"receipt_refusal": seen.refusal} if seen.refusal else {}
         raise problems.Declined(Code.PAYMENT_UNKNOWN, seen.detail, headers, members)
     http.note(
         payment=f"{merchant_id}/{payment.order_no}/{payment.attempt}",
@@ -93,7 +90,7 @@ def list_payments() -> Response:
         raise Refusal(Code.PARAMETER_INVALID, f"status: must be one of {', '.join(STATUSES)}")
     min_block = http.number(found, "min_block", 0)
     merchant_id = authenticated()
-    _reach(min_block)
+    reach(min_block)
     with services().reader.snapshot() as snapshot:
         page = snapshot.page(
             merchant_id, None if status is None else Status(status), before, limit or DEFAULT_PAGE
@@ -106,6 +103,14 @@ def list_payments() -> Response:
     }
     http.note(merchant=merchant_id, items=len(page.payments))
     return http.json_response(body, 200, {http.BLOCK: str(last_block)})
+
+
+def check_order_no(order_no: str) -> None:
+    """Raises Refusal unless it is of an order number's form."""
+    try:
+        ORDER_NO.check(order_no, "")
+    except SchemaError as error:
+        raise Refusal(Code.PARAMETER_INVALID, f"order_no: {error.reason}") from None
 
 
 def authenticated() -> str:
@@ -134,7 +139,7 @@ def authenticated() -> str:
     return claimed.merchant_id
 
 
-def _reach(min_block: int | None) -> None:
+def reach(min_block: int | None) -> None:
     """Wait a little until the projection has `min_block`. Raises Refusal `block_not_reached`."""
     if min_block is None:
         return
@@ -169,7 +174,7 @@ def _look(merchant_id: str, order_no: str, attempt: int | None) -> _Found:
             f"attempt {received.answer.attempt} was received here and is not on the ledger:"
             f" {received.refusal.value}: {received.detail}"
         )
-        return _Found(None, snapshot.last_block, detail, received.refusal)
+        return _Found(None, snapshot.last_block, detail, received.signed)
 
 
 def _on_ledger(

@@ -1,12 +1,14 @@
-"""Receipts: this gateway's signed word about an intent that it holds."""
+"""Receipts and refusals: this gateway's signed word about an intent that it holds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from clearline import times
-from clearline.answers import Receipt, sign_receipt
+from clearline.answers import Receipt, parse_receipt, sign_receipt
+from clearline.codes import Code
 from clearline.jws import Signer
+from clearline.refusals import VERDICTS, ReceiptRefusal, sign_refusal
 from gateway.messages import Submission
 
 
@@ -33,3 +35,11 @@ class Signing:
             deadline=times.after(now, seconds),
         )
         return sign_receipt(receipt, self.signer), receipt.deadline
+
+    def refuse(self, receipt: str, code: Code) -> str:
+        """The signed refusal of what this receipt promised; empty for a code that is no verdict
+        on the intent: then the promise stays."""
+        if code not in VERDICTS:
+            return ""
+        claim, _ = parse_receipt(receipt)
+        return sign_refusal(ReceiptRefusal(claim, code, times.now()), self.signer)

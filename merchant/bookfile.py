@@ -11,7 +11,7 @@ from typing import Final
 
 from merchant.attempts import BookError
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 _APPLICATION_ID: Final = 0x434C4D42
 _SCHEMA: Final = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -80,7 +80,23 @@ CREATE VIEW standing AS
     ON t.order_no = o.order_no
     AND t.attempt = (SELECT max(attempt) FROM attempts b WHERE b.order_no = o.order_no);
 """
-_STEPS: Final = (_SCHEMA, _EVENTS, _CLOSES)  # from format n to n + 1
+# Since format 4: what was found of receipts, and is not to be found again.
+_FOUND: Final = """
+CREATE TABLE omissions (
+    receipt TEXT PRIMARY KEY,
+    found_at TEXT NOT NULL,
+    witness TEXT NOT NULL,
+    block INTEGER NOT NULL,
+    answered INTEGER NOT NULL
+);
+CREATE TABLE refusals (
+    receipt TEXT NOT NULL,
+    refusal TEXT NOT NULL,
+    found_at TEXT NOT NULL,
+    PRIMARY KEY (receipt, refusal)
+);
+"""
+_STEPS: Final = (_SCHEMA, _EVENTS, _CLOSES, _FOUND)  # from format n to n + 1
 
 
 def opened(path: Path, about: dict[str, str]) -> sqlite3.Connection:

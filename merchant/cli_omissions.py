@@ -17,9 +17,10 @@ from clearline.intents import CloseIntent, PaymentKey
 from merchant.attempts import KeptReceipt
 from merchant.client import HttpGateways
 from merchant.desk import Desk, home_option, opened
-from merchant.omissions import Finding, Held, Verdict, examine
+from merchant.omissions import Finding, Found, Held, Known, Verdict, examine
 
-_BROKEN: Final = 4  # exit code
+_EXIT: Final = 4  # exit code when a gateway's word was broken
+_BROKEN: Final = frozenset({Verdict.OMITTED, Verdict.LATE})
 _SILENT: Final = frozenset({Verdict.KEPT, Verdict.REFUSED, Verdict.OPEN})
 
 
@@ -29,11 +30,11 @@ _SILENT: Final = frozenset({Verdict.KEPT, Verdict.REFUSED, Verdict.OPEN})
 def omissions(home: Path, as_json: bool) -> None:
     """Hold every receipt in the order book against the ledger, through the other gateways.
 
-    A receipt is a gateway's signed word that an intent is on the ledger, or refused with a reason,
-    by its deadline. One whose deadline has passed while neither is so is a proof against that
-    gateway: receipt, intent and the block at which another gateway did not find the payment. Its
-    signature counts with a key that merchant.json pins in `gateway_keys`. Exit code 4 when there
-    is one.
+    A receipt is a gateway's signed word that an intent is on the ledger, or refused with a reason
+    that it signs, by its deadline. One whose deadline has passed while neither is so is a proof
+    against that gateway: receipt, intent and the block at which another gateway did not find the
+    payment. It is kept in the order book: what comes later is late. Signatures count with a key
+    that merchant.json pins in `gateway_keys`. Exit code 4 when one was broken.
 
     Example: clearline merchant omissions --json > proof.json
     """
@@ -42,19 +43,20 @@ def omissions(home: Path, as_json: bool) -> None:
         http = HttpGateways(desk.profile, desk.signer())
         try:
             findings = [_examine(desk, receipt, http) for receipt in kept]
+            for finding in findings:
+                _keep(desk, finding)
         finally:
             http.close()
-        urls = [gateway.url for gateway in desk.profile.gateways]
         if as_json:
-            shown = [_to_json(desk, finding, urls) for finding in findings]
+            shown = [_to_json(desk, finding) for finding in findings]
             click.echo(orjson.dumps({"omissions": shown}))
         else:
-            _print(findings, urls)
-    sys.exit(_BROKEN if any(item.verdict is Verdict.OMITTED for item in findings) else 0)
+            _print(findings)
+    sys.exit(_EXIT if any(item.verdict in _BROKEN for item in findings) else 0)
 
 
 def _examine(desk: Desk, kept: KeptReceipt, http: HttpGateways) -> Finding:
-    urls = [gateway.url for gateway in desk.profile.gateways]
+    urls = tuple(gateway.url for gateway in desk.profile.gateways)
     key = PaymentKey(desk.profile.merchant_id, kept.order_no, kept.attempt)
     signed = frozenset(
         intents.parse(text).intent.digest()
@@ -63,16 +65,24 @@ def _examine(desk: Desk, kept: KeptReceipt, http: HttpGateways) -> Finding:
     gateway = urls.index(kept.gateway) if kept.gateway in urls else None
     # A close names its payment and nothing else: `created` is not in its digest.
     closes = CloseIntent(desk.profile.network, *key, created="").digest()
-    held = Held(key, gateway, kept.receipt, signed, closes)
-    return examine(held, desk.profile.gateway_keys, len(urls), times.now(), http)
+    held = Held(key, gateway, kept.receipt, signed, closes, desk.book.found(kept.receipt))
+    return examine(held, Known(urls, desk.profile.gateway_keys, times.now()), http)
 
 
-def _print(findings: Sequence[Finding], urls: Sequence[str]) -> None:
+def _keep(desk: Desk, finding: Finding) -> None:
+    """What is found now counts later, when the gateways may show something else."""
+    refusals = (finding.refusal,) if finding.refusal else ()
+    found = Found(refusals, finding.omission)
+    if found not in (Found(), finding.held.before):
+        desk.book.keep_found(finding.held.receipt, found)
+
+
+def _print(findings: Sequence[Finding]) -> None:
     for finding in findings:
         if finding.verdict in _SILENT:
             continue
         by = finding.claim.gateway if finding.claim is not None else "?"
-        witness = "" if finding.witness is None else f" (seen through {urls[finding.witness]})"
+        witness = "" if finding.witness is None else f" (seen through {finding.witness})"
         key = finding.held.key
         click.echo(
             f"{finding.verdict.upper()} order {key.order_no} attempt {key.attempt} by {by}: "
@@ -83,8 +93,9 @@ def _print(findings: Sequence[Finding], urls: Sequence[str]) -> None:
     click.echo(f"{len(findings)} receipts{': ' + named if named else ''}")
 
 
-def _to_json(desk: Desk, finding: Finding, urls: Sequence[str]) -> Json:
+def _to_json(desk: Desk, finding: Finding) -> Json:
     held, claim = finding.held, finding.claim
+    urls = [gateway.url for gateway in desk.profile.gateways]
     compacts = desk.book.intents(held.key.order_no, held.key.attempt)
     tried = desk.book.attempts(held.key.order_no)
     return {
@@ -97,6 +108,9 @@ def _to_json(desk: Desk, finding: Finding, urls: Sequence[str]) -> Json:
         "intents": compacts,
         "close": next((a.close for a in tried if a.attempt == held.key.attempt), "") or None,
         "given_by": None if held.gateway is None else urls[held.gateway],
-        "witness": None if finding.witness is None else urls[finding.witness],
+        "witness": finding.witness,
         "block": finding.block,
+        "payment": None if finding.origin is None else asdict(finding.origin),
+        "refusal": finding.refusal or None,
+        "found": None if finding.omission is None else asdict(finding.omission),
     }

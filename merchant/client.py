@@ -5,7 +5,6 @@ Nothing here decides what to do next; a reply of any bytes becomes one of five k
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Sequence
@@ -22,11 +21,10 @@ from clearline import bearer
 from clearline.answers import PaymentAnswer
 from clearline.canonical import Json
 from clearline.cards import redact
-from clearline.codes import Code
 from clearline.intents import PaymentKey
 from clearline.jws import Signer
-from merchant.omissions import Sight
 from merchant.profile import Profile
+from merchant.sights import Sight, sight_of
 
 CONNECT_TIMEOUT: Final = 4.0  # seconds
 ANSWER_TIMEOUT: Final = 20.0  # seconds a gateway may take over what it was asked to wait
@@ -35,7 +33,6 @@ TOKEN_LIFETIME: Final = 120  # seconds; used for three quarters of it
 MAX_RETRY_AFTER: Final = 60.0
 _AGAIN: Final = frozenset({408, 425, 429, 502, 503, 504})
 _UNAUTHORIZED: Final = 401
-_BLOCK: Final = re.compile("[0-9]{1,15}")
 _NOT_NOW: Final = frozenset(
     {"rate_limited", "overloaded", "ledger_unavailable", "acquirer_unavailable"}
 )
@@ -101,7 +98,6 @@ class Response:
     status: int
     retry_after: str | None
     body: bytes
-    block: str | None = None  # the block the answer was read at
 
 
 class GatewayApi(Protocol):
@@ -167,25 +163,18 @@ class HttpGateways:
         return reply
 
     def look(self, gateway: int, key: PaymentKey, min_block: int | None) -> Sight:
-        """Whether this gateway finds the payment on the ledger; see omissions.Looking."""
-        path = f"/v1/payments/{key.order_no}?attempt={key.attempt}"
+        """What this gateway shows of a payment for its receipts; see sights.Looking."""
+        path = f"/v1/payments/{key.order_no}/receipts?attempt={key.attempt}"
         if min_block is not None and min_block >= 0:
             path += f"&min_block={min_block}"
-        reply = self._authorized(gateway, Request("GET", path, {}))
+        reply = self.read(gateway, Request("GET", path, {}))
         if not isinstance(reply, Response):
             return Sight(False, detail=reply.reason)
-        block = int(reply.block) if reply.block and _BLOCK.fullmatch(reply.block) else None
         members = _json(reply.body)
-        if not isinstance(members, dict):
-            return Sight(False, detail=f"HTTP {reply.status} without a document")
         if reply.status == 200:
-            there = members.get("block_number") is not None
-            closed = there and (members.get("close") is not None or members.get("final") is True)
-            return Sight(True, there, block, closed=closed)
-        if reply.status == 404 and members.get("code") == Code.PAYMENT_UNKNOWN:
-            refusal = members.get("receipt_refusal")
-            return Sight(True, False, block, refusal if isinstance(refusal, str) else "")
-        return Sight(False, detail=f"HTTP {reply.status} {str(members.get('code'))[:64]}")
+            return sight_of(members)
+        code = members.get("code") if isinstance(members, dict) else None
+        return Sight(False, detail=f"HTTP {reply.status} {str(code or '')[:64]}".strip())
 
     def _authorized(self, gateway: int, request: Request) -> Response | Unreachable | Broken:
         token = {"Authorization": f"Bearer {self.token(gateway)}"}
@@ -263,9 +252,7 @@ def _read(response: requests.Response, end: float) -> Response | Broken | Unreac
         if time.monotonic() > end:
             return Unreachable("the answer came too slowly")
     headers = response.headers
-    body = b"".join(parts)
-    block = headers.get("Clearline-Block")
-    return Response(response.status_code, headers.get("Retry-After"), body, block)
+    return Response(response.status_code, headers.get("Retry-After"), b"".join(parts))
 
 
 def _cause(error: BaseException) -> str:

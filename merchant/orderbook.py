@@ -25,6 +25,7 @@ from merchant.attempts import (
     OrderStatus,
     State,
 )
+from merchant.omissions import Found, Omission
 from merchant.orders import Order
 from merchant.verify import Dispute
 
@@ -137,6 +138,33 @@ class OrderBook:
         ).fetchall()
         found = {(row[0], row[1], row[3]): KeptReceipt(*row) for row in rows}
         return list(found.values())
+
+    def found(self, receipt: str) -> Found:
+        """What was found of a receipt before."""
+        omission = self._db.execute(
+            "SELECT found_at, witness, block, answered FROM omissions WHERE receipt = ?", (receipt,)
+        ).fetchone()
+        refusals = self._db.execute(
+            "SELECT refusal FROM refusals WHERE receipt = ? ORDER BY rowid", (receipt,)
+        ).fetchall()
+        if omission is not None:
+            found_at, witness, block, answered = omission
+            omission = Omission(found_at, witness, block, bool(answered))
+        return Found(tuple(row[0] for row in refusals), omission)
+
+    def keep_found(self, receipt: str, found: Found) -> None:
+        """Keep it: an omission stays found, whatever comes after it."""
+        with self._writing():
+            self._db.executemany(
+                "INSERT OR IGNORE INTO refusals VALUES (?, ?, ?)",
+                [(receipt, refusal, times.now()) for refusal in found.refusals],
+            )
+            if (one := found.omission) is not None:
+                self._db.execute(
+                    "INSERT INTO omissions VALUES (?, ?, ?, ?, ?) ON CONFLICT (receipt)"
+                    " DO UPDATE SET answered = max(answered, excluded.answered)",
+                    (receipt, one.found_at, one.witness, one.block, one.answered),
+                )
 
     def store(self, intents: Sequence[NewIntent]) -> list[Attempt]:
         """Store signed intents before they are posted, in one synced transaction.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from samples import INTENT, REPORT
 
-from clearline import answers, bearer, canonical, intents, jws, reports
+from clearline import answers, bearer, canonical, intents, jws, refusals, reports
 from clearline.codes import Code, Refusal
 from clearline.jws import Algorithm, JwsError, KeySigner, SignatureInvalidError, Typ
 from clearline.statuses import Reason, ReportKind, Status
@@ -362,6 +362,29 @@ def test_a_receipt_survives_signing() -> None:
     parsed, token = answers.parse_receipt(answers.sign_receipt(receipt, SIGNER))
     assert parsed == receipt
     jws.public_key(SIGNER.jwk, Algorithm.ED25519).verify(token)
+
+
+def test_a_refusal_survives_signing_and_has_one_form() -> None:
+    receipt = answers.Receipt(
+        "clearline-dev", "gateway-bankone", "M", "O", 1, "0" * 64, INTENT.created, INTENT.expires_at
+    )
+    refusal = refusals.ReceiptRefusal(receipt, Code.CONFLICT, INTENT.created)
+    compact = refusals.sign_refusal(refusal, SIGNER)
+    parsed, token = refusals.parse_refusal(compact)
+    assert parsed == refusal
+    jws.public_key(SIGNER.jwk, Algorithm.ED25519).verify(token)
+    payload = json.loads(token.payload)
+    for wrong in (
+        payload | {"code": "ledger_unavailable"},
+        payload | {"more": 1},
+        payload | {"refused_at": "now"},
+        payload | {"receipt": payload["receipt"] | {"attempt": 0}},
+        {name: payload[name] for name in ("receipt", "code")},
+    ):
+        with pytest.raises(Refusal, match="malformed"):
+            refusals.parse_refusal(resigned(wrong, Typ.REFUSAL))
+    with pytest.raises(Refusal, match="typ must be"):
+        refusals.parse_refusal(resigned(payload, Typ.RECEIPT))
 
 
 ANSWER = answers.PaymentAnswer(

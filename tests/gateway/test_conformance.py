@@ -152,6 +152,7 @@ OPERATIONS = [
     ("GET", "/v1/payments"),
     ("POST", "/v1/payments/batch"),
     ("GET", "/v1/payments/{order_no}"),
+    ("GET", "/v1/payments/{order_no}/receipts"),
     ("GET", "/v1/webhooks"),
     ("GET", "/v1/webhooks/{webhook_id}"),
     ("PUT", "/v1/webhooks/{webhook_id}"),

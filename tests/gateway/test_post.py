@@ -24,6 +24,7 @@ from clearline import answers, times
 from clearline.answers import PaymentAnswer
 from clearline.codes import Code
 from clearline.intents import Route
+from clearline.refusals import parse_refusal
 
 
 def test_committed_is_201_and_readable_at_once(site: Site) -> None:
@@ -243,6 +244,11 @@ def test_a_receipt_that_ends_in_a_refusal_says_why(site: Site) -> None:
     read = site.get(answer.headers["Location"])
     assert read.json["code"] == "payment_unknown"
     assert "attempt_out_of_order" in read.json["detail"]
+    refusal, unverified = parse_refusal(read.json["receipt_refusal"])
+    _gateway_key(site).verify(unverified)
+    assert refusal.receipt == answers.parse_receipt(answer.json["receipt"])[0]
+    assert refusal.code is Code.ATTEMPT_OUT_OF_ORDER
+    assert refusal.receipt.received_at <= refusal.refused_at <= refusal.receipt.deadline
 
 
 def test_another_merchants_key_signs_nothing_for_this_one(site: Site) -> None:

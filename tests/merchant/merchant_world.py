@@ -80,6 +80,20 @@ def answer_for(intent: PayIntent, status: Status, result: str | None) -> dict[st
     }
 
 
+def receipts_of(entry: "Entry | None") -> dict[str, Any]:
+    """What an honest gateway shows for receipts, at block 7."""
+    shown = None
+    if entry is not None:
+        shown = {
+            "intent_digest": entry.intent.digest(),
+            "requested_at": entry.intent.created,
+            "submitter": "",
+            "block_number": 7,
+            "closing": bool(entry.close) or entry.ended,
+        }
+    return {"last_block": 7, "payment": shown, "refusals": []}
+
+
 @dataclass
 class Entry:
     """A payment on the fake ledger; it ends after `asks` reads. tok_never ends by a close only."""
@@ -164,6 +178,8 @@ class FakeGateway:
     merchant_keys: dict[str, Any]
     behave: Behave = lambda method, order_no: None
     lie: Callable[[dict[str, Any]], Any] = lambda answer: answer
+    # The same of what it shows for receipts.
+    tell: Callable[[dict[str, Any]], Any] = lambda answer: answer
     batches: bool = True
     posts: list[tuple[str, str]] = field(default_factory=list)
     gets: list[str] = field(default_factory=list)
@@ -264,7 +280,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         gateway = self.gateway
         gateway.connections.add(self.client_address)
         parts = urlsplit(self.path)
-        order_no = parts.path.rsplit("/", 1)[1]
+        order_no = parts.path.split("/")[3]
         attempt = int(parse_qs(parts.query)["attempt"][0])
         with gateway.lock:
             gateway.gets.append(order_no)
@@ -281,7 +297,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._fail(fault)
             return
         entry = gateway.ledger.entries.get((order_no, attempt))
-        if entry is None:
+        if parts.path.endswith("/receipts"):
+            self._send(200, gateway.tell(receipts_of(entry)))
+        elif entry is None:
             self._problem(Code.PAYMENT_UNKNOWN)
         else:
             self._send(200, gateway.lie(gateway.ledger.view(entry)))

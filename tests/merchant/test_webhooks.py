@@ -301,16 +301,18 @@ def test_a_book_of_the_format_before_webhooks_is_brought_up(till: Till) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("DROP TABLE events")
         db.execute("DROP TABLE closes")
+        db.execute("DROP TABLE omissions")
+        db.execute("DROP TABLE refusals")
         db.execute("PRAGMA user_version = 1")
     with closing(till.book()) as book:
         assert not book.taken("evt_1")
     assert till.status() is OrderStatus.REQUESTED
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 4")
-    with pytest.raises(BookError, match="format 4"):
+        db.execute("PRAGMA user_version = 5")
+    with pytest.raises(BookError, match="format 5"):
         till.book()
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 3")
+        db.execute("PRAGMA user_version = 4")
 
 
 # The server

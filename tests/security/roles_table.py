@@ -103,6 +103,7 @@ REST: dict[str, dict[str, str]] = {
     "POST /v1/payments": _POST,
     "POST /v1/payments/batch": _POST,
     "GET /v1/payments/<order_no>": _READ,
+    "GET /v1/payments/<order_no>/receipts": _READ,
     "GET /v1/payments": _READ,
     "PUT /v1/webhooks/<webhook_id>": _POST,
     "DELETE /v1/webhooks/<webhook_id>": _POST | {"the merchant": "204"},
