@@ -11,6 +11,7 @@ from fabric_protos.common import common_pb2
 from fabric_protos.ledger.rwset import rwset_pb2
 from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
 from fabric_protos.peer import (
+    chaincode_event_pb2,
     chaincode_pb2,
     proposal_pb2,
     proposal_response_pb2,
@@ -64,6 +65,8 @@ class Endorsed:
     chaincode: str
     arguments: tuple[bytes, ...]
     response_status: int
+    answer: bytes
+    event: tuple[str, bytes] | None
     namespaces: tuple[Namespace, ...]
 
 
@@ -159,8 +162,18 @@ def _endorsed(payload: Any) -> Endorsed:
         chaincode=result.chaincode_id.name,
         arguments=tuple(invocation.chaincode_spec.input.args),
         response_status=result.response.status,
+        answer=result.response.payload,
+        event=_event(result.events),
         namespaces=_namespaces(result.results),
     )
+
+
+def _event(raw: bytes) -> tuple[str, bytes] | None:
+    """Name and payload of the chaincode's event (peer/chaincode_event.proto)."""
+    if not raw:
+        return None
+    event = chaincode_event_pb2.ChaincodeEvent.FromString(raw)
+    return event.event_name, event.payload
 
 
 def _namespaces(results: bytes) -> tuple[Namespace, ...]:

@@ -1,107 +1,133 @@
 """The auditor's reading of what a merchant signs about itself: a further key, another account.
 
 A bank can't make either: the change counts when one of the merchant's keys signed it, one that was
-active and whose day had come, and only for a day later than the transaction's.
+active and whose day had come, and only for a day later than the transaction's. It is held when it
+is proposed and again when it is approved.
 """
 
 from __future__ import annotations
 
-import re
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from audit.findings import Check, Wrong
-from audit.invocation import Invocation
-from audit.jose import JoseError, Signed, read, thumbprint, verify
+from audit import cards, forms
+from audit.draft import Draft, Record, Refused
+from audit.findings import Check
+from audit.jose import JoseError, Signed, read, verify
+from audit.keys import key_record
+from clearline.codes import Code
 
-Record = dict[str, Any]
-_COMMON: Final = {"kind", "version", "network", "merchant_id", "created", "from"}
-_OWN: Final = {
-    "key": {"key_id", "algorithm", "jwk"},
-    "account": {"account_id", "bank_code", "last4"},
-}
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+TYP: Final = "clearline-change+jws"
+AHEAD: Final = timedelta(minutes=5)  # a merchant's clock may be
 _FARTHEST: Final = timedelta(days=90)
-_AHEAD_MINUTES: Final = 5
 _MOST_ACCOUNTS: Final = 32
 
 
-def signed_change(
-    kind: str, body: Record, merchant: Record | None, invocation: Invocation, network: str
-) -> Record:
-    """What the merchant signed for this proposal, at this transaction's time. Raises Wrong."""
-    place = f"merchant/{body.get('merchant_id')}"
+def read_change(kind: str, body: Record) -> Signed:
+    """Form, cards and key of the change in a proposal's body, and that it is about what the body
+    names. Raises Refused."""
     try:
-        token = read(str(body.get("change")), "clearline-change+jws")
-        _form(token, kind, body, network)
-        key = (merchant or {}).get("keys", {}).get(token.key_id)
-        if key is None:
-            raise JoseError("the signing key is not the merchant's")
+        token = read(body["change"], TYP)
+    except JoseError as error:
+        raise _malformed(f"its change is {error}") from None
+    _scan("kid", token.key_id)
+    said = token.payload
+    of_account = said.get("kind") == "account"
+    fault = (forms.ACCOUNT_CHANGE if of_account else forms.KEY_CHANGE).fault(said)
+    if fault is not None:
+        raise _malformed(f"its change: {fault}")
+    for name in ("network", "merchant_id", *(("bank_code",) if of_account else ())):
+        _scan(name, said[name])
+    days = date.fromisoformat(said["from"]) - date.fromisoformat(said["created"][:10])
+    if not timedelta() < days <= _FARTHEST:
+        raise _malformed(f"from {said['from']}, signed {said['created']}")
+    if not of_account:
+        _check_new_key(said)
+    named = {"merchant_key": ("key", "key_id"), "merchant_account": ("account", "account_id")}
+    wanted, name = named[kind]
+    if said["kind"] != wanted or any(said[one] != body[one] for one in ("merchant_id", name)):
+        raise _malformed("the change is not about what the proposal names")
+    return token
+
+
+def _check_new_key(said: Record) -> None:
+    key_id, key = key_record(said["jwk"])
+    if (said["key_id"], said["algorithm"]) != (key_id, key["algorithm"]):
+        raise Refused(Code.KEY_REFUSED, Check.KEY, "the new key is not the one the change names")
+
+
+def check_network(said: Record, network: str) -> None:
+    """Raise Refused for a change signed for another network."""
+    if said["network"] != network:
+        raise _unsigned(Code.NETWORK_MISMATCH, f"the change is for network {said['network']}")
+
+
+def verify_change(token: Signed, merchant: Record, now: str) -> None:
+    """Raise Refused unless a key of this merchant signed it, and it is good at this time."""
+    said, key = token.payload, merchant["keys"].get(token.key_id)
+    if key is None:
+        raise _unsigned(Code.KEY_UNKNOWN, "the key that signed the change is not the merchant's")
+    try:
         verify(token, key)
     except JoseError as error:
-        raise Wrong(Check.MERCHANT_SIGNATURE, f"{place}: a change of {kind}: {error}") from None
-    day = invocation.time[:10]
-    if not active(key, day):
-        raise Wrong(Check.MERCHANT_SIGNATURE, f"{place}: the signing key did not count on {day}")
-    if _minutes_ahead(token.payload["created"], invocation.time) > _AHEAD_MINUTES:
-        raise Wrong(Check.MERCHANT_SIGNATURE, f"{place}: signed after the transaction")
-    if token.payload["from"] <= day:
-        raise Wrong(Check.MERCHANT_SIGNATURE, f"{place}: its day had come when it was taken")
-    return token.payload
+        raise _unsigned(Code.SIGNATURE_INVALID, f"the change: {error}") from None
+    check_active(key, now[:10])
+    if datetime.fromisoformat(said["created"]) > datetime.fromisoformat(now) + AHEAD:
+        raise _unsigned(Code.NOT_YET_VALID, f"the change was signed at {said['created']}")
+    if said["from"] <= now[:10]:
+        raise _unsigned(Code.CHANGE_TOO_LATE, f"its day, {said['from']}, had come")
 
 
-def active(key: Record, day: str) -> bool:
-    """Whether a ledger key record counts on this day, YYYY-MM-DD."""
-    return bool(key["status"] == "active" and key["valid_from"] <= day)
+def check_active(key: Record, day: str) -> None:
+    """Raise Refused unless what this key of a merchant signed counts on this day, YYYY-MM-DD."""
+    if key["status"] != "active":
+        raise _unsigned(Code.KEY_REVOKED, "the key that signed was revoked")
+    if key["valid_from"] > day:
+        raise _unsigned(
+            Code.KEY_NOT_YET_VALID, f"the key that signed counts from {key['valid_from']}"
+        )
 
 
-def moved(merchant: Record, account: Record | None, change: Record, tx_id: str) -> Record:
-    """The merchant's next entry of `accounts`. Raises Wrong."""
+def moved(merchant: Record, change: Record, draft: Draft) -> list[Record]:
+    """The merchant's accounts after a change of account. Raises Refused."""
     place = f"merchant/{change['merchant_id']}"
-    said = (merchant["entity_id"], change["bank_code"], change["last4"])
-    if account is None or (account["entity_id"], account["bank_code"], account["last4"]) != said:
-        raise Wrong(Check.OWNERSHIP, f"{place}: the account is not its entity's, or not as signed")
-    accounts = merchant["accounts"]
-    last = accounts[-1] if accounts else {"account_id": merchant["account_id"]}
-    if last["account_id"] == change["account_id"]:
-        raise Wrong(Check.RECORD, f"{place}: it has this account already")
-    if change["created"] <= last.get("signed_at", "") or change["from"] < last.get(
-        "valid_from", ""
+    account = draft.get(f"account/{change['account_id']}")
+    said = [merchant["entity_id"], change["bank_code"], change["last4"]]
+    if account is None or [account[one] for one in ("entity_id", "bank_code", "last4")] != said:
+        raise Refused(
+            Code.ACCOUNT_UNKNOWN,
+            Check.OWNERSHIP,
+            f"{place}: the account is not its entity's, or not as signed",
+        )
+    accounts: list[Record] = merchant["accounts"]
+    if (accounts[-1] if accounts else merchant)["account_id"] == change["account_id"]:
+        raise Refused(Code.RECORD_EXISTS, Check.OWNERSHIP, f"{place} has this account already")
+    if accounts and not (
+        accounts[-1]["signed_at"] < change["created"]
+        and accounts[-1]["valid_from"] <= change["from"]
     ):
-        raise Wrong(Check.RECORD, f"{place}: a later change of account was taken before")
+        raise Refused(
+            Code.CHANGE_TOO_LATE, Check.RECORD, f"{place}: a later change of account was taken"
+        )
     if len(accounts) >= _MOST_ACCOUNTS:
-        raise Wrong(Check.RECORD, f"{place} has more changes of account than it may")
-    return {
+        raise Refused(Code.RECORD_FULL, Check.RECORD, f"{place}: its account changed too often")
+    entry = {
         "account_id": change["account_id"],
         "valid_from": change["from"],
         "signed_at": change["created"],
-        "tx_id": tx_id,
+        "tx_id": draft.invocation.tx_id,
     }
+    return [*accounts, entry]
 
 
-def _form(token: Signed, kind: str, body: Record, network: str) -> None:
-    """The closed schema, and that it is about what the proposal names. Raises JoseError."""
-    said, wanted = token.payload, {"merchant_key": "key", "merchant_account": "account"}[kind]
-    if said.get("kind") != wanted or set(said) != _COMMON | _OWN[wanted]:
-        raise JoseError(f"not a change of {wanted}")
-    if said["version"] != 1 or said["network"] != network:
-        raise JoseError(f"version {said['version']} for network {said['network']}")
-    named = "key_id" if wanted == "key" else "account_id"
-    if (said["merchant_id"], said[named]) != (body["merchant_id"], body[named]):
-        raise JoseError("it is about another merchant, key or account")
-    if wanted == "key":
-        algorithm = "Ed25519" if said["jwk"].get("kty") == "OKP" else "ES256"
-        if (said["key_id"], said["algorithm"]) != (thumbprint(said["jwk"]), algorithm):
-            raise JoseError("the key is not the one it names")
-    if not _TIME.fullmatch(str(said["created"])):
-        raise JoseError("created is no time")
-    try:
-        ahead = date.fromisoformat(str(said["from"])) - date.fromisoformat(said["created"][:10])
-    except ValueError:
-        raise JoseError("a date is none") from None
-    if not timedelta() < ahead <= _FARTHEST:
-        raise JoseError(f"from {said['from']}, signed {said['created']}")
+def _unsigned(code: Code, detail: str) -> Refused:
+    return Refused(code, Check.MERCHANT_SIGNATURE, detail)
 
 
-def _minutes_ahead(created: str, time: str) -> float:
-    return (datetime.fromisoformat(created) - datetime.fromisoformat(time)).total_seconds() / 60
+def _malformed(detail: str) -> Refused:
+    return Refused(Code.MALFORMED, Check.FORM, detail)
+
+
+def _scan(name: str, value: Any) -> None:
+    if cards.held(value):
+        raise Refused(Code.CARD_DATA_REFUSED, Check.CARD_DATA, f"{name} looks like a card number")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+from audit import intents, reports
+from audit.draft import Record, Step
 from audit.jose import read
-from audit.payments import Step
-from audit.registry import Record
+
+_TYPS: Final = {
+    "intent": intents.TYP,
+    "close": intents.TYP,
+    "report": reports.TYP,
+    "contradiction": reports.TYP,
+}
 
 
 def evidence(record: Record, steps: list[Step]) -> dict[str, Any]:
@@ -24,7 +31,6 @@ def evidence(record: Record, steps: list[Step]) -> dict[str, Any]:
 
 def _step(step: Step) -> dict[str, Any]:
     invocation = step.invocation
-    typ = "intent" if step.what in ("intent", "close") else "report"
     return {
         "status": step.status,
         "block": invocation.block,
@@ -35,7 +41,7 @@ def _step(step: Step) -> dict[str, Any]:
         "endorsed_by": [f"{one.msp_id} {one.kind}" for one in invocation.endorsers],
         "signed": step.what,
         "key_id": step.key_id,
-        "payload": read(step.signed, f"clearline-{typ}+jws").payload,
+        "payload": read(step.signed, _TYPS[step.what]).payload,
         "jws": step.signed,
     }
 

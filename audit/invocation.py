@@ -1,20 +1,19 @@
-"""A valid transaction of the contract, as the payment model sees it."""
+"""A valid transaction of the contract, as the model sees it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
-from audit.blocks import AuditedTransaction
+from audit.blocks import AuditedTransaction, Endorsed
 from audit.findings import Check, Wrong
-from audit.jose import JoseError, strict_json
 from audit.membership import Identity
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """Function and items from the arguments, writes by key (None: deleted), and who submitted."""
+    """What was asked, by whom, and what the endorsers signed for it: status and answer, the event
+    (name and payload, None for none), the bytes written by key (empty: deleted)."""
 
     block: int
     index: int
@@ -22,20 +21,11 @@ class Invocation:
     time: str
     submitter: Identity
     endorsers: tuple[Identity, ...]
-    function: str
-    items: tuple[Any, ...]
-    writes: dict[str, Any]
-
-    def require(self, function: str, roles: tuple[str, ...], what: str) -> None:
-        """Raise Wrong unless `what` comes from this function by one of these roles."""
-        if self.function != function:
-            raise Wrong(Check.RECORD, f"{what} is written by {self.function}, not {function}")
-        if self.submitter.role not in roles:
-            raise Wrong(
-                Check.ROLE,
-                f"{what} is written by {self.submitter.msp_id}'s {self.submitter.role or 'nobody'}"
-                f", not a {' or '.join(roles)}",
-            )
+    arguments: tuple[bytes, ...]
+    status: int
+    answer: bytes
+    event: tuple[str, bytes] | None
+    writes: dict[str, bytes]
 
 
 def read_invocation(
@@ -43,26 +33,17 @@ def read_invocation(
     place: tuple[int, int],
     submitter: Identity,
     endorsers: tuple[Identity, ...],
-    namespace: str,
+    chaincode: str,
 ) -> Invocation | None:
-    """The invocation, None when it wrote nothing in the contract's namespace. Raises Wrong."""
+    """The invocation, None when it is another chaincode's. Raises Wrong."""
     endorsed = transaction.endorsed
     if endorsed is None:
         return None
-    raw = [w for one in endorsed.namespaces if one.name == namespace for w in one.kv.writes]
-    if not raw:
+    writes = _writes(endorsed, chaincode)
+    if endorsed.chaincode != chaincode:
+        if writes:
+            raise Wrong(Check.CALL, f"{endorsed.chaincode!r} writes the records of {chaincode}")
         return None
-    try:
-        arguments = [argument.decode() for argument in endorsed.arguments]
-        items = strict_json(arguments[1].encode())
-        writes = {
-            one.key: None if one.is_delete or not one.value else strict_json(one.value)
-            for one in raw
-        }
-    except (JoseError, UnicodeDecodeError, IndexError) as error:
-        raise Wrong(Check.RECORD, f"arguments or writes can't be read: {error}") from None
-    if not isinstance(items, list):
-        raise Wrong(Check.RECORD, "the argument is not a list of items")
     return Invocation(
         block=place[0],
         index=place[1],
@@ -70,12 +51,34 @@ def read_invocation(
         time=_time(transaction.seconds, transaction.nanos),
         submitter=submitter,
         endorsers=endorsers,
-        function=arguments[0],
-        items=tuple(items),
+        arguments=endorsed.arguments,
+        status=endorsed.response_status,
+        answer=endorsed.answer,
+        event=endorsed.event,
         writes=writes,
     )
 
 
+def _writes(endorsed: Endorsed, chaincode: str) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for namespace in endorsed.namespaces:
+        if namespace.name != chaincode:
+            if endorsed.chaincode == chaincode and namespace.kv.writes:
+                raise Wrong(Check.RECORD, f"{chaincode} writes records of {namespace.name}")
+            continue
+        for write in namespace.kv.writes:
+            if write.key in found:
+                raise Wrong(Check.RECORD, f"{write.key} is written twice")
+            found[write.key] = b"" if write.is_delete else write.value
+    return found
+
+
 def _time(seconds: int, nanos: int) -> str:
-    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{whole}.{nanos // 1_000_000:03d}Z"
+    """The submitter's claim, in UTC with milliseconds and Z. Raises Wrong when it is no time."""
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
+            seconds=seconds, microseconds=nanos // 1000
+        )
+    except OverflowError:
+        raise Wrong(Check.TRANSACTION_FORM, f"second {seconds} is no time") from None
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

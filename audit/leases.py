@@ -2,50 +2,80 @@
 
 from __future__ import annotations
 
-from audit.findings import Check, Wrong
-from audit.invocation import Invocation
-from audit.registry import Record, Registry, difference
+from dataclasses import dataclass
+from typing import Any
+
+from audit import cards, forms
+from audit.draft import Draft, Outcome, Record, Refused
+from audit.findings import Check
+from clearline.codes import Code
 
 
-class Leases:
-    """Leases by ledger key."""
+@dataclass(frozen=True)
+class Takeover:
+    """An item of TakeLease."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self.records: dict[str, Record] = {}
+    acquirer_id: str
+    epoch: int
+    holder: str
 
-    def epoch(self, acquirer_id: str) -> int:
-        """The epoch in force, 0 before the first lease."""
-        lease = self.records.get(f"lease/{acquirer_id}")
-        return 0 if lease is None else int(lease["epoch"])
+    @property
+    def name(self) -> tuple[str | int, ...]:
+        """What names the lease."""
+        return ("lease", self.acquirer_id)
 
-    def apply(self, invocation: Invocation, writes: dict[str, Record | None]) -> None:
-        """Check and take a transaction's takeovers. Raises Wrong, and then takes nothing."""
-        if not writes:
-            return
-        invocation.require("TakeLease", ("connector",), "a lease")
-        expected: dict[str, Record] = {}
-        for item in invocation.items:
-            if isinstance(item, dict) and set(item) == {"acquirer_id", "epoch", "holder"}:
-                self._take(item, invocation, expected)
-        for key, written in writes.items():
-            if key not in expected:
-                raise Wrong(Check.LEASE, f"{key} is written without a takeover by its bank in turn")
-            if written != expected[key]:
-                raise Wrong(Check.LEASE, f"{key}: {difference(expected[key], written)}")
-        self.records.update(expected)
+    @property
+    def place(self) -> str:
+        """The lease's ledger key."""
+        return f"lease/{self.acquirer_id}"
 
-    def _take(self, item: Record, invocation: Invocation, expected: dict[str, Record]) -> None:
-        key = f"lease/{item['acquirer_id']}"
-        acquirer = self._registry.get("acquirer", str(item["acquirer_id"]))
-        before = expected.get(key) or self.records.get(key)
-        due = 1 if before is None else before["epoch"] + 1
-        if acquirer is None or acquirer["msp_id"] != invocation.submitter.msp_id:
-            return
-        if item["epoch"] == due:
-            expected[key] = {
-                **item,
-                "type": "lease",
-                "msp_id": acquirer["msp_id"],
-                "txs": [*(before["txs"] if before else []), invocation.tx_id],
-            }
+    @property
+    def speaks_of(self) -> tuple[str, ...]:
+        """The one record it can make or change."""
+        return (self.place,)
+
+
+def parse(item: Any) -> Takeover:
+    """Form and cards. Raises Refused."""
+    fault = forms.LEASE_ITEM.fault(item)
+    if fault is not None:
+        raise Refused(Code.MALFORMED, Check.FORM, fault)
+    for name in ("acquirer_id", "holder"):
+        if cards.held(item[name]):
+            raise Refused(Code.CARD_DATA_REFUSED, Check.CARD_DATA, f"{name} looks like a card")
+    return Takeover(**item)
+
+
+def decide(wanted: Takeover, draft: Draft) -> Outcome:
+    """What the contract must answer; what follows goes into the draft. Raises Refused."""
+    acquirer = draft.get(f"acquirer/{wanted.acquirer_id}")
+    if acquirer is None:
+        raise Refused(Code.ACQUIRER_UNKNOWN, Check.LEASE, "there is no such acquirer")
+    if acquirer["msp_id"] != draft.invocation.submitter.msp_id:
+        raise Refused(Code.ROLE_FORBIDDEN, Check.LEASE, f"the acquirer is {acquirer['msp_id']}'s")
+    before, tx_id = draft.get(wanted.place), draft.invocation.tx_id
+    if before is not None and [before[n] for n in ("epoch", "holder")] == [
+        wanted.epoch,
+        wanted.holder,
+    ]:
+        return Outcome(
+            Code.DUPLICATE, Check.LEASE, wanted.name, before["holder"], before["txs"][-1],
+            "it is held so already", wanted.speaks_of,
+        )  # fmt: skip
+    due = epoch_of(before) + 1
+    if wanted.epoch != due:
+        raise Refused(Code.LEASE_TAKEN, Check.LEASE, f"epoch {wanted.epoch} where {due} is due")
+    draft.made[wanted.place] = {
+        "type": "lease",
+        "acquirer_id": wanted.acquirer_id,
+        "epoch": wanted.epoch,
+        "holder": wanted.holder,
+        "msp_id": acquirer["msp_id"],
+        "txs": [*(before["txs"] if before else []), tx_id],
+    }
+    return Outcome(Code.OK, Check.OUTCOME, wanted.name, wanted.holder, tx_id)
+
+
+def epoch_of(lease: Record | None) -> int:
+    """The epoch in force, 0 before the first lease."""
+    return 0 if lease is None else int(lease["epoch"])

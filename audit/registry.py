@@ -5,26 +5,29 @@ A record is right when it is exactly what an approved proposal says; nothing els
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from copy import deepcopy
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from audit.changes import moved, signed_change
-from audit.findings import Check, Wrong
-from audit.invocation import Invocation
-from audit.jose import thumbprint
+from audit import cards, forms
+from audit.changes import read_change
+from audit.draft import Draft, Outcome, Record, Refused
+from audit.findings import Check
+from audit.keys import key_record, key_records
+from audit.register import carry_out, check_signed, registration
+from clearline.codes import Code
 
-Record = dict[str, Any]
-_MOST_CODES, _MOST_ACQUIRERS = 16, 8
-_NEW: Final = {"entity": "entity_id", "account": "account_id", "acquirer": "acquirer_id"}
+KINDS: Final = (
+    *("entity", "account", "merchant", "merchant_code", "acquirer", "proposal", "registration"),
+)
+_DECIDED: Final = {"approve": "approved", "reject": "rejected"}
 
 
 class Registry:
-    """Entities, accounts, merchants, merchant codes, acquirers, proposals: by ledger key."""
+    """A view of the ledger: entities, accounts, merchants, codes, acquirers, proposals."""
 
-    def __init__(self, network: str) -> None:
-        self._network = network
-        self._records: dict[str, Record] = {}
+    def __init__(self, records: Mapping[str, Record]) -> None:
+        self._records = records
 
     def get(self, kind: str, record_id: str) -> Record | None:
         """A record by its kind and id."""
@@ -35,253 +38,163 @@ class Registry:
         found: dict[str, int] = {}
         for key in self._records:
             kind = key.split("/", 1)[0]
-            found[kind] = found.get(kind, 0) + 1
+            if kind in KINDS:
+                found[kind] = found.get(kind, 0) + 1
         return found
 
-    def apply(self, invocation: Invocation, writes: dict[str, Record | None]) -> None:
-        """Check and take a transaction's writes. Raises Wrong, and then takes nothing."""
-        expected: dict[str, Record] = {}
-        if invocation.function == "ProposeRecords":
-            self._propose(invocation, writes, expected)
-        elif invocation.function == "DecideRecords":
-            self._decide(invocation, writes, expected)
-        for key, written in writes.items():
-            if written is None:
-                raise Wrong(Check.RECORD, f"{key} is deleted; records are never deleted")
-            if key not in expected:
-                raise Wrong(Check.RECORD, f"{key} is written without an approved proposal")
-            if written != expected[key]:
-                raise Wrong(Check.RECORD, f"{key}: {difference(expected[key], written)}")
-        for key in expected:
-            if key not in writes:
-                raise Wrong(Check.RECORD, f"{key} follows, but is not written")
-        self._records.update(expected)
 
-    def _propose(
-        self, invocation: Invocation, writes: dict[str, Record | None], expected: dict[str, Record]
-    ) -> None:
-        invocation.require("ProposeRecords", ("bank-maker",), "a proposal")
-        for item in invocation.items:
-            key = f"proposal/{item.get('proposal_id')}" if isinstance(item, dict) else ""
-            if key not in writes or key in expected:
-                continue
-            if key in self._records:
-                raise Wrong(Check.RECORD, f"{key} is proposed twice")
-            self._check_signed(item["kind"], item["body"], invocation)
-            expected[key] = {
-                "type": "proposal",
-                "proposal_id": item["proposal_id"],
-                "kind": item["kind"],
-                "body": item["body"],
-                "status": "proposed",
-                "msp_id": invocation.submitter.msp_id,
-                "maker": invocation.submitter.person,
-                "checker": "",
-                "txs": [invocation.tx_id],
-            }
+@dataclass(frozen=True)
+class Suggestion:
+    """An item of ProposeRecords."""
 
-    def _decide(
-        self, invocation: Invocation, writes: dict[str, Record | None], expected: dict[str, Record]
-    ) -> None:
-        invocation.require("DecideRecords", ("bank-checker",), "a decision")
-        for item in invocation.items:
-            key = f"proposal/{item.get('proposal_id')}" if isinstance(item, dict) else ""
-            approved = isinstance(item, dict) and item.get("decision") == "approve"
-            written = writes.get(key)
-            if written is None or key in expected:
-                continue
-            if (written.get("status") == "approved") is not approved:
-                continue  # refused; a later item of the list decided
-            proposal = self._records.get(key)
-            if proposal is None or proposal["status"] != "proposed":
-                raise Wrong(Check.MAKER_CHECKER, f"{key} is decided without being proposed")
-            if invocation.submitter.msp_id != proposal["msp_id"]:
-                raise Wrong(Check.MAKER_CHECKER, f"{key} is decided by another organisation")
-            if invocation.submitter.person == proposal["maker"]:
-                raise Wrong(Check.MAKER_CHECKER, f"{key} is decided by its maker")
-            expected[key] = proposal | {
-                "status": "approved" if approved else "rejected",
-                "checker": invocation.submitter.person,
-                "txs": [*proposal["txs"], invocation.tx_id],
-            }
-            if approved:
-                self._carry_out(proposal, invocation, expected)
+    proposal_id: str
+    kind: str
+    body: Record
 
-    def _check_signed(self, kind: str, body: Record, invocation: Invocation) -> None:
-        """A proposal that only the merchant may ask for is its own bank's, and it signed it."""
-        if kind != "merchant_account" and (kind, body.get("action")) != ("merchant_key", "add"):
-            return
-        merchant = self.get("merchant", str(body["merchant_id"]))
-        signed_change(kind, body, merchant, invocation, self._network)
-        if merchant is not None and merchant["msp_id"] != invocation.submitter.msp_id:
-            raise Wrong(Check.OWNERSHIP, f"merchant/{body['merchant_id']} is another bank's")
+    @property
+    def name(self) -> tuple[str | int, ...]:
+        """What names the proposal."""
+        return ("proposal", self.proposal_id)
 
-    def _carry_out(
-        self, proposal: Record, invocation: Invocation, expected: dict[str, Record]
-    ) -> None:
-        kind, body, msp = proposal["kind"], proposal["body"], proposal["msp_id"]
-        tx_id = invocation.tx_id
-        if kind in _NEW:
-            self._new(kind, body, msp, tx_id, expected)
-        elif kind == "merchant":
-            self._merchant(body, msp, tx_id, expected)
-        elif kind == "merchant_code":
-            self._further_code(body, msp, tx_id, expected)
-        else:
-            subject = kind.split("_", 1)[0]
-            key = f"{subject}/{body[f'{subject}_id']}"
-            before = expected.get(key) or self._records.get(key)
-            if before is None:
-                raise Wrong(Check.RECORD, f"{key} is changed but not registered")
-            if before["msp_id"] != msp:
-                raise Wrong(Check.OWNERSHIP, f"{key} is {before['msp_id']}'s, not {msp}'s")
-            changed = deepcopy(before) | {"txs": [*before["txs"], tx_id]}
-            if "change" in body:
-                self._signed(kind, changed, body, invocation, expected)
-            else:
-                _CHANGES[kind.split("_", 1)[1]](changed, body)
-            expected[key] = changed
+    @property
+    def place(self) -> str:
+        """The proposal's ledger key."""
+        return f"proposal/{self.proposal_id}"
 
-    def _signed(
-        self,
-        kind: str,
-        merchant: Record,
-        body: Record,
-        invocation: Invocation,
-        expected: dict[str, Record],
-    ) -> None:
-        """What the merchant's own signature changes, held again when it is approved."""
-        change = signed_change(kind, body, merchant, invocation, self._network)
-        if kind == "merchant_key":
-            if change["key_id"] in merchant["keys"]:
-                raise Wrong(Check.RECORD, f"merchant/{body['merchant_id']} has this key already")
-            merchant["keys"][change["key_id"]] = _key(change["jwk"], change["from"])
-            return
-        key = f"account/{change['account_id']}"
-        account = expected.get(key) or self._records.get(key)
-        merchant["accounts"].append(moved(merchant, account, change, invocation.tx_id))
+    @property
+    def speaks_of(self) -> tuple[str, ...] | None:
+        """The one record it can make."""
+        return (self.place,)
 
-    def _new(
-        self, kind: str, body: Record, msp: str, tx_id: str, expected: dict[str, Record]
-    ) -> None:
-        key = f"{kind}/{body[_NEW[kind]]}"
-        self._free(key, expected)
-        if kind == "account" and not self._known("entity", body["entity_id"], expected):
-            raise Wrong(Check.OWNERSHIP, f"{key} belongs to an entity that is not registered")
-        record = {**body, "type": kind, "msp_id": msp, "txs": [tx_id]}
-        if kind == "entity":
-            self._register(body, tx_id, expected)
-        if kind == "acquirer":
-            record |= {"keys": _keys(body["keys"]), "status": "active"}
-        expected[key] = record
 
-    def _merchant(self, body: Record, msp: str, tx_id: str, expected: dict[str, Record]) -> None:
-        key = f"merchant/{body['merchant_id']}"
-        self._free(key, expected)
-        account = expected.get(f"account/{body['account_id']}") or self.get(
-            "account", body["account_id"]
+@dataclass(frozen=True)
+class Verdict:
+    """An item of DecideRecords."""
+
+    proposal_id: str
+    decision: str
+
+    @property
+    def name(self) -> tuple[str | int, ...]:
+        """What names the proposal."""
+        return ("proposal", self.proposal_id)
+
+    @property
+    def place(self) -> str:
+        """The proposal's ledger key."""
+        return f"proposal/{self.proposal_id}"
+
+    @property
+    def speaks_of(self) -> tuple[str, ...] | None:
+        """Whatever the proposal says: a decision alone does not tell."""
+        return None
+
+
+def parse_suggestion(item: Any) -> Suggestion:
+    """Form, cards and keys of a proposal. Raises Refused."""
+    _check(forms.PROPOSAL_ITEM.fault(item))
+    kind, body = item["kind"], item["body"]
+    _check(forms.BODIES[kind].fault(body))
+    _scan("proposal_id", item["proposal_id"])
+    for name, value in body.items():
+        if name not in forms.BODY_NOT_SCANNED:
+            _scan(name, value)
+    if kind == "entity":
+        _scan("registration_no", registration(body))
+    _check_keys(kind, body)
+    for codes in body.get("codes", {}).values():
+        if len(set(codes)) < len(codes):
+            _check("a code is named twice")
+    return Suggestion(item["proposal_id"], kind, body)
+
+
+def _check_keys(kind: str, body: Record) -> None:
+    if "keys" in body:
+        key_records(body["keys"])
+    if "action" in body:
+        # What a merchant signed holds its new key; an acquirer's stands bare.
+        name = "change" if kind == "merchant_key" else "jwk"
+        if (name in body) is not (body["action"] == "add"):
+            _check(f"a {name} goes with the key's addition, and only with it")
+        if "jwk" in body and key_record(body["jwk"])[0] != body["key_id"]:
+            raise Refused(Code.KEY_REFUSED, Check.KEY, "the key's id is not its thumbprint")
+    if "change" in body:
+        read_change(kind, body)
+
+
+def parse_verdict(item: Any) -> Verdict:
+    """Form of a decision. Raises Refused."""
+    _check(forms.DECISION_ITEM.fault(item))
+    _scan("proposal_id", item["proposal_id"])
+    return Verdict(item["proposal_id"], item["decision"])
+
+
+def propose(item: Suggestion, draft: Draft) -> Outcome:
+    """What the contract must answer; what follows goes into the draft. Raises Refused."""
+    before, who = draft.get(item.place), draft.invocation.submitter
+    if before is not None:
+        same = [before[name] for name in ("kind", "body", "msp_id", "maker")] == [
+            *(item.kind, item.body, who.msp_id, who.person)
+        ]
+        code = Code.DUPLICATE if same else Code.CONFLICT
+        why, first = "a proposal has this id already", before["txs"][0]
+        status = before["status"]
+        return Outcome(code, Check.RECORD, item.name, status, first, why, item.speaks_of)
+    check_signed(item.kind, item.body, who.msp_id, draft)
+    tx_id = draft.invocation.tx_id
+    draft.made[item.place] = {
+        "type": "proposal",
+        "proposal_id": item.proposal_id,
+        "kind": item.kind,
+        "body": item.body,
+        "status": "proposed",
+        "msp_id": who.msp_id,
+        "maker": who.person,
+        "checker": "",
+        "txs": [tx_id],
+    }
+    return Outcome(Code.OK, Check.OUTCOME, item.name, "proposed", tx_id)
+
+
+def decide(item: Verdict, draft: Draft) -> Outcome:
+    """What the contract must answer; what follows goes into the draft. Raises Refused."""
+    proposal, who = draft.get(item.place), draft.invocation.submitter
+    status = _DECIDED[item.decision]
+    if proposal is None:
+        raise Refused(Code.PROPOSAL_UNKNOWN, Check.MAKER_CHECKER, "decided without being proposed")
+    if proposal["msp_id"] != who.msp_id:
+        raise Refused(Code.ROLE_FORBIDDEN, Check.MAKER_CHECKER, "decided by another organisation")
+    if proposal["maker"] == who.person:
+        raise Refused(Code.SAME_PERSON, Check.MAKER_CHECKER, "decided by its maker")
+    if (proposal["status"], proposal["checker"]) == (status, who.person):
+        again, last = "it was decided so before", proposal["txs"][-1]
+        return Outcome(Code.DUPLICATE, Check.MAKER_CHECKER, item.name, status, last, again)
+    if proposal["status"] != "proposed":
+        raise Refused(
+            Code.PROPOSAL_DECIDED, Check.MAKER_CHECKER, f"it was {proposal['status']} before"
         )
-        if account is None or account["entity_id"] != body["entity_id"]:
-            raise Wrong(Check.OWNERSHIP, f"{key}: the account is not its entity's")
-        for acquirer_id, codes in body["codes"].items():
-            for code in codes:
-                one = {"acquirer_id": acquirer_id, "code": code, "merchant_id": body["merchant_id"]}
-                self._own_code(one, msp, tx_id, expected)
-        expected[key] = {
-            **body,
-            "type": "merchant",
-            "keys": _keys(body["keys"]),
-            "status": "active",
-            "accounts": [],
-            "msp_id": msp,
-            "txs": [tx_id],
-        }
-
-    def _further_code(
-        self, body: Record, msp: str, tx_id: str, expected: dict[str, Record]
-    ) -> None:
-        """A code of the bank `msp`, for a merchant that any bank registered."""
-        key = f"merchant/{body['merchant_id']}"
-        before = expected.get(key) or self._records.get(key)
-        if before is None:
-            raise Wrong(Check.RECORD, f"{key} has a code, but is not registered")
-        self._own_code(body, msp, tx_id, expected)
-        there = [*before["codes"].get(body["acquirer_id"], []), body["code"]]
-        codes = before["codes"] | {body["acquirer_id"]: there}
-        if len(there) > _MOST_CODES or len(codes) > _MOST_ACQUIRERS:
-            raise Wrong(Check.RECORD, f"{key} has more codes than it may")
-        expected[key] = before | {"codes": codes, "txs": [*before["txs"], tx_id]}
-
-    def _own_code(self, body: Record, msp: str, tx_id: str, expected: dict[str, Record]) -> None:
-        owner = f"merchant_code/{body['acquirer_id']}/{body['code']}"
-        acquirer = expected.get(f"acquirer/{body['acquirer_id']}") or self.get(
-            "acquirer", body["acquirer_id"]
-        )
-        if acquirer is None or acquirer["msp_id"] != msp:
-            raise Wrong(Check.OWNERSHIP, f"{owner}: the acquirer is not {msp}'s")
-        if owner in self._records or owner in expected:
-            raise Wrong(Check.OWNERSHIP, f"{owner} belongs to a merchant already")
-        expected[owner] = {**body, "type": "merchant_code", "txs": [tx_id]}
-
-    def _register(self, body: Record, tx_id: str, expected: dict[str, Record]) -> None:
-        """One registration is one entity, however its number is spelt."""
-        number = "".join(c for c in body["registration_no"] if c not in ".-").upper()
-        key = f"registration/{body['country']}/{number}"
-        if key in self._records or key in expected:
-            raise Wrong(Check.OWNERSHIP, f"{key} is another entity's")
-        expected[key] = {
-            "type": "registration",
-            "country": body["country"],
-            "registration_no": body["registration_no"],
-            "entity_id": body["entity_id"],
-            "txs": [tx_id],
-        }
-
-    def _known(self, kind: str, record_id: str, expected: dict[str, Record]) -> bool:
-        key = f"{kind}/{record_id}"
-        return key in expected or key in self._records
-
-    def _free(self, key: str, expected: dict[str, Record]) -> None:
-        if key in self._records or key in expected:
-            raise Wrong(Check.RECORD, f"{key} is registered twice")
+    if status == "approved":
+        carry_out(proposal, draft)
+    draft.made[item.place] = draft.touched(proposal, status=status, checker=who.person)
+    return Outcome(Code.OK, Check.OUTCOME, item.name, status, draft.invocation.tx_id)
 
 
-def difference(expected: Record, written: Any) -> str:
-    """The first member that differs, for people."""
-    if not isinstance(written, dict):
-        return "not an object"
-    for name in sorted({*expected, *written}):
-        if expected.get(name) != written.get(name):
-            return f"{name} is {_short(written.get(name))}, not {_short(expected.get(name))}"
-    return "the same"
+def _check(fault: str | None) -> None:
+    if fault is not None:
+        raise Refused(Code.MALFORMED, Check.FORM, fault)
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _keys(jwks: list[dict[str, str]]) -> Record:
-    return {thumbprint(jwk): _key(jwk) for jwk in jwks}
-
-
-def _key(jwk: dict[str, str], valid_from: str = "") -> Record:
-    algorithm = "Ed25519" if jwk.get("kty") == "OKP" else "ES256"
-    return {"algorithm": algorithm, "jwk": jwk, "status": "active", "valid_from": valid_from}
-
-
-def _change_key(record: Record, body: Record) -> None:
-    if body["action"] == "add":
-        record["keys"][body["key_id"]] = _key(body["jwk"])
-    elif body["key_id"] in record["keys"]:
-        record["keys"][body["key_id"]]["status"] = "revoked"
-
-
-def _change_status(record: Record, body: Record) -> None:
-    record["status"] = body["status"]
-
-
-_CHANGES: Final[dict[str, Callable[[Record, Record], None]]] = {
-    "key": _change_key,
-    "status": _change_status,
-}
+def _scan(name: str, value: Any) -> None:
+    """Texts of a value of a body; member names of an object are texts too."""
+    inside = [value]
+    if isinstance(value, list):
+        inside = value
+    elif isinstance(value, dict):
+        inside = [*value, *value.values()]
+    for one in inside:
+        if isinstance(one, list):
+            _scan(name, one)
+        elif isinstance(one, str) and cards.held(one):
+            raise Refused(
+                Code.CARD_DATA_REFUSED, Check.CARD_DATA, f"{name} looks like a card number"
+            )

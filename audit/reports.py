@@ -6,15 +6,18 @@ in force, and its number is the next one.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Final
 
-from audit.findings import Check, Wrong
-from audit.invocation import Invocation
-from audit.jose import JoseError, Signed, digest, read, verify
-from audit.leases import Leases
-from audit.registry import Record, Registry
+from audit import cards, forms
+from audit.draft import Draft, Outcome, Record, Refused
+from audit.findings import Check
+from audit.jose import JoseError, Signed, canonical, digest, read, verify
+from audit.leases import epoch_of
+from clearline.codes import Code
 
+TYP: Final = "clearline-report+jws"
 # Nothing returns to requested or leaves a final status; unknown is a suspension.
 FINAL: Final = {"succeeded", "declined", "closed", "expired"}
 _FAILED: Final = FINAL - {"succeeded"}
@@ -44,96 +47,230 @@ class Told:
         """What the bank signed."""
         return self.token.payload
 
+    @property
+    def name(self) -> tuple[str | int, ...]:
+        """What names the payment."""
+        return (self.payload["merchant_id"], self.payload["order_no"], self.payload["attempt"])
 
-class Reports:
-    """What reports do to payments, by what the registry and the leases say."""
+    @property
+    def place(self) -> str:
+        """The payment's ledger key."""
+        return f"payment/{self._path}"
 
-    def __init__(self, registry: Registry, leases: Leases, network: str) -> None:
-        self._registry = registry
-        self._leases = leases
-        self._network = network
+    @property
+    def kept(self) -> str:
+        """The ledger key of the report's own record."""
+        return f"report/{self._path}/{self.payload['sequence']:04d}"
 
-    def signer(self, key: str, payment: Record, told: Told) -> Record:
-        """The key record that signed, one of the payment's acquirer. Raises Wrong."""
-        acquirer = self._acquirer(payment)
-        signer = acquirer.get("keys", {}).get(told.token.key_id)
-        if told.payload["acquirer_id"] != payment["acquirer_id"] or signer is None:
-            raise Wrong(Check.ACQUIRER_SIGNATURE, f"{key}: the key is not its acquirer's")
-        try:
-            verify(told.token, signer)
-        except JoseError as error:
-            raise Wrong(Check.ACQUIRER_SIGNATURE, f"{key}: {error}") from None
-        if told.payload["network"] != self._network:
-            raise Wrong(Check.REPORT, f"{key}: signed for network {told.payload['network']}")
-        found: Record = signer
-        return found
+    @property
+    def evidence(self) -> str:
+        """The ledger key of the evidence that another report has this number."""
+        return f"equivocation/{self._path}/{self.payload['sequence']:04d}"
 
-    def check_submitted(
-        self, key: str, payment: Record, told: Told, invocation: Invocation
-    ) -> None:
-        """By the acquirer's bank, with an active key, under the epoch in force. Raises Wrong."""
-        if self.signer(key, payment, told)["status"] != "active":
-            raise Wrong(Check.ACQUIRER_SIGNATURE, f"{key}: the key was revoked")
-        if invocation.submitter.msp_id != self._acquirer(payment)["msp_id"]:
-            raise Wrong(Check.ROLE, f"{key}: the submitter is not the acquirer's bank")
-        epoch = self._leases.epoch(payment["acquirer_id"])
-        if told.epoch != epoch:
-            raise Wrong(Check.LEASE, f"{key}: reported under epoch {told.epoch}, {epoch} is due")
+    @property
+    def speaks_of(self) -> tuple[str, ...]:
+        """The records it can make or change."""
+        return (self.place, self.kept, self.evidence)
 
-    def apply(self, key: str, before: Record, told: Told, invocation: Invocation) -> Record:
-        """The payment with this report. Raises Wrong."""
-        report = told.payload
-        self.check_submitted(key, before, told, invocation)
-        if report["intent_digest"] != before["intent_digest"]:
-            raise Wrong(Check.REPORT, f"{key}: the report is about another intent")
-        if (report["amount"], report["currency"]) not in _amounts(before, report):
-            raise Wrong(Check.REPORT, f"{key}: the report is about another amount")
-        _check_place(key, before, report)
-        if report["sequence"] != len(before["reports"]) + 1:
-            raise Wrong(Check.REPORT, f"{key}: report {report['sequence']} is out of order")
-        if report["status"] not in _KINDS.get(report["kind"], ()):
-            raise Wrong(Check.REPORT, f"{key}: a {report['kind']} can't say {report['status']}")
-        if report["kind"] == "reversal" and report["reason"] != "reversed":
-            raise Wrong(Check.REPORT, f"{key}: a reversal for reason {report['reason']}")
-        said = [report["sequence"], report["kind"], report["status"], digest(report)]
-        return before | {
-            "reports": [*before["reports"], [*said, invocation.tx_id]],
-            "txs": [*before["txs"], invocation.tx_id],
-            **self._effect(key, before, told, invocation.tx_id),
-        }
-
-    def _effect(self, key: str, before: Record, told: Told, tx_id: str) -> Record:
-        kind, status = told.payload["kind"], told.payload["status"]
-        if before["status"] in FINAL:
-            return _after_end(key, before, told, tx_id)
-        if kind == "reversal" or status not in _NEXT.get(before["status"], ()):
-            raise Wrong(Check.STATUS, f"{key}: {before['status']} -> {kind} {status}")
-        text = {kind: told.compact} if kind in ("response", "result") else {}
-        return {"status": status, "reason": told.payload["reason"], **text}
-
-    def _acquirer(self, payment: Record) -> Record:
-        return self._registry.get("acquirer", payment["acquirer_id"]) or {}
+    @property
+    def _path(self) -> str:
+        merchant_id, order_no, attempt = self.name
+        return f"{merchant_id}/{order_no}/{attempt:04d}"
 
 
-def _check_place(key: str, payment: Record, report: Record) -> None:
-    """The reference is the payment's own at its acquirer, and money is at its merchant code."""
-    named = [payment[name] for name in ("merchant_id", "order_no", "attempt")]
-    if report["acquirer_reference"] != digest([report["network"], *named])[:40]:
-        raise Wrong(Check.REPORT, f"{key}: the report names another payment's reference")
+def parse(item: Any) -> Told:
+    """An item of SubmitReports: a report, bare or with its epoch. Raises Refused."""
+    if isinstance(item, str):
+        return read_report(item, 0)
+    _check(forms.REPORT_ITEM.fault(item))
+    return read_report(item["report"], item["epoch"])
+
+
+def read_report(compact: str, epoch: int) -> Told:
+    """Form and cards of a report. Raises Refused."""
+    try:
+        token = read(compact, TYP)
+    except JoseError as error:
+        raise Refused(Code.MALFORMED, Check.FORM, f"a report is {error}") from None
+    report = token.payload
+    _scan("kid", token.key_id)
+    _check(forms.REPORT.fault(report))
+    kind, status = report["kind"], report["status"]
+    if status not in _KINDS[kind]:
+        _check(f"a {kind} can't say {status}")
+    if kind == "reversal" and report["reason"] != "reversed":
+        _check(f"a reversal for reason {report['reason']}")
+    for name in forms.REPORT_SCANNED:
+        _scan(name, report[name] or "")
+    told = Told(compact, token, epoch)
+    # The network's own reference is a digest, which is not scanned.
+    if report["acquirer_reference"] != _own_reference(told):
+        _scan("acquirer_reference", report["acquirer_reference"])
+    return told
+
+
+def decide(told: Told, draft: Draft) -> Outcome:
+    """What the contract must answer; what follows goes into the draft. Raises Refused."""
+    acquirer = acquirer_of(told, draft)
+    if acquirer["msp_id"] != draft.invocation.submitter.msp_id:
+        raise Refused(Code.ROLE_FORBIDDEN, Check.ROLE, "the submitter is not the acquirer's bank")
+    key = signer(told, acquirer)
+    payment = payment_of(told, draft)
+    report, number = told.payload, told.payload["sequence"]
+    entry = payment["reports"][number - 1] if number <= len(payment["reports"]) else None
+    said = digest(report)
+    if entry is not None and entry[3] == said:
+        return Outcome(
+            Code.DUPLICATE, Check.RECORD, told.name, payment["status"], entry[4],
+            "it is on the ledger already", told.speaks_of,
+        )  # fmt: skip
+    epoch = epoch_of(draft.get(f"lease/{report['acquirer_id']}"))
+    if told.epoch != epoch:
+        raise Refused(
+            Code.LEASE_LOST, Check.LEASE, f"reported under epoch {told.epoch}, {epoch} is due"
+        )
+    if key["status"] != "active":
+        raise Refused(Code.KEY_REVOKED, Check.ACQUIRER_SIGNATURE, "the key was revoked")
+    if entry is not None:
+        return _contradicts(told, payment, key, draft)
+    code, effect = _effect(told, payment, draft)
+    told_of = [*payment["reports"], [number, report["kind"], report["status"], said]]
+    told_of[-1].append(draft.invocation.tx_id)
+    draft.made[told.place] = changed = draft.touched(payment, reports=told_of, **effect)
+    if ended_by(changed) != number:
+        draft.made[told.kept] = _kept(told, draft.invocation.tx_id)
+    draft.changes.append(["payment", *told.name, changed["status"]])
+    draft.step(told.place, "report", told.compact, told.token.key_id)
+    return Outcome(code, Check.OUTCOME, told.name, changed["status"], draft.invocation.tx_id)
+
+
+def acquirer_of(told: Told, draft: Draft) -> Record:
+    """The acquirer a report names, on this network. Raises Refused."""
+    report = told.payload
+    if report["network"] != draft.network:
+        raise Refused(
+            Code.NETWORK_MISMATCH, Check.REPORT, f"signed for network {report['network']}"
+        )
+    acquirer = draft.get(f"acquirer/{report['acquirer_id']}")
+    if acquirer is None:
+        raise Refused(
+            Code.ACQUIRER_UNKNOWN, Check.ACQUIRER_SIGNATURE, "signed by no registered acquirer"
+        )
+    return acquirer
+
+
+def signer(told: Told, acquirer: Record) -> Record:
+    """The acquirer's key record that signed, perhaps revoked. Raises Refused."""
+    found: Record | None = acquirer["keys"].get(told.token.key_id)
+    if found is None:
+        raise Refused(Code.KEY_UNKNOWN, Check.ACQUIRER_SIGNATURE, "the key is not its acquirer's")
+    try:
+        verify(told.token, found)
+    except JoseError as error:
+        raise Refused(Code.SIGNATURE_INVALID, Check.ACQUIRER_SIGNATURE, str(error)) from None
+    return found
+
+
+def payment_of(told: Told, draft: Draft) -> Record:
+    """The payment, along a route of the report's acquirer. Raises Refused."""
+    payment = draft.get(told.place)
+    if payment is None:
+        raise Refused(Code.PAYMENT_UNKNOWN, Check.REPORT, "there is no such payment")
+    if payment["acquirer_id"] != told.payload["acquirer_id"]:
+        raise Refused(
+            Code.ACQUIRER_MISMATCH, Check.REPORT, f"the payment is {payment['acquirer_id']}'s"
+        )
+    return payment
+
+
+def contradiction(told: Told, payment: Record, key: Record, draft: Draft) -> str | None:
+    """Take two reports with one number as evidence; when it was taken before, the transaction
+    that did."""
+    before = draft.get(told.evidence)
+    if before is not None:
+        return str(before["txs"][0])
+    invocation, number = draft.invocation, told.payload["sequence"]
+    names = ("merchant_id", "order_no", "attempt", "sequence", "acquirer_id")
+    first = payment["result"]
+    if ended_by(payment) != number:
+        first = (draft.get(told.kept) or {})["report"]
+    draft.made[told.evidence] = {name: told.payload[name] for name in names} | {
+        "type": "equivocation",
+        "first": first,
+        "second": told.compact,
+        "key_status": key["status"],
+        "msp_id": invocation.submitter.msp_id,
+        "recorded_at": invocation.time,
+        "txs": [invocation.tx_id],
+    }
+    draft.changes.append(["equivocation", *told.name, payment["status"]])
+    draft.step(told.place, "contradiction", told.compact, told.token.key_id)
+    return None
+
+
+def _contradicts(told: Told, payment: Record, key: Record, draft: Draft) -> Outcome:
+    """It is refused, and kept as evidence beside the first."""
+    before = contradiction(told, payment, key, draft)
+    return Outcome(
+        Code.EQUIVOCATION, Check.EQUIVOCATION, told.name, payment["status"],
+        before or draft.invocation.tx_id, "another report has this number", told.speaks_of,
+    )  # fmt: skip
+
+
+def _effect(told: Told, payment: Record, draft: Draft) -> tuple[Code, Record]:
+    """What a new report does to the payment. Raises Refused."""
+    report, due = told.payload, len(payment["reports"]) + 1
+    if report["intent_digest"] != payment["intent_digest"]:
+        raise Refused(Code.INTENT_MISMATCH, Check.REPORT, "the report is about another intent")
+    if report["sequence"] != due:
+        raise Refused(
+            Code.SEQUENCE_GAP, Check.REPORT, f"report {report['sequence']} where {due} is due"
+        )
+    if payment["status"] not in FINAL:
+        _check_amount(report, payment)
+    _check_place(told, payment)
+    kind, status, before = report["kind"], report["status"], payment["status"]
+    if before in FINAL:
+        return _after_end(told, payment, draft)
+    if kind == "reversal" or status not in _NEXT[before]:
+        raise Refused(Code.TRANSITION_FORBIDDEN, Check.STATUS, f"{before} -> {kind} {status}")
+    text = {kind: told.compact} if kind in ("response", "result") else {}
+    return Code.OK, {"status": status, "reason": report["reason"], **text}
+
+
+def _check_amount(report: Record, due: Record) -> None:
+    if any(report[name] != due[name] for name in ("amount", "currency")):
+        raise Refused(Code.AMOUNT_MISMATCH, Check.REPORT, "the report is about another amount")
+
+
+def _check_place(told: Told, payment: Record) -> None:
+    """The reference is the payment's own at its acquirer; money is at the payment's merchant code.
+    A refusal or a close may name any code: it says where money did not go."""
+    report, code = told.payload, told.payload["merchant_code"]
+    if report["acquirer_reference"] != _own_reference(told):
+        raise Refused(
+            Code.REFERENCE_MISMATCH, Check.REPORT, "the report names another payment's reference"
+        )
     money = report["status"] in ("accepted", "succeeded")
-    if money and report["merchant_code"] not in (None, payment["merchant_code"]):
-        raise Wrong(Check.REPORT, f"{key}: of money at merchant code {report['merchant_code']}")
+    if money and code is not None and code != payment["merchant_code"]:
+        raise Refused(Code.REPORTED_CODE_MISMATCH, Check.REPORT, f"it is of money at code {code}")
 
 
-def _after_end(key: str, before: Record, told: Told, tx_id: str) -> Record:
-    """What may come after the end: a success as an open exception, and its reversal."""
+def _after_end(told: Told, payment: Record, draft: Draft) -> tuple[Code, Record]:
+    """What may come after the end: a success of any amount as an open exception, and its
+    reversal."""
     kind, status = told.payload["kind"], told.payload["status"]
-    exceptions = before["exceptions"]
-    if excepted(before) and kind == "reversal" and status == before["status"]:
-        return {"exceptions": [one | {"status": "resolved"} for one in exceptions]}
-    late = (kind, status) == ("result", "succeeded") and before["status"] in _FAILED
-    if not late or excepted(before):
-        raise Wrong(Check.STATUS, f"{key}: a {kind} {status} after {before['status']}")
+    exceptions, before = payment["exceptions"], payment["status"]
+    if kind == "reversal" and excepted(payment):
+        _check_amount(told.payload, next(one for one in exceptions if one["status"] == "open"))
+        if status != before:
+            raise Refused(
+                Code.TRANSITION_FORBIDDEN, Check.STATUS, f"a reversal to {status}, it is {before}"
+            )
+        return Code.OK, {"exceptions": [one | {"status": "resolved"} for one in exceptions]}
+    late = (kind, status) == ("result", "succeeded") and before in _FAILED
+    if not late or excepted(payment):
+        raise Refused(Code.ALREADY_FINAL, Check.STATUS, f"a {kind} {status} after {before}")
     exception = {
         "kind": "late_success",
         "sequence": told.payload["sequence"],
@@ -141,20 +278,24 @@ def _after_end(key: str, before: Record, told: Told, tx_id: str) -> Record:
         "amount": told.payload["amount"],
         "currency": told.payload["currency"],
         "status": "open",
-        "tx_id": tx_id,
+        "tx_id": draft.invocation.tx_id,
     }
-    return {"exceptions": [*exceptions, exception]}
+    return Code.LATE_SUCCESS, {"exceptions": [*exceptions, exception]}
 
 
-def _amounts(before: Record, report: Record) -> list[tuple[int, str]]:
-    """What a report may be about: what was asked; after the end whatever was paid, and that given
-    back."""
-    if before["status"] not in FINAL:
-        return [(before["amount"], before["currency"])]
-    if report["kind"] == "reversal" and excepted(before):
-        opened = (one for one in before["exceptions"] if one["status"] == "open")
-        return [(one["amount"], one["currency"]) for one in opened]
-    return [(report["amount"], report["currency"])]
+def _kept(told: Told, tx_id: str) -> Record:
+    names = ("merchant_id", "order_no", "attempt", "sequence")
+    return {name: told.payload[name] for name in names} | {
+        "type": "report",
+        "report": told.compact,
+        "txs": [tx_id],
+    }
+
+
+def _own_reference(told: Told) -> str:
+    """A pure function of network and payment, 40 hex digits."""
+    named = canonical([told.payload["network"], *told.name])
+    return hashlib.sha256(named).hexdigest()[:40]
 
 
 def excepted(payment: Record) -> bool:
@@ -167,25 +308,11 @@ def ended_by(payment: Record) -> int:
     return next((entry[0] for entry in payment["reports"] if entry[1] == "result"), 0)
 
 
-def told_by(item: Any) -> Told | None:
-    """A report among the arguments, bare or with its epoch; what is none had no effect."""
-    compact, epoch = item, 0
-    if isinstance(item, dict) and set(item) == {"report", "epoch"}:
-        compact, epoch = item["report"], item["epoch"]
-    token = signed(compact, "clearline-report+jws")
-    return None if token is None else Told(compact, token, epoch)
+def _check(fault: str | None) -> None:
+    if fault is not None:
+        raise Refused(Code.MALFORMED, Check.FORM, fault)
 
 
-def signed(item: Any, typ: str) -> Signed | None:
-    """A signed object among the arguments; what is none of them had no effect."""
-    try:
-        return read(item, typ) if isinstance(item, str) else None
-    except JoseError:
-        return None
-
-
-def name_of(payload: Record) -> str:
-    """`<merchant_id>/<order_no>/<attempt, four digits>` of what is signed about a payment."""
-    attempt = payload.get("attempt")
-    number = f"{attempt:04d}" if isinstance(attempt, int) else "?"
-    return f"{payload.get('merchant_id')}/{payload.get('order_no')}/{number}"
+def _scan(name: str, value: str) -> None:
+    if cards.held(value):
+        raise Refused(Code.CARD_DATA_REFUSED, Check.CARD_DATA, f"{name} looks like a card number")

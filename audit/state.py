@@ -33,6 +33,12 @@ class WorldState:
         """Forget what the block before touched."""
         self._touched.clear()
 
+    def check_followed(self, endorsed: Endorsed) -> None:
+        """Raise Wrong for what the auditor can't follow."""
+        for namespace in endorsed.namespaces:
+            if namespace.kv.metadata_writes:
+                raise Wrong(Check.UNCHECKED, f"{namespace.name}: key-level policies are written")
+
     def check_reads(self, endorsed: Endorsed) -> None:
         """Raise Wrong when what was read is not what is committed."""
         for namespace in endorsed.namespaces:
@@ -48,10 +54,8 @@ class WorldState:
                         raise Wrong(Check.READ_VERSIONS, f"{collection}: a hashed read is stale")
 
     def apply(self, endorsed: Endorsed, version: Version) -> None:
-        """Commit a valid transaction's writes. Raises Wrong for what the auditor can't follow."""
+        """Commit a valid transaction's writes."""
         for namespace in endorsed.namespaces:
-            if namespace.kv.metadata_writes:
-                raise Wrong(Check.UNCHECKED, f"{namespace.name}: key-level policies are written")
             for write in namespace.kv.writes:
                 key = (namespace.name, write.key)
                 self._touched.add(key)

@@ -14,13 +14,12 @@ and for each transaction flagged VALID
      7  the id is new                                              duplicate_id
      8  endorsers answered this proposal, and meet the policies    proposal_hash, endorsement
      9  it read what was committed                                 read_versions
-    10  who wrote a record may write it                            role, maker_checker, ownership
-    11  an intent is signed by its merchant, a report by its
-        acquirer, and the record is what follows from them         merchant_signature, ...
-    12  statuses go forward only                                   status, attempt
-    13  a report is under the lease in force, and a lease is
-        taken in turn by its acquirer's bank                       lease
-    14  an equivocation is two signed reports with one number      equivocation
+    10  what was called, by whom, without card numbers            call, card_data, role
+    11  each item's outcome is what follows from it: its form,
+        the signature on it, what it names, its time and turn     form, merchant_signature, ...
+    12  the answer says so, item by item                          outcome
+    13  the records are what follows from the items, all of them  record
+    14  the event tells what changed                              event
 
 A transaction flagged invalid must fail one of 6 to 9: flags are not signed by orderers, so a peer
 that hides a transaction is found here.
@@ -44,14 +43,12 @@ from audit.blocks import (
 from audit.channel import Channel
 from audit.findings import Check, Finding, Wrong
 from audit.invocation import read_invocation
-from audit.leases import Leases
 from audit.membership import Identity, MembershipError
-from audit.payments import PREFIXES, Payments
+from audit.model import Model
+from audit.payments import Payments
 from audit.registry import Registry
 from audit.state import WorldState
 from audit.transactions import check_endorsed, check_origin
-
-_LEASE = "lease/"
 
 
 @dataclass
@@ -76,9 +73,9 @@ class Verifier:
         self._state = WorldState()
         self._ids: set[str] = set()
         self._previous = b""
-        self.registry = Registry(network)
-        self.leases = Leases(self.registry)
-        self.payments = Payments(self.registry, self.leases, network)
+        self._model = Model(network)
+        self.registry = Registry(self._model.records)
+        self.payments = Payments(self._model.records, self._model.steps)
         self.totals = Totals()
 
     def take(self, raw: bytes) -> Finding | None:
@@ -95,7 +92,7 @@ class Verifier:
                 self._check_transaction(block, index, transaction)
         except Wrong as wrong:
             return Finding(number, index, tx_id, wrong.check, wrong.detail)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             # A shape no check foresaw: what can't be checked is wrong.
             return Finding(number, index, tx_id, Check.UNCHECKED, f"can't be followed: {error!r}")
         self._previous = block.header_hash
@@ -165,18 +162,13 @@ class Verifier:
             return
         submitter, endorsers = self._accepted(transaction)
         self._ids.add(transaction.tx_id)
+        assert transaction.endorsed is not None  # noqa: S101 - _accepted has checked it
+        self._state.check_followed(transaction.endorsed)
         invocation = read_invocation(
             transaction, (block.number, index), submitter, endorsers, self._chaincode
         )
         if invocation is not None:
-            written = invocation.writes
-            payments = {k: v for k, v in written.items() if k.startswith(PREFIXES)}
-            leases = {k: v for k, v in written.items() if k.startswith(_LEASE)}
-            others = {k: v for k, v in written.items() if k not in payments and k not in leases}
-            self.registry.apply(invocation, others)
-            self.leases.apply(invocation, leases)
-            self.payments.apply(invocation, payments)
-        assert transaction.endorsed is not None  # noqa: S101 - _accepted has checked it
+            self._model.take(invocation)
         self._state.apply(transaction.endorsed, (block.number, index))
         for one in endorsers:
             self.totals.endorsements[one.msp_id] = self.totals.endorsements.get(one.msp_id, 0) + 1

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from forge import NETWORK, NOW, Forge, Tx
+from forge import NETWORK, NOW, OWN, Forge, Tx
 from payment_forgeries import KEY, record, writing, written
 from samples import INTENT
 
@@ -140,7 +140,7 @@ def _account_that_is_not_as_signed(forge: Forge) -> None:
     honest = written(forge, proposed(key_item(forge)))
     merchant = record(forge, f"merchant/{M}")
     entry = {"account_id": "f" * 64, "valid_from": "2026-11-24",
-             "signed_at": "2026-11-23T08:20:00.000Z", "tx_id": "x"}  # fmt: skip
+             "signed_at": "2026-11-23T08:20:00.000Z", "tx_id": OWN}  # fmt: skip
     proposal = record(forge, "proposal/a-1") | {"status": "approved"}
     assert list(honest) == ["proposal/k-1"]
     forged = merchant | {"accounts": [entry]}
@@ -180,7 +180,7 @@ def _money_at_another_code(forge: Forge) -> None:
 
 CHANGE_FORGERIES: list[tuple[Forgery, Check]] = [
     (_key_by_its_bank, Check.MERCHANT_SIGNATURE),
-    (_key_without_a_signature, Check.MERCHANT_SIGNATURE),
+    (_key_without_a_signature, Check.FORM),
     (_key_for_another_network, Check.MERCHANT_SIGNATURE),
     (_key_that_counts_at_once, Check.MERCHANT_SIGNATURE),
     (_key_signed_in_the_future, Check.MERCHANT_SIGNATURE),

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+# The contract's rules stand as rows in its own tests; here each has its forgery.
+sys.path.insert(1, str(Path(__file__).parents[1] / "chaincode"))
 
 from forge import Forge
 
@@ -14,6 +16,12 @@ from forge import Forge
 def registered(tmp_path_factory: pytest.TempPathFactory) -> Forge:
     """A channel with the contract defined and a merchant registered."""
     return Forge.start(tmp_path_factory.mktemp("channel"))
+
+
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Forge:
+    """A channel with the contract defined and nobody registered."""
+    return Forge.blank(tmp_path_factory.mktemp("blank"))
 
 
 @pytest.fixture

@@ -9,15 +9,17 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from fabric_protos.common import common_pb2
 from fabric_protos.ledger.rwset import rwset_pb2
 from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
-from fabric_protos.msp import identities_pb2
 from fabric_protos.peer import (
+    chaincode_event_pb2,
     chaincode_pb2,
     policy_pb2,
     proposal_pb2,
@@ -25,17 +27,21 @@ from fabric_protos.peer import (
     transaction_pb2,
 )
 from fabric_protos.peer.lifecycle import chaincode_definition_pb2, db_pb2
+from registrations import registrations
 from samples import INTENT, REPORT
 
 from chaincode.contract import functions
-from chaincode.contract.context import Submitter, Transaction
+from chaincode.contract.context import ROLE_ATTRIBUTE, Submitter, Transaction
+from chaincode.shim.identity import client_identity
 from clearline import intents, reports
+from clearline.codes import Refusal
 from clearline.fabric import protoutil
 from clearline.fabric.identity import X509Signer
 from clearline.intents import CloseIntent
 from clearline.jws import KeySigner
-from clearline.records import account_id
+from clearline.records import EVENT
 from network import genesis, identities, topology_file
+from network.certificates import Authority, issue_identity
 from network.embedded.orderer.blocks import Assembler
 from network.home import Home
 from network.topology import DEFAULT_TOPOLOGY
@@ -43,8 +49,21 @@ from network.topology import DEFAULT_TOPOLOGY
 NETWORK = "clearline-dev"
 CLOSE = CloseIntent(NETWORK, INTENT.merchant_id, "O-1", 1, "2026-11-23T08:20:00.000Z")
 NOW = datetime(2026, 11, 23, 8, 30, tzinfo=UTC)
+OWN = "the forger's own transaction"  # what a forged record may call it before it has an id
 PEERS = {"BankOne": "peer0.bankone", "BankTwo": "peer0.banktwo", "Supervisor": "peer0.supervisor"}
 Writes = Mapping[str, bytes]
+Answer = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What a contract answers a transaction: what it read, wrote, answered and told."""
+
+    reads: dict[str, tuple[int, int] | None] = field(default_factory=dict)
+    writes: dict[str, bytes] = field(default_factory=dict)
+    answer: Any = ()
+    event: bytes = b""
+    status: int = 200
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,11 @@ class Tx:
     user: tuple[str, str] = ("BankOne", "gateway")
     endorsers: tuple[str, ...] = ("BankOne", "Supervisor")
     writes: Callable[[dict[str, bytes]], dict[str, bytes]] | None = None
+    answer: Callable[[Answer], Any] | None = None
+    event: bytes | None = None
+    lie: Callable[[str, Decided], Decided] | None = None  # by the transaction's id
+    status: int = 200
+    argument: bytes | None = None
     time: datetime = NOW
     proposal_hash: bytes | None = None
     tx_id: str | None = None
@@ -73,10 +97,19 @@ class Forge:
     acquirer: KeySigner = field(default_factory=KeySigner.generate)
     blocks: list[bytes] = field(default_factory=list)
     state: dict[str, tuple[bytes, tuple[int, int]]] = field(default_factory=dict)
+    actors: dict[tuple[str, str], X509Signer] = field(default_factory=dict)
+    drafts: list[str] = field(default_factory=lambda: [OWN])  # ids of transactions not sent
 
     @classmethod
     def start(cls, folder: Path) -> Forge:
         """Identities, genesis, the contract's definition, and the registered merchant."""
+        forge = cls.blank(folder)
+        forge.register()
+        return forge
+
+    @classmethod
+    def blank(cls, folder: Path) -> Forge:
+        """The same with nobody registered."""
         plan = topology_file.load(DEFAULT_TOPOLOGY)
         forge = cls(Home(folder))
         identities.create(forge.home, plan)
@@ -84,16 +117,35 @@ class Forge:
         first.metadata.metadata[2] = b"\0"  # as peers keep it
         forge.blocks.append(first.SerializeToString())
         forge.define()
-        forge.register()
         return forge
 
     def copy(self) -> Forge:
         """The same channel, to go on differently."""
-        return dataclasses.replace(self, blocks=list(self.blocks), state=dict(self.state))
+        mine = {"blocks": list(self.blocks), "state": dict(self.state)}
+        return dataclasses.replace(self, **mine, drafts=list(self.drafts))
 
     def user(self, organization: str, name: str) -> X509Signer:
         """A user's signer."""
+        known = self.actors.get((organization, name))
+        if known is not None:
+            return known
         return self._signer(organization, self.home.user(organization, name) / "msp")
+
+    def actor(self, who: Submitter) -> tuple[str, str]:
+        """A user that is this person in this role, whose certificate is made when first asked."""
+        name = f"{who.person}-as-{who.role}"
+        if (who.msp_id, name) not in self.actors:
+            folder = self.home.organization(who.msp_id) / "ca"
+            secret: Any = serialization.load_pem_private_key(
+                (folder / "key.pem").read_bytes(), None
+            )
+            certificate = x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes())
+            authority = Authority(certificate, secret)
+            attributes = {ROLE_ATTRIBUTE: who.role} if who.role else {}
+            made = issue_identity(authority, who.msp_id, "client", who.person, attributes)
+            key: Any = serialization.load_pem_private_key(made.private_key, None)
+            self.actors[who.msp_id, name] = X509Signer(who.msp_id, made.certificate, key)
+        return who.msp_id, name
 
     def peer(self, organization: str) -> X509Signer:
         """A peer's signer."""
@@ -109,7 +161,7 @@ class Forge:
         flags = bytes(len(transactions)) if flags is None else flags
         envelopes = []
         for index, transaction in enumerate(transactions):
-            envelope, writes = self.envelope(transaction)
+            _, envelope, writes = self._made(transaction)
             envelopes.append(envelope)
             if flags[index] == 0:
                 for key, value in writes.items():
@@ -125,21 +177,47 @@ class Forge:
         return self.blocks[-1]
 
     def envelope(self, tx: Tx) -> tuple[bytes, dict[str, bytes]]:
-        """A signed transaction and what it writes."""
+        """A signed transaction that is not sent, and what it writes."""
+        tx_id, envelope, writes = self._made(tx)
+        self.drafts.append(tx_id)
+        return envelope, writes
+
+    def _made(self, tx: Tx) -> tuple[str, bytes, dict[str, bytes]]:
         submitter = self.user(*tx.user)
-        args = [tx.function.encode(), json.dumps(list(tx.items)).encode()]
+        argument = tx.argument or json.dumps(list(tx.items)).encode()
         tx_id, proposal_bytes = protoutil.make_chaincode_proposal(
-            tx.channel, "clearline", args, submitter.identity,
+            tx.channel, "clearline", [tx.function.encode(), argument], submitter.identity,
             timestamp_ns=int(tx.time.timestamp()) * 10**9,
         )  # fmt: skip
         proposal = proposal_pb2.Proposal.FromString(proposal_bytes)
-        reads, writes = self._decide(tx, tx_id, submitter) if tx.items else ({}, {})
+        decided = self._forged(tx, self._decide(tx, tx_id, submitter))
+        if tx.lie is not None:
+            decided = tx.lie(tx_id, decided)
+        decided = dataclasses.replace(decided, writes=self._as_its_own(decided.writes, tx_id))
+        changes = rwset("clearline", decided.reads, decided.writes)
+        return tx_id, self._assemble(tx, tx_id, proposal, changes, decided=decided), decided.writes
+
+    def _as_its_own(self, writes: dict[str, bytes], tx_id: str) -> dict[str, bytes]:
+        """A forger takes records from an honest transaction that was never sent; in them it names
+        its own, or every forgery would be found by that name."""
+        for other in self.drafts:
+            writes = {
+                key: value.replace(other.encode(), tx_id.encode()) for key, value in writes.items()
+            }
+        return writes
+
+    def _forged(self, tx: Tx, honest: Decided) -> Decided:
+        """What lying endorsers sign in the place of what the contract decided."""
+        changed: dict[str, Any] = {"status": tx.status}
         if tx.writes is not None:
-            writes = tx.writes(writes)
+            changed["writes"] = tx.writes(honest.writes)
         if tx.stale:
-            reads = dict.fromkeys(reads, (0, 0))
-        changes = rwset("clearline", reads, writes)
-        return self._assemble(tx, tx_id, proposal, changes), writes
+            changed["reads"] = dict.fromkeys(honest.reads, (0, 0))
+        if tx.answer is not None:
+            changed["answer"] = tx.answer(honest.answer)
+        if tx.event is not None:
+            changed["event"] = tx.event
+        return dataclasses.replace(honest, **changed)
 
     def define(self) -> None:
         """A committed definition of the contract, endorsed by the channel's policy."""
@@ -201,29 +279,43 @@ class Forge:
         item = {"acquirer_id": "unionpay", "epoch": epoch, "holder": holder}
         return Tx("TakeLease", [item], (bank, "connector"))
 
-    def _decide(
-        self, tx: Tx, tx_id: str, submitter: X509Signer
-    ) -> tuple[dict[str, tuple[int, int] | None], dict[str, bytes]]:
-        roles = {"maker": "bank-maker", "checker": "bank-checker"}
-        role = roles.get(tx.user[1], tx.user[1])
-        who = Submitter(submitter.msp_id, role, person(submitter))
-        writer: Any = functions.FUNCTIONS[tx.function]
-        batch = writer.batch(json.dumps(list(tx.items)).encode())
+    def _decide(self, tx: Tx, tx_id: str, submitter: X509Signer) -> Decided:
+        """What the contract answers; nothing where it refuses the call as a whole, or reads."""
+        who = Submitter(submitter.msp_id, role(submitter), person(submitter))
+        try:
+            writer = functions.function(tx.function, who)
+            if isinstance(writer, functions.KeyReader | functions.RangeReader):
+                return Decided()
+            batch = writer.batch(tx.argument or json.dumps(list(tx.items)).encode())
+        except Refusal:
+            return Decided()
         committed: dict[str, bytes | None] = {}
         while missing := batch.missing(committed):
             committed |= {key: self.state.get(key, (None,))[0] for key in missing}
         decision = batch.decide(Transaction(tx_id, tx.time, NETWORK, who), committed)
         reads = {key: self.state[key][1] if key in self.state else None for key in committed}
-        return reads, dict(decision.writes)
+        answer = [outcome.to_json() for outcome in decision.outcomes]
+        return Decided(reads, dict(decision.writes), answer, decision.event)
 
     def _assemble(
-        self, tx: Tx, tx_id: str, proposal: Any, results: bytes, chaincode: str = "clearline"
+        self,
+        tx: Tx,
+        tx_id: str,
+        proposal: Any,
+        results: bytes,
+        chaincode: str = "clearline",
+        decided: Decided = Decided(),
     ) -> bytes:
         header = common_pb2.Header.FromString(proposal.header)
         action = proposal_pb2.ChaincodeAction(
             results=results, chaincode_id=chaincode_pb2.ChaincodeID(name=chaincode, version="0.1")
         )
-        action.response.status = 200
+        action.response.status = decided.status
+        action.response.payload = json.dumps(decided.answer).encode()
+        if decided.event:
+            action.events = chaincode_event_pb2.ChaincodeEvent(
+                chaincode_id=chaincode, tx_id=tx_id, event_name=EVENT, payload=decided.event
+            ).SerializeToString()
         digest = hashlib.sha256(header.channel_header + header.signature_header + proposal.payload)
         response = proposal_response_pb2.ProposalResponsePayload(
             proposal_hash=tx.proposal_hash or digest.digest(),
@@ -259,41 +351,24 @@ class Forge:
         )
 
     def _signer(self, msp_id: str, folder: Path) -> X509Signer:
-        return X509Signer.from_files(
-            msp_id, folder / "signcerts" / "cert.pem", folder / "keystore" / "key.pem"
-        )
+        return _from_files(msp_id, folder)
+
+
+@cache
+def _from_files(msp_id: str, folder: Path) -> X509Signer:
+    return X509Signer.from_files(
+        msp_id, folder / "signcerts" / "cert.pem", folder / "keystore" / "key.pem"
+    )
 
 
 def person(signer: X509Signer) -> str:
-    """The contract's name of a person: subject and issuer of the certificate."""
-    pem = identities_pb2.SerializedIdentity.FromString(signer.identity).id_bytes
-    certificate = x509.load_pem_x509_certificate(pem)
-    named = certificate.subject.public_bytes() + certificate.issuer.public_bytes()
-    return hashlib.sha256(named).hexdigest()
+    """The contract's name of a person."""
+    return client_identity(signer.identity).names_sha256
 
 
-def registrations(merchant: KeySigner, acquirer: KeySigner) -> list[dict[str, Any]]:
-    """Proposals that register what INTENT names."""
-    account = account_id(b"secret", "BKONCNBJ", "1")
-    bodies: list[tuple[str, dict[str, Any]]] = [
-        ("acquirer", {
-            "acquirer_id": "unionpay", "name": "UnionPay", "currencies": ["CNY"],
-            "licence_no": "Z1", "licence_valid_until": "2030-01-01", "keys": [acquirer.jwk],
-        }),
-        ("entity", {
-            "entity_id": "E-1", "name": "Example", "country": "CN", "registration_no": "R1",
-        }),
-        ("account", {
-            "account_id": account, "entity_id": "E-1", "bank_code": "BKONCNBJ",
-            "last4": "0001", "currency": "CNY",
-        }),
-        ("merchant", {
-            "merchant_id": INTENT.merchant_id, "entity_id": "E-1", "account_id": account,
-            "name": "Example", "mcc": "5411", "goods_categories": ["groceries"],
-            "codes": {"unionpay": [INTENT.acquirers[0].merchant_code]}, "keys": [merchant.jwk],
-        }),
-    ]  # fmt: skip
-    return [{"proposal_id": f"p-{kind}", "kind": kind, "body": body} for kind, body in bodies]
+def role(signer: X509Signer) -> str:
+    """The role in a certificate."""
+    return client_identity(signer.identity).attribute(ROLE_ATTRIBUTE) or ""
 
 
 def rwset(

@@ -8,10 +8,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from forge import Forge, Tx, registrations
+from forge import OWN, Forge, Tx
+from registrations import registrations
 
 from audit.findings import Check
-from clearline import reports
+from clearline import canonical, reports
 from clearline.jws import KeySigner
 from clearline.statuses import Reason, ReportKind, Status
 
@@ -29,7 +30,7 @@ Forgery = Callable[[Forge], None]
 
 def writing(tx: Tx, *changed: tuple[str, Any]) -> Tx:
     """The transaction with these records, whatever its items come to."""
-    forged = {key: json.dumps(value).encode() for key, value in changed}
+    forged = {key: canonical.dumps(value) for key, value in changed}
     return dataclasses.replace(tx, writes=lambda _: forged)
 
 
@@ -74,7 +75,7 @@ def _closed_by_a_stranger(forge: Forge) -> None:
 def _closed_without_a_close(forge: Forge) -> None:
     forge.add(forge.intent())
     honest = written(forge, forge.close())
-    forge.add(writing(Tx("SubmitIntents", []), *honest.items()))
+    forge.add(writing(forge.close("O-2"), *honest.items()))
 
 
 def _pay_intent_as_a_close(forge: Forge) -> None:
@@ -144,7 +145,7 @@ def _told_after_the_end(forge: Forge, **changed: Any) -> None:
     said = forge.report(**changed)
     report = reports.parse(said.items[0]).report
     value = record(forge, KEY)
-    entry = [report.sequence, report.kind, report.status, report.digest(), "x"]
+    entry = [report.sequence, report.kind.value, report.status.value, report.digest(), OWN]
     value["reports"].append(entry)
     forge.add(writing(said, (KEY, value)))
 
@@ -181,7 +182,7 @@ def _exception_resolved_without_a_reversal(forge: Forge) -> None:
     late(forge)
     value = record(forge, KEY)
     value["exceptions"][0]["status"] = "resolved"
-    forge.add(writing(Tx("SubmitReports", [], ("BankOne", "connector")), (KEY, value)))
+    forge.add(writing(forge.report(sequence=2), (KEY, value)))
 
 
 def _attempt_over_an_open_exception(forge: Forge) -> None:
@@ -231,7 +232,7 @@ def _invented_contradiction(forge: Forge) -> None:
     """The second report is in no argument."""
     succeeded(forge)
     honest = written(forge, shown(forge, **DECLINED))
-    forge.add(writing(Tx("SubmitEvidence", [], ("Supervisor", "auditor")), *honest.items()))
+    forge.add(writing(shown(forge), *honest.items()))
 
 
 def _a_report_against_itself(forge: Forge) -> None:
@@ -329,8 +330,8 @@ def _further_code_without_its_index(forge: Forge) -> None:
 
 PAYMENT_FORGERIES: list[tuple[Forgery, Check]] = [
     (_closed_by_a_stranger, Check.MERCHANT_SIGNATURE),
-    (_closed_without_a_close, Check.MERCHANT_SIGNATURE),
-    (_pay_intent_as_a_close, Check.MERCHANT_SIGNATURE),
+    (_closed_without_a_close, Check.RECORD),
+    (_pay_intent_as_a_close, Check.FORM),
     (_closed_for_another_network, Check.INTENT),
     (_closed_after_the_end, Check.STATUS),
     (_close_that_ends, Check.RECORD),
@@ -344,13 +345,13 @@ PAYMENT_FORGERIES: list[tuple[Forgery, Check]] = [
     (_reversal_with_another_status, Check.STATUS),
     (_reversal_of_another_amount, Check.REPORT),
     (_late_success_of_another_amount_hidden, Check.RECORD),
-    (_exception_resolved_without_a_reversal, Check.REPORT),
+    (_exception_resolved_without_a_reversal, Check.RECORD),
     (_attempt_over_an_open_exception, Check.ATTEMPT),
     (_report_under_a_lost_lease, Check.LEASE),
     (_contradiction_under_a_lost_lease, Check.LEASE),
     (_lease_out_of_turn, Check.LEASE),
     (_lease_by_another_bank, Check.LEASE),
-    (_lease_of_another_holder, Check.LEASE),
+    (_lease_of_another_holder, Check.RECORD),
     (_lease_by_a_gateway, Check.ROLE),
     (_invented_contradiction, Check.EQUIVOCATION),
     (_a_report_against_itself, Check.EQUIVOCATION),

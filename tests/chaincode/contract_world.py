@@ -67,12 +67,23 @@ USUAL = {
 }
 
 
+@dataclass(frozen=True)
+class Call:
+    """A committed transaction, as it was submitted."""
+
+    name: str
+    items: Sequence[Any]
+    submitter: Submitter
+    at: datetime
+
+
 @dataclass
 class Ledger:
     """State as a peer would hold it after each transaction."""
 
     state: dict[str, bytes] = field(default_factory=dict)
     height: int = 0
+    calls: list[Call] = field(default_factory=list)
 
     def decide(
         self,
@@ -107,6 +118,7 @@ class Ledger:
         decision = self.decide(name, items, submitter, at)
         self.state.update(decision.writes)
         self.height += 1
+        self.calls.append(Call(name, items, submitter or USUAL[name], at))
         return decision.outcomes
 
     def codes(self, name: str, items: Sequence[Any], **kwargs: Any) -> list[str]:
@@ -115,7 +127,7 @@ class Ledger:
 
     def copy(self) -> Ledger:
         """A ledger of its own with the same state."""
-        return Ledger(dict(self.state), self.height)
+        return Ledger(dict(self.state), self.height, list(self.calls))
 
 
 def proposal(proposal_id: str, kind: str, **body: Any) -> dict[str, Any]:
