@@ -10,13 +10,16 @@ MINUTES ?= 10
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test check bench bench-ledger soak ca clean
+.PHONY: help setup pkcs11 run up down test check bench bench-ledger soak ca clean
 
 help: ## show these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: ## make .venv and install the pinned, hashed requirements into it
 	@$(PYTHON) scripts/setup.py $(VENV)
+
+pkcs11: setup ## add what a signing key in a PKCS#11 token needs (docs/keys.md)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/pkcs11.txt
 
 run: setup ## the whole way once: start, pay an order file, verify the ledger, stop (ORDERS="file.csv ...")
 	@$(BIN)/clearline run --engine $(ENGINE) $(foreach file,$(ORDERS),--orders "$(file)")

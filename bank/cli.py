@@ -25,6 +25,7 @@ from bank.documents import (
     read_records,
 )
 from bank.patience import PATIENT
+from bank.signer_cli import signer
 from clearline import changes
 from clearline.canonical import Json
 from clearline.codes import Code, Outcome
@@ -50,6 +51,9 @@ def bank() -> None:
     """
 
 
+bank.add_command(signer)
+
+
 @bank.command()
 @click.option(
     "--out",
@@ -70,10 +74,10 @@ def keygen(out: Path, algorithm: str) -> None:
 
     Example: clearline bank keygen --out unionpay.pem
     """
-    signer = KeySigner.generate(Algorithm(algorithm))
+    made = KeySigner.generate(Algorithm(algorithm))
     try:
         out.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        signer.save(out)
+        made.save(out)
     except FileExistsError:
         raise click.ClickException(
             f"{out} exists and is never overwritten; move it away first"
@@ -81,7 +85,7 @@ def keygen(out: Path, algorithm: str) -> None:
     except OSError as error:
         raise click.ClickException(f"can't write {out}: {error.strerror}") from None
     click.echo(f"wrote {out}; keep it secret and keep a copy", err=True)
-    click.echo(orjson.dumps({"kid": signer.key_id, "jwk": signer.jwk}))
+    click.echo(orjson.dumps({"kid": made.key_id, "jwk": made.jwk}))
 
 
 @bank.command("account-id")

@@ -126,23 +126,27 @@ class PublicKey:
             raise SignatureInvalidError(
                 f"the key is for {self.algorithm}, the header says {token.algorithm}"
             )
-        if len(token.signature) != 64:
+        self.verify_bytes(token.signing_input, token.signature)
+
+    def verify_bytes(self, message: bytes, signature: bytes) -> None:
+        """Raise SignatureInvalidError unless `signature` is this key's over `message`."""
+        if len(signature) != 64:
             raise SignatureInvalidError("a signature is 64 bytes")
         try:
             if isinstance(self.key, ed25519.Ed25519PublicKey):
-                self.key.verify(token.signature, token.signing_input)
+                self.key.verify(signature, message)
             else:
                 der = encode_dss_signature(
-                    int.from_bytes(token.signature[:32], "big"),
-                    int.from_bytes(token.signature[32:], "big"),
+                    int.from_bytes(signature[:32], "big"),
+                    int.from_bytes(signature[32:], "big"),
                 )
-                self.key.verify(der, token.signing_input, ec.ECDSA(hashes.SHA256()))
+                self.key.verify(der, message, ec.ECDSA(hashes.SHA256()))
         except InvalidSignature:
             raise SignatureInvalidError("the signature does not match") from None
 
 
-class Signer(Protocol):
-    """Whoever holds a private key: a file in development, PKCS#11 or a remote in production."""
+class KeyName(Protocol):
+    """Which key signs, and how."""
 
     @property
     def algorithm(self) -> Algorithm:
@@ -151,6 +155,11 @@ class Signer(Protocol):
     @property
     def key_id(self) -> str:
         """The RFC 7638 thumbprint of its public key."""
+
+
+class Signer(KeyName, Protocol):
+    """Whoever signs at once: a key in memory. One that is elsewhere - a token, a service - is
+    asked beside the event loop: clearline.signers."""
 
     def sign(self, message: bytes) -> bytes:
         """The 64-byte JWS signature of `message`."""
@@ -168,6 +177,11 @@ class KeySigner:
         )
         self.jwk = public_jwk(key.public_key())
         self.key_id: str = thumbprint(self.jwk)
+
+    @property
+    def public_key(self) -> PublicKey:
+        """The public half."""
+        return PublicKey(self.algorithm, self._key.public_key())
 
     @classmethod
     def generate(cls, algorithm: Algorithm = Algorithm.ED25519) -> KeySigner:
@@ -207,9 +221,18 @@ class KeySigner:
 
 def sign(payload: Json, typ: Typ, signer: Signer) -> str:
     """The canonical JSON of `payload` as a JWS compact text."""
-    header = _header_of(signer.algorithm, signer.key_id, typ)
-    signing_input = header + "." + encode(canonical.dumps(payload))
-    return signing_input + "." + encode(signer.sign(signing_input.encode()))
+    text = signing_input(payload, typ, signer)
+    return sealed(text, signer.sign(text.encode()))
+
+
+def signing_input(payload: Json, typ: Typ, key: KeyName) -> str:
+    """What is signed of the canonical JSON of `payload` (RFC 7515 section 5.1)."""
+    return _header_of(key.algorithm, key.key_id, typ) + "." + encode(canonical.dumps(payload))
+
+
+def sealed(text: str, signature: bytes) -> str:
+    """A JWS compact text of a signing input and its 64-byte signature."""
+    return f"{text}.{encode(signature)}"
 
 
 @lru_cache(maxsize=256)

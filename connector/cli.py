@@ -21,8 +21,10 @@ from clearline.fabric.gateway import Gateway
 from clearline.fabric.identity import IdentityError
 from clearline.fabric.profile import Profile, ProfileError
 from clearline.fabric.store import StoreError
-from clearline.jws import JwsError, KeySigner
+from clearline.jws import JwsError
 from clearline.records import Lease
+from clearline.signers.opening import open_signer
+from clearline.signers.settings import SignerSettingsError
 from connector import adapters, memory, outbox, settings, takeover
 from connector.database import DatabaseError
 from connector.entries import Entry
@@ -67,7 +69,7 @@ def serve(config: Path, role: str | None) -> None:
         uvloop.run(_serve(parts))
     except (
         SettingsError, ProfileError, IdentityError, JwsError, DatabaseError, StoreError,
-        BlockError, LinkError, OSError,
+        BlockError, LinkError, SignerSettingsError, OSError,
     ) as error:  # fmt: skip
         raise click.ClickException(str(error)) from None
 
@@ -113,6 +115,7 @@ def status(config: Path, as_json: bool) -> None:
             block = outbox.get_meta(db, "block")
             stands_by = bool(outbox.get_meta(db, memory.STOOD_BY))
             epoch = int(outbox.get_meta(db, memory.EPOCH) or 0)
+            unsigned = outbox.get_meta(db, memory.UNSIGNED) or ""
             stuck = outbox.in_phases(db, Phase.STUCK)
             notes = {entry.key: outbox.get_note(db, entry.key) for entry in stuck}
     except SettingsError as error:
@@ -127,10 +130,14 @@ def status(config: Path, as_json: bool) -> None:
             "epoch": None if stands_by else epoch,
             "payments": counts,
             "stuck": notes,
+            "unsigned": unsigned,
         }
         click.echo(json.dumps(shown, indent=1))
     else:
-        Console().print(_table(counts, block, stuck, notes))
+        table = _table(counts, block, stuck, notes)
+        if unsigned:
+            table.add_row("reports wait to be signed", unsigned)
+        Console().print(table)
 
 
 async def _serve(parts: Parts) -> None:
@@ -158,7 +165,7 @@ def _parts(config: ConnectorSettings, candidate: Candidate) -> Parts:
         chaincode=profile.chaincode,
         outbox=config.outbox,
         adapter=adapters.build(config),
-        signer=KeySigner.load(config.signer_key),
+        signer=open_signer(config.signer),
         open_ledger=opener(profile, config.data_dir / "queue.db"),
         candidate=candidate,
         in_flight=config.in_flight,

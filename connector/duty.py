@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from clearline.jws import Signer
 from clearline.logs import get_logger
 from clearline.statuses import Status
 from connector import memory, outbox
@@ -23,7 +22,7 @@ from connector.follower import Taken
 from connector.forwarder import Forwarder
 from connector.late import LateSuccesses
 from connector.ledger import ReportQueue
-from connector.reporter import Reporter
+from connector.reporter import Reporter, ReportSigner
 from connector.settler import Settler
 from connector.states import Phase
 from connector.tasks import Tasks
@@ -43,7 +42,7 @@ class Work:
     database: Database
     adapter: Adapter
     queue: ReportQueue
-    signer: Signer
+    signer: ReportSigner
     place: Place
     gate: asyncio.Event
     in_flight: int

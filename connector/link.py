@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -67,6 +67,16 @@ class AcquirerState:
     reason: str
     depth: int
     under_way: int = 0
+
+
+def unsigned(state: AcquirerState, trouble: str) -> AcquirerState:
+    """The state when reports wait for their signature: it takes payments, and is slow to say how
+    they ended. `trouble` is why, empty when none waits."""
+    if not trouble or state.health is Health.DOWN:
+        return state
+    said = f"reports can't be signed: {trouble}"
+    reason = "".join(c if " " <= c <= "~" else "?" for c in said)[:120]
+    return replace(state, health=Health.DEGRADED, reason=reason)
 
 
 Observe = Callable[[], Awaitable[AcquirerState]]

@@ -18,6 +18,7 @@ from connector.states import Phase
 
 EPOCH: Final = "epoch"
 STOOD_BY: Final = "stood_by"
+UNSIGNED: Final = "unsigned"  # why reports wait for their signature, empty when none does
 _AMNESIA: Final = "amnesia"
 _FORGOTTEN: Final = "forgotten"  # the epoch in which an earlier self may have acted
 _NEW: Final = "new"

@@ -1,6 +1,8 @@
 """Brings reports to the ledger: signs what is due, submits in order, marks what is committed.
 
-A report is stored before it is submitted, and submitted as stored until the ledger has answered.
+A report is stored before it is submitted, and submitted as stored until the ledger has answered. A
+key in this process signs with the step that makes a report due; one that is elsewhere is asked when
+that step is stored, and what happens meanwhile makes another report of it.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ import orjson
 from clearline import reports
 from clearline.codes import Code, Outcome
 from clearline.fabric.queue_items import RESULTS, ItemRefused, QueueClosed, QueueFull, QueueItem
-from clearline.jws import Signer
+from clearline.jws import Signer, Typ
 from clearline.logs import get_logger
+from clearline.reports import Report
+from clearline.signers.distant import DistantSigner
 from connector import outbox, reporting
 from connector.database import Database
 from connector.entries import REJECTED, SIGNED, Entry, StoredReport, Telling
@@ -26,6 +30,7 @@ from connector.states import Phase
 from connector.tasks import Tasks
 from connector.verification import Place
 
+ReportSigner = Signer | DistantSigner
 _log = get_logger("connector.reporter")
 _AT_ONCE: Final = 1000
 _TRIES: Final = 6  # of one report, when the contract's answer may change
@@ -44,7 +49,7 @@ class Reporter:
         self,
         database: Database,
         queue: ReportQueue,
-        signer: Signer,
+        signer: ReportSigner,
         place: Place,
         epoch: int,
         tasks: Tasks,
@@ -57,6 +62,7 @@ class Reporter:
         self._tasks = tasks
         self._active: set[str] = set()
         self._again: set[str] = set()
+        self._signing: dict[str, asyncio.Task[str]] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     @property
@@ -68,19 +74,26 @@ class Reporter:
         """Something changed about this payment, which now is so; harmless when nothing is due."""
         if entry.key in self._active:
             self._again.add(entry.key)
+            if entry.key in self._signing:
+                self._signing[entry.key].cancel()  # it may be about something that is past
             return
         self._active.add(entry.key)
         self._tasks.spawn(self._settle(entry))
 
     def sign(self, entry: Entry) -> StoredReport | None:
         """What is due about this entry, signed to be stored with the step that makes it due; None
-        when nothing is, or another report is on its way."""
+        when nothing is, when another report is on its way, or when the key is elsewhere: what came
+        back must not wait for that."""
+        if isinstance(self._signer, DistantSigner):
+            return None
+        due = self._due(entry)
+        return due and _stored(*due, reports.sign(due[1], self._signer))
+
+    def _due(self, entry: Entry) -> tuple[Telling, Report] | None:
         telling = None if entry.unsent_report is not None else reporting.due(entry)
         if telling is None:
             return None
-        report = reporting.build(entry, telling, self._place)
-        compact = reports.sign(report, self._signer)
-        return StoredReport(0, report.sequence, telling, report.status, compact, SIGNED)
+        return telling, reporting.build(entry, telling, self._place)
 
     async def _settle(self, entry: Entry) -> None:
         key = entry.key
@@ -105,10 +118,28 @@ class Reporter:
         unsent = entry.unsent_report
         if unsent is not None:
             return await self._submit(entry, unsent)
-        signed = self.sign(entry)
-        if signed is None:
+        due = self._due(entry)
+        if due is None:
             return None
+        compact = await self._compact(entry.key, due[1])
+        if compact is None:
+            return await self._database.run(partial(outbox.find, key=entry.key))
+        signed = _stored(*due, compact)
         return await self._database.run(partial(outbox.add_report, entry=entry, report=signed))
+
+    async def _compact(self, key: str, report: Report) -> str | None:
+        """Signed: at once, or when whoever holds the key has done it. None when something has
+        happened meanwhile: two reports with one number should not even be signed."""
+        if not isinstance(self._signer, DistantSigner):
+            return reports.sign(report, self._signer)
+        signing = asyncio.create_task(self._signer.sign_object(report.payload(), Typ.REPORT))
+        self._signing[key] = signing
+        try:
+            await asyncio.wait({signing})
+            return None if signing.cancelled() else signing.result()
+        finally:
+            del self._signing[key]
+            signing.cancel()
 
     async def _submit(self, entry: Entry, report: StoredReport) -> Entry:
         """Until the ledger has it, refuses it for good, or people must look."""
@@ -189,6 +220,10 @@ class Reporter:
         return await self._database.run(
             partial(outbox.settle, key=entry.key, phase=Phase.STUCK, text=reason)
         )
+
+
+def _stored(telling: Telling, report: Report, compact: str) -> StoredReport:
+    return StoredReport(0, report.sequence, telling, report.status, compact, SIGNED)
 
 
 def _fields(entry: Entry, report: StoredReport, reason: str) -> dict[str, object]:

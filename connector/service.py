@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from clearline.fabric.blockstream import Position
 from clearline.fabric.errors import FabricError
-from clearline.jws import Signer
 from clearline.logs import get_logger
+from clearline.signers.distant import DistantSigner
 from connector import memory, outbox
 from connector.adapter import Adapter
 from connector.database import Database, DatabaseError
@@ -22,9 +22,10 @@ from connector.duty import Duty, Work
 from connector.follower import Follower, stored_position
 from connector.lease import Candidate, Claims, LeaseLostError, Standing
 from connector.ledger import Ledger
-from connector.link import AcquirerState, Link, LinkSettings, Sight, observe
+from connector.link import AcquirerState, Link, LinkSettings, Sight, observe, unsigned
 from connector.outbox import SCHEMA
 from connector.projection import Projection
+from connector.reporter import ReportSigner
 from connector.states import Phase
 from connector.takeover import TakeoverError, renew
 from connector.tasks import Tasks
@@ -46,7 +47,7 @@ class Parts:
     chaincode: str
     outbox: Path
     adapter: Adapter
-    signer: Signer
+    signer: ReportSigner
     open_ledger: OpenLedger
     candidate: Candidate = field(default_factory=lambda: Candidate("connector"))
     in_flight: int = 64
@@ -93,6 +94,8 @@ class Connector:
                     await self._run(opening.result(), tasks, stop)
         finally:
             await tasks.cancel()
+            if isinstance(parts.signer, DistantSigner):
+                await parts.signer.close()
             await self._database.close()
             self._show(None)
 
@@ -118,6 +121,8 @@ class Connector:
         )  # fmt: skip
         try:
             following = tasks.spawn(self._follow(follower, ledger, work, tasks))
+            if isinstance(parts.signer, DistantSigner):
+                tasks.spawn(self._note_trouble(parts.signer))
             if await _unless_stopped(tasks.failed, stop):
                 tasks.failed.result()
             following.cancel()
@@ -197,7 +202,17 @@ class Connector:
         in_doubt = open_[Phase.DOUBTFUL]
         depth = open_[Phase.PENDING] + open_[Phase.SENDING] + in_doubt
         state = await observe(self._parts.adapter.ready, depth, in_doubt, self._sight)
+        if isinstance(self._parts.signer, DistantSigner):
+            state = unsigned(state, self._parts.signer.trouble)
         return replace(state, under_way=await self._database.run(outbox.under_way))
+
+    async def _note_trouble(self, signer: DistantSigner) -> None:
+        """For `clearline connector status`: why reports wait for their signature."""
+        said = signer.trouble
+        while True:
+            note = partial(outbox.put_meta, name=memory.UNSIGNED, value=said)
+            await self._database.run(note)
+            said = await signer.changed(said)
 
     async def _end_duty(self) -> None:
         duty, self._duty = self._duty, None
@@ -217,6 +232,7 @@ class Connector:
 def _take_file(db: sqlite3.Connection, names: Mapping[str, str]) -> str:
     """Make a new file this connector's own; of another's, what it says of itself, else empty."""
     stored = {name: outbox.get_meta(db, name) for name in names}
+    outbox.put_meta(db, memory.UNSIGNED, "")
     if not any(stored.values()):
         memory.begin(db)
     for name, mine in names.items():

@@ -2,7 +2,10 @@
 
     {"name": "connector-bankone", "network": "clearline-dev", "acquirer_id": "unionpay",
      "adapter": "unionpay_iso8583", "profile": "<connector profile>.json",
-     "signer_key": "<PKCS8>.pem", "data_dir": "data", "partner": "<partner>.json"}
+     "signer": {"file": "<PKCS8>.pem"}, "data_dir": "data", "partner": "<partner>.json"}
+
+`signer` says where the key is that signs reports: in a file, in a PKCS#11 token or at a signing
+service (clearline.signers.settings, docs/keys.md).
 
 Optional, with their defaults: `answer_timeout_seconds` 5, `reversal_timeout_seconds` 5,
 `echo_seconds` 30, `stop_seconds` 5, `inquiry_seconds` 5 (of silence before an accepted payment is
@@ -21,11 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from clearline.signers.settings import SignerSettings, SignerSettingsError
+from clearline.signers.settings import parse as parse_signer
 from connector.link import GatewayEndpoint
 
 ADAPTERS: Final = ("unionpay_iso8583", "qr_wallet")
-_TEXTS: Final = ("name", "network", "acquirer_id", "adapter", "profile", "signer_key", "data_dir",
-                 "partner")  # fmt: skip
+_TEXTS: Final = ("name", "network", "acquirer_id", "adapter", "profile", "data_dir", "partner")
 _SECONDS: Final[dict[str, float]] = {
     "answer_timeout_seconds": 5.0,
     "reversal_timeout_seconds": 5.0,
@@ -50,7 +54,7 @@ class ConnectorSettings:
     acquirer_id: str
     adapter: str
     profile: Path
-    signer_key: Path
+    signer: SignerSettings
     data_dir: Path
     partner: Path
     answer_timeout_seconds: float = 5.0
@@ -106,7 +110,7 @@ def text(members: dict[str, Any], name: str) -> str:
 
 
 def _parse(raw: dict[str, Any], folder: Path) -> ConnectorSettings:
-    known = {*_TEXTS, *_SECONDS, *_COUNTS, "notice_listen", "gateways"}
+    known = {*_TEXTS, *_SECONDS, *_COUNTS, "signer", "notice_listen", "gateways"}
     unknown = sorted(raw.keys() - known)
     if unknown:
         raise SettingsError(f"has unknown members {', '.join(unknown)}")
@@ -122,7 +126,7 @@ def _parse(raw: dict[str, Any], folder: Path) -> ConnectorSettings:
         acquirer_id=texts["acquirer_id"],
         adapter=texts["adapter"],
         profile=folder / texts["profile"],
-        signer_key=folder / texts["signer_key"],
+        signer=_signer(raw.get("signer"), folder),
         data_dir=folder / texts["data_dir"],
         partner=folder / texts["partner"],
         answer_timeout_seconds=_seconds(raw, "answer_timeout_seconds"),
@@ -136,6 +140,13 @@ def _parse(raw: dict[str, Any], folder: Path) -> ConnectorSettings:
         in_flight=_count(raw, "in_flight"),
         gateways=_gateways(raw.get("gateways", []), folder),
     )
+
+
+def _signer(value: Any, folder: Path) -> SignerSettings:
+    try:
+        return parse_signer(value, folder)
+    except SignerSettingsError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _address(value: Any) -> tuple[str, int]:

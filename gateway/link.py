@@ -9,7 +9,6 @@ link never carries an outcome.
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -21,16 +20,13 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from clearline.acquirer_health import MAX_LINE, HealthError, HealthReport, answer_line, parse_report
+from clearline.certificate_roles import CONNECTOR, role_of
 from clearline.logs import get_logger
 from gateway.pacer import Pacer
 
 _SILENCE_S: Final = 15.0  # a connector that says nothing for so long is let go
 _HANDSHAKE_S: Final = 5.0
 _CONNECTIONS: Final = 64
-_ROLE: Final = "connector"
-_ROLE_ATTRIBUTE: Final = "clearline.role"
-# Fabric CA's attribute extension: JSON {"attrs": {...}} (fabric-ca lib/attrmgr/attrmgr.go).
-_ATTRIBUTES: Final = x509.ObjectIdentifier("1.2.3.4.5.6.7.8.1")
 _log = get_logger("clearline.gateway.link")
 Owner = Callable[[str], str | None]
 
@@ -73,7 +69,7 @@ class Authorities:
             for msp_id, authorities in self.by_msp.items()
             if any(_issued(leaf, authority) for authority in authorities)
         }
-        return Speaker(found.pop(), _role(leaf)) if len(found) == 1 else Speaker()
+        return Speaker(found.pop(), role_of(leaf)) if len(found) == 1 else Speaker()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +160,8 @@ class LinkServer:
         msp_id = speaker.msp_id
         if msp_id is None:
             return "no organisation of this network issued your certificate"
-        if speaker.role != _ROLE:
-            return f"your TLS certificate does not give you the role {_ROLE}"
+        if speaker.role != CONNECTOR:
+            return f"your TLS certificate does not give you the role {CONNECTOR}"
         try:
             report = parse_report(line)
         except HealthError as error:
@@ -189,18 +185,6 @@ class LinkServer:
         connection = writer.get_extra_info("ssl_object")
         certificate = connection.getpeercert(binary_form=True)
         return Speaker() if certificate is None else self._authorities.speaker(certificate)
-
-
-def _role(leaf: x509.Certificate) -> str:
-    """The attribute `clearline.role`, empty for none or what can't be read."""
-    try:
-        extension = leaf.extensions.get_extension_for_oid(_ATTRIBUTES).value
-        if not isinstance(extension, x509.UnrecognizedExtension):
-            return ""
-        role = json.loads(extension.value)["attrs"].get(_ROLE_ATTRIBUTE, "")
-    except (x509.ExtensionNotFound, ValueError, KeyError, TypeError, AttributeError):
-        return ""
-    return role if isinstance(role, str) else ""
 
 
 def _issued(leaf: x509.Certificate, authority: x509.Certificate) -> bool:

@@ -263,7 +263,7 @@ def _connector_settings(house: House, connector: Connector) -> dict[str, Any]:
         "acquirer_id": acquirer.acquirer_id,
         "adapter": acquirer.kind,
         "profile": str(house.profile(acquirer.bank, "connector").resolve()),
-        "signer_key": str(house.signer_key(acquirer).resolve()),
+        "signer": {"file": str(house.signer_key(acquirer).resolve())},
         "data_dir": "data",
         "partner": str((house.acquirer_dir(acquirer) / "partner.json").resolve()),
         "gateways": [

@@ -15,7 +15,7 @@ from connector.settings import SettingsError
 
 GOOD: dict[str, object] = {
     "name": "connector-bankone", "network": "clearline-dev", "acquirer_id": "unionpay",
-    "adapter": "unionpay_iso8583", "profile": "profile.json", "signer_key": "bank.pem",
+    "adapter": "unionpay_iso8583", "profile": "profile.json", "signer": {"file": "bank.pem"},
     "data_dir": "connector", "partner": "unionpay/partner.json",
 }  # fmt: skip
 
