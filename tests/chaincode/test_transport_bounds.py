@@ -89,7 +89,7 @@ def test_who_takes_no_answers_gets_no_credit(world: World) -> None:
             client.send(head(1))
             part = data(1, bytes(1_000))
             left, sent = STREAM_WINDOW, 0
-            while left >= 1_005:
+            while left >= 1_005 and sent < 3_000:
                 for _ in range(left // 1_005):
                     client.send(part)
                 sent += left // 1_005
@@ -163,8 +163,8 @@ class Wire:
 
 
 def test_a_large_message_goes_in_parts_that_nobody_waits_for() -> None:
-    """64 MB in frames of 16 KiB; copying what is left for each of them would take half a minute,
-    and all at once would be in memory twice."""
+    """In frames of 16 KiB; copying what is left for each of them would take ten seconds, and all at
+    once would be in memory twice."""
     wire = Wire()
     call = Call(wire, 1, "/echo", frozenset(), LARGEST)
     began = time.process_time()
@@ -172,7 +172,7 @@ def test_a_large_message_goes_in_parts_that_nobody_waits_for() -> None:
     while wire.window == 0:
         wire.window = LARGEST
         call.pump()
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 3
     assert sum(wire.flushes) + wire.put_bytes > 64_000_000
     assert max(wire.flushes) < 300_000
 
