@@ -164,7 +164,7 @@ MALFORMED: dict[str, list[tuple[str, str]]] = {
     "an empty path": [(name, "" if name == ":path" else value) for name, value in REQUEST],
     "two paths": [(":path", "/nothing"), *REQUEST],
     "a path at the end": [*(f for f in REQUEST if f[0] != ":path"), (":path", "/echo")],
-    "a status": [(":status", "200"), *REQUEST],
+    "a status": [*REQUEST[:4], (":status", "200"), *REQUEST[4:]],
     "a capital": [*REQUEST, ("X-Name", "y")],
     "a name with a colon": [*REQUEST, ("x:y", "z")],
     "a name of nothing": [*REQUEST, ("", "z")],

@@ -276,6 +276,43 @@ def test_who_asks_without_reading_is_left(what: str, monkeypatch: pytest.MonkeyP
     run(test())
 
 
+class EchoDoor(OnlyDoor):
+    """Echoes."""
+
+    def take(self, call: Call) -> None:
+        call.serve(Echo(call, []))
+
+
+def test_what_waited_goes_on_when_the_wire_takes_it() -> None:
+    """Nothing of a message is written meanwhile; credit that comes meanwhile counts after it."""
+
+    async def test() -> None:
+        transport = Stuck()
+        connection = Connection(EchoDoor(), Patience())
+
+        async def written(raw: bytes) -> int:
+            """Bytes of DATA's payloads that were written upon this."""
+            transport.written.clear()
+            connection.get_buffer(-1)[: len(raw)] = raw
+            connection.buffer_updated(len(raw))
+            await asyncio.sleep(0)
+            reader = frames.FrameReader()
+            found = reader.read(b"".join(transport.written))
+            return sum(len(one.payload) for one in found if one.kind == DATA)
+
+        connection.connection_made(transport)
+        part = b"".join(data(1, bytes(10_000)) for _ in range(5))
+        assert await written(PREFACE + windows(LARGEST) + head(1) + part) == 50_025
+        connection.pause_writing()
+        assert await written(part + frame(WINDOW, 0, 0, u32(10_000))) == 0
+        connection.resume_writing()
+        assert await written(b"") == 65_535 + 10_000 - 50_025
+        assert await written(frame(WINDOW, 0, 0, u32(65_535))) == 100_050 - 75_535
+        connection.connection_lost(None)
+
+    run(test())
+
+
 def test_random_bytes_end_nobody_elses_call(world: World) -> None:
     """Frames that are whole with something in them turned, seeded."""
     source = random.Random(20261123)

@@ -96,6 +96,26 @@ def test_no_plain_text_no_stranger_no_other_protocol(world: World, authority: Au
     run(test())
 
 
+def test_tls_1_2_only_with_http2s_ciphers(world: World) -> None:
+    """RFC 9113 section 9.2.2: a Go client of that version gets in, one with CBC doesn't."""
+
+    def context(ciphers: str) -> ssl.SSLContext:
+        made = world.context()
+        made.maximum_version = ssl.TLSVersion.TLSv1_2
+        made.set_ciphers(ciphers)
+        return made
+
+    async def test() -> None:
+        async with world.served():
+            async with world.raw(context("ECDHE-ECDSA-AES128-GCM-SHA256")) as client:
+                assert await client.answers()
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                async with world.raw(context("ECDHE-ECDSA-AES128-SHA256")) as client:
+                    await client.answers()
+
+    run(test())
+
+
 def test_a_handshake_under_way_when_the_listener_stops(world: World) -> None:
     """Whose handshake ends after that is let go, not kept by a server that has stopped."""
 
