@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from chaincode_tls import Authority
 from http2_client import (
+    ACK,
     DATA,
     EMPTY_SETTINGS,
     GOAWAY,
     PING,
+    SETTINGS,
+    WINDOW,
     World,
     data,
     frame,
@@ -50,8 +53,35 @@ def test_who_says_nothing_is_left(world: World) -> None:
             await client.next(PING)
             with pytest.raises(asyncio.IncompleteReadError):
                 await client.next(PING)
+            # These two never said what they came for: they are not asked, only left.
             for one in (half, silent):
-                assert len(await one.reader.read()) > 0  # our SETTINGS, then the end
+                kinds = []
+                with pytest.raises(asyncio.IncompleteReadError):
+                    while True:
+                        kinds.append((await one.read())[0])
+                assert kinds == [SETTINGS, WINDOW]
+
+    run(test())
+
+
+def test_what_a_client_may_cost_comes_back_with_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames about nothing count from one look at the clock to the next."""
+    monkeypatch.setattr("chaincode.transport.connection._MOST_IDLE", 100)
+
+    async def test() -> None:
+        async with world.served(Patience(0.5, 0.05, 0.1)), world.raw() as client:
+            for _ in range(3):
+                client.send(frame(PING, 0, 0, b"question") * 60)
+                answers = 0
+                while True:
+                    flags, _, payload = await client.next(PING)
+                    answers += payload == b"question"
+                    if not flags & ACK:
+                        client.send(frame(PING, ACK, 0, payload))
+                        if answers == 60:  # asked after a while in which nothing came
+                            break
 
     run(test())
 
