@@ -170,9 +170,9 @@ def test_a_large_message_goes_in_parts_that_nobody_waits_for() -> None:
     began = time.process_time()
     call.send(bytes(64_000_000))
     while wire.window == 0:
+        assert time.process_time() - began < 3
         wire.window = LARGEST
         call.pump()
-    assert time.process_time() - began < 3
     assert sum(wire.flushes) + wire.put_bytes > 64_000_000
     assert max(wire.flushes) < 300_000
 
