@@ -25,8 +25,15 @@ _WHOLE = struct.Struct(">IBIBI")
 _PREFIX = struct.Struct(">BI")
 MAX_MESSAGE_BYTES = 100 * 1024 * 1024
 """gRPC and Fabric's peer take no larger message (Fabric comm.MaxRecvMsgSize)."""
+IDLE_A_MESSAGE = 10
+"""Frames about nothing that come with a DATA frame, at most: credit, questions, answers."""
 STREAM_WINDOW = 1024 * 1024
 """What the other side may send on a stream before it gets credit back."""
+# Who doesn't take what we send gets no credit for more, once this waits: memory is bounded by it.
+_MOST_WAITING = 1_000
+_MOST_WAITING_BYTES = 1024 * 1024
+# Of a large message so much is written at once; then the transport says whether it takes more.
+_WRITE_BYTES = 256 * 1024
 
 
 class Handler(Protocol):
@@ -44,9 +51,13 @@ class Link(Protocol):
 
     window: int
     frame_bytes: int
+    idle: int
 
     def put(self, frame: bytes) -> None:
         """Have a frame written with what else this turn of the loop brings."""
+
+    def flush(self) -> None:
+        """Write now. `window` is 0 after that when the transport has enough."""
 
     def forget(self, stream: int) -> None:
         """The stream is over on both sides."""
@@ -63,7 +74,8 @@ class Call:
         self.peer_names = peer_names
         self._link = link
         self._window = window
-        self._pending: deque[bytes] = deque()
+        self._pending: deque[bytes | memoryview] = deque()
+        self._waiting = 0
         self._messages = MessageReader(MAX_MESSAGE_BYTES)
         self._owed = 0
         self._begun = False
@@ -85,9 +97,12 @@ class Call:
         if not self._pending and size <= min(self._window, link.window, link.frame_bytes):
             self._window -= size
             link.window -= size
+            if link.idle > 0:
+                link.idle -= IDLE_A_MESSAGE
             link.put(_WHOLE.pack(size << 8, 0, self.stream, 0, len(message)) + message)
             return
         self._pending.append(_PREFIX.pack(0, len(message)) + message)
+        self._waiting += size
         self.pump()
 
     def finish(self, status: Status, detail: str = "") -> None:
@@ -102,25 +117,41 @@ class Call:
     def pump(self) -> None:
         """Send of what waits as much as the windows allow."""
         link = self._link
+        unwritten = 0
         while self._pending:
             head = self._pending[0]
             size = min(len(head), self._window, link.window, link.frame_bytes)
             if size <= 0:
-                return
+                break
             self._window -= size
             link.window -= size
-            link.put(frames.frame(Kind.DATA, Flag.NONE, self.stream, head[:size]))
+            self._waiting -= size
+            if link.idle > 0:
+                link.idle -= IDLE_A_MESSAGE
             if size == len(head):
                 self._pending.popleft()
             else:
-                self._pending[0] = head[size:]
-        if self._finished:
-            link.put(self._finished)
-            self._finished = b""
+                # A view: cutting bytes off would copy the rest of the message for each frame.
+                self._pending[0] = memoryview(head)[size:]
+            link.put(frames.frame(Kind.DATA, Flag.NONE, self.stream, head[:size]))
+            unwritten += size
+            if unwritten >= _WRITE_BYTES:
+                unwritten = 0
+                link.flush()
+        if self._owed > STREAM_WINDOW // 2 and self._finished is None:
+            self._give_back()
+        if self._finished and not self._pending:
+            finished, self._finished = self._finished, b""
+            link.put(finished)
             if self._remote_open:
                 # What it sends from now on nobody reads (RFC 9113 section 8.1).
                 link.put(frames.reset(self.stream, ErrorCode.NO_ERROR))
             link.forget(self.stream)
+
+    def _give_back(self) -> None:
+        if len(self._pending) < _MOST_WAITING and self._waiting < _MOST_WAITING_BYTES:
+            self._link.put(frames.window_update(self.stream, self._owed))
+            self._owed = 0
 
     # From the other side
 
@@ -133,12 +164,13 @@ class Call:
         """A DATA frame's content and its size with padding. Raises StreamFaultError."""
         if not self._remote_open:
             raise StreamFaultError(ErrorCode.STREAM_CLOSED)
-        # Given back as it is read: a message that isn't whole is bounded by its limit, and whole
-        # ones are the handler's. So nobody can send more than the window.
+        # Given back as it is read, as long as our answers are taken: a message that isn't whole is
+        # bounded by its limit, and whole ones are the handler's.
         self._owed += size
         if self._owed > STREAM_WINDOW // 2:
-            self._link.put(frames.window_update(self.stream, self._owed))
-            self._owed = 0
+            if self._owed > STREAM_WINDOW:
+                raise StreamFaultError(ErrorCode.FLOW_CONTROL_ERROR)
+            self._give_back()
         handler = self._handler
         if handler is None:
             return
@@ -155,7 +187,13 @@ class Call:
 
     def _break(self, handler: Handler, status: Status, detail: str) -> None:
         self.finish(status, detail)
-        handler.ended()
+        self._end(handler)
+
+    def _end(self, handler: Handler) -> None:
+        try:
+            handler.ended()
+        except Exception:  # the other calls of a connection that is lost must hear of it too
+            _log.exception("the end of a call failed", extra={"path": self.path})
 
     def half_closed(self) -> None:
         """END_STREAM: the other side sends no more. Raises StreamFaultError."""
@@ -166,7 +204,7 @@ class Call:
         if self._messages.inside:
             self.finish(Status.INTERNAL, "the stream ends within a message")
         if handler is not None:
-            handler.ended()
+            self._end(handler)
 
     def credit(self, size: int) -> None:
         """WINDOW_UPDATE, or a change of SETTINGS, which may take credit back. Raises
@@ -183,4 +221,4 @@ class Call:
         self._finished = b""
         handler, self._handler = self._handler, None
         if handler is not None:
-            handler.ended()
+            self._end(handler)

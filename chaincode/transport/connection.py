@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from chaincode.transport import frames, headers
-from chaincode.transport.calls import STREAM_WINDOW, Call
+from chaincode.transport.calls import IDLE_A_MESSAGE, STREAM_WINDOW, Call
 from chaincode.transport.frames import (
     DEFAULT_WINDOW,
     FRAME_BYTES,
@@ -24,30 +23,36 @@ from chaincode.transport.frames import (
     Status,
     StreamFaultError,
 )
-from chaincode.transport.headers import Fields, HeaderReader, is_grpc
+from chaincode.transport.headers import HeaderReader, Pairs, is_grpc
+from chaincode.transport.keepalive import Keepalive, Patience
 from clearline.logs import get_logger
 
 _log = get_logger(__name__)
-Accept = Callable[[Call], None]
-"""Called with each new call; finishes it, or has a handler serve it."""
 _WINDOW = 4 * 1024 * 1024
 _SPACE_BYTES = 64 * 1024
 _MOST_STREAMS = 16
-# Answers to PING and the like that a connection may owe while it takes nothing back.
+# Answers to PING and the like, and ends of calls, that a connection may owe while it takes nothing.
 _MOST_REPLIES = 1_000
+# Between two looks at the clock (a minute): streams opened (CVE-2023-44487, CVE-2025-8671), and
+# frames about nothing beyond those that messages bring with them (CVE-2019-9512, 9515, 9518).
+_MOST_OPENED = 1_000
+_MOST_IDLE = 10_000
+# Larger ones would only keep others waiting.
+_LARGEST_FRAME = 64 * 1024
 _PING = b"clearlne"
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Seconds to wait: for a connection's first words, for anything before we ask, for the answer.
+class Door(Protocol):
+    """What a connection needs of whoever listens."""
 
-    The last two are gRPC's keepalive, by which a peer that vanished is noticed.
-    """
+    def enters(self, connection: Connection) -> bool:
+        """TLS is up: whether it may stay."""
 
-    preface: float = 10.0
-    quiet: float = 60.0
-    pong: float = 20.0
+    def leaves(self, connection: Connection) -> None:
+        """It is gone; called for whoever entered."""
+
+    def take(self, call: Call) -> None:
+        """A new call: finishes it, or has a handler serve it."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -56,31 +61,29 @@ class Connection(asyncio.BufferedProtocol):
     Buffered, for otherwise uvloop takes 256 KiB of new memory for each read of a TLS connection.
     """
 
-    def __init__(
-        self, accept: Accept, open_connections: set[Connection], patience: Patience
-    ) -> None:
+    def __init__(self, door: Door, patience: Patience) -> None:
         self.window = DEFAULT_WINDOW
         self.frame_bytes = FRAME_BYTES
-        self._accept = accept
-        self._open_connections = open_connections
-        self._patience = patience
+        self.idle = 0
+        self.names: frozenset[str] = frozenset()
+        self._door = door
         self._loop = asyncio.get_running_loop()
         self.gone: asyncio.Future[None] = self._loop.create_future()
         self._transport: Any = None
-        self._names: frozenset[str] = frozenset()
         self._calls: dict[int, Call] = {}
         self._last_stream = 0
         self._initial_window = DEFAULT_WINDOW
         self._owed = 0
         self._preface = b""
-        self._ready = self._greeted = self._closing = self._paused = False
+        self._ready = self._closing = self._paused = False
+        self._held = 0
         self._replies = 0
+        self._opened = 0
         self._space = memoryview(bytearray(_SPACE_BYTES))
         self._reader = FrameReader()
         self._headers = HeaderReader()
         self._out: list[bytes] = []
-        self._heard = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._keepalive = Keepalive(patience, self._ask, self.abort, self._forgive)
 
     # The transport's side
 
@@ -88,12 +91,12 @@ class Connection(asyncio.BufferedProtocol):
         """TLS is up, and the client's certificate verified."""
         self._transport = transport
         tls = transport.get_extra_info("ssl_object")
-        if tls.selected_alpn_protocol() != "h2":
+        alternatives = (tls.getpeercert() or {}).get("subjectAltName", ())
+        self.names = frozenset(value for kind, value in alternatives if kind == "DNS")
+        if tls.selected_alpn_protocol() != "h2" or not self._door.enters(self):
+            self._closing = True
             transport.abort()
             return
-        alternatives = (tls.getpeercert() or {}).get("subjectAltName", ())
-        self._names = frozenset(value for kind, value in alternatives if kind == "DNS")
-        self._open_connections.add(self)
         self.put(
             frames.settings(
                 {
@@ -104,7 +107,7 @@ class Connection(asyncio.BufferedProtocol):
             )
         )
         self.put(frames.window_update(0, _WINDOW - DEFAULT_WINDOW))
-        self._timer = self._loop.call_later(self._patience.preface, self._unheard)
+        self._keepalive.start()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go."""
@@ -112,7 +115,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes of the other side are there."""
-        self._heard = True
+        self._keepalive.heard = True
         if self._transport.is_closing():
             return
         data = bytes(self._space[:nbytes])
@@ -132,30 +135,38 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, _: Exception | None) -> None:
         """Gone: every call ends."""
         self._closing = True
-        self._open_connections.discard(self)
+        self._door.leaves(self)
         self.gone.set_result(None)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._keepalive.stop()
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.lost()
 
     def pause_writing(self) -> None:
-        """The other side reads slowly. Data is bounded by its windows, replies are counted."""
+        """The other side reads slowly. Messages wait for it in their calls; replies are counted."""
         self._paused = True
+        self._held, self.window = self.window, 0
 
     def resume_writing(self) -> None:
         """It has caught up."""
         self._paused = False
         self._replies = 0
+        self.window, self._held = self._held, 0
+        self._pump()
 
     # The calls' side
 
     def put(self, frame: bytes) -> None:
         """Have a frame written with what else this turn of the loop brings."""
         if not self._out:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._out.append(frame)
+
+    def flush(self) -> None:
+        """Write now what was put."""
+        out, self._out = self._out, []
+        if out and not self._transport.is_closing():
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     def forget(self, stream: int) -> None:
         """The stream is over on both sides."""
@@ -172,18 +183,20 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _flush(self) -> None:
-        out, self._out = self._out, []
-        if out and not self._transport.is_closing():
-            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+    def _pump(self) -> None:
+        for waiting in list(self._calls.values()):
+            waiting.pump()
 
     def _reply(self, frame: bytes) -> None:
         """A frame that the other side can ask for as often as it likes."""
+        self._count_reply()
+        self.put(frame)
+
+    def _count_reply(self) -> None:
         if self._paused:
             self._replies += 1
             if self._replies > _MOST_REPLIES:
                 raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, "replies are not read")
-        self.put(frame)
 
     def _fail(self, fault: ConnectionFaultError) -> None:
         if not self._closing:
@@ -195,24 +208,14 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._closing = True
         self.put(frames.goaway(self._last_stream, code, reason))
-        self._flush()
+        self.flush()
         self._transport.close()
 
-    def _unheard(self) -> None:
-        """Nothing came for a while: ask; nothing came upon that: close."""
-        if self._heard and self._ready:
-            self._heard = False
-            self._timer = self._loop.call_later(self._patience.quiet, self._quiet)
-        else:
-            self.abort()
+    def _ask(self) -> None:
+        self.put(frames.frame(Kind.PING, Flag.NONE, 0, _PING))
 
-    def _quiet(self) -> None:
-        if not self._heard:
-            self.put(frames.frame(Kind.PING, Flag.NONE, 0, _PING))
-        wait = self._patience.quiet if self._heard else self._patience.pong
-        after = self._quiet if self._heard else self._unheard
-        self._heard = False
-        self._timer = self._loop.call_later(wait, after)
+    def _forgive(self) -> None:
+        self.idle = self._opened = 0
 
     # Frames
 
@@ -229,12 +232,18 @@ class Connection(asyncio.BufferedProtocol):
     def _take(self, one: Frame) -> None:
         if self._headers.inside and one.kind != Kind.CONTINUATION:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "a header block is not finished")
-        if not self._greeted and one.kind != Kind.SETTINGS:
-            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "SETTINGS come first")
+        if not self._keepalive.greeted:
+            self._greet(one)
         try:
-            if one.kind == Kind.DATA:
+            if one.kind == Kind.DATA and one.payload:
+                if self.idle > 0:
+                    self.idle -= IDLE_A_MESSAGE
                 self._data(one)
                 return
+            self.idle += 1
+            if self.idle > _MOST_IDLE:
+                raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, "frames about nothing")
+            frames.check(one)
             take = self._others.get(one.kind)
             if take is not None:  # unknown kinds are ignored (RFC 9113 section 4.1)
                 take(self, one)
@@ -243,6 +252,11 @@ class Connection(asyncio.BufferedProtocol):
             call = self._calls.pop(one.stream, None)
             if call is not None:
                 call.lost()
+
+    def _greet(self, one: Frame) -> None:
+        if one.kind != Kind.SETTINGS or one.flags & Flag.ACK:
+            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "SETTINGS come first")
+        self._keepalive.greeted = True
 
     def _data(self, one: Frame) -> None:
         size = len(one.payload)
@@ -272,25 +286,36 @@ class Connection(asyncio.BufferedProtocol):
     def _continue_headers(self, one: Frame) -> None:
         self._end_headers(self._headers.go_on(one))
 
-    def _end_headers(self, whole: tuple[Frame, Fields] | None) -> None:
+    def _end_headers(self, whole: tuple[Frame, Pairs] | None) -> None:
         if whole is None:
             return
-        one, fields = whole
-        if one.stream > self._last_stream:
-            self._last_stream = one.stream
-            self._open(one.stream, fields)
-        # Of a call that has begun these are trailers, which gRPC's clients don't send.
+        one, pairs = whole
         call = self._calls.get(one.stream)
+        if call is not None:
+            if not one.flags & Flag.END_STREAM or not headers.are_trailers(pairs):
+                raise StreamFaultError(ErrorCode.PROTOCOL_ERROR)
+        elif one.stream > self._last_stream:
+            self._last_stream = one.stream
+            self._open(one.stream, pairs)
+            call = self._calls.get(one.stream)
+        elif headers.is_request(pairs):
+            # Trailers may still come to a stream that we ended; a request may not, RFC 9113 5.1.1.
+            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "the stream's number is used")
         if one.flags & Flag.END_STREAM and call is not None:
             call.half_closed()
 
-    def _open(self, stream: int, fields: Fields) -> None:
+    def _open(self, stream: int, pairs: Pairs) -> None:
+        self._count_reply()  # whatever becomes of it
+        self._opened += 1
+        if self._opened > _MOST_OPENED:
+            raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, "too many streams")
         if len(self._calls) >= _MOST_STREAMS:
             raise StreamFaultError(ErrorCode.REFUSED_STREAM)
-        if not fields.get(b":path") or not fields.get(b":method"):
+        fields = headers.request(pairs)
+        if fields is None:
             raise StreamFaultError(ErrorCode.PROTOCOL_ERROR)
         path = fields[b":path"].decode("utf-8", "replace")
-        call = Call(self, stream, path, self._names, self._initial_window)
+        call = Call(self, stream, path, self.names, self._initial_window)
         self._calls[stream] = call
         if not is_grpc(fields):
             self._reply(frames.not_grpc(stream))
@@ -298,34 +323,24 @@ class Connection(asyncio.BufferedProtocol):
         if fields.get(b"grpc-encoding", b"identity") != b"identity":
             call.finish(Status.UNIMPLEMENTED, "compressed messages are not taken")
             return
-        self._accept(call)
+        self._door.take(call)
 
     def _reset(self, one: Frame) -> None:
-        _sized(one, 4)
         call = self._known(one)
         if call is not None:
             self.forget(one.stream)
             call.lost()
 
     def _settings(self, one: Frame) -> None:
-        if one.stream:
-            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "SETTINGS of a stream")
-        self._greeted = True
         if one.flags & Flag.ACK:
-            _sized(one, 0)
             return
-        for name, value in frames.read_settings(one.payload):
-            if name == Setting.INITIAL_WINDOW_SIZE:
-                self._rewindow(value)
-            elif name == Setting.MAX_FRAME_SIZE:
-                if not FRAME_BYTES <= value < 1 << 24:
-                    raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE")
-                self.frame_bytes = value
+        values = frames.read_settings(one.payload)
+        if Setting.MAX_FRAME_SIZE in values:
+            self.frame_bytes = min(values[Setting.MAX_FRAME_SIZE], _LARGEST_FRAME)
+        self._rewindow(values.get(Setting.INITIAL_WINDOW_SIZE, self._initial_window))
         self._reply(frames.frame(Kind.SETTINGS, Flag.ACK, 0))
 
     def _rewindow(self, size: int) -> None:
-        if size > LARGEST_WINDOW:
-            raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE")
         change, self._initial_window = size - self._initial_window, size
         for call in list(self._calls.values()):
             try:
@@ -334,45 +349,34 @@ class Connection(asyncio.BufferedProtocol):
                 raise ConnectionFaultError(fault.code, "INITIAL_WINDOW_SIZE") from fault
 
     def _ping(self, one: Frame) -> None:
-        _sized(one, 8)
-        if one.stream:
-            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "PING of a stream")
         if not one.flags & Flag.ACK:
             self._reply(frames.frame(Kind.PING, Flag.ACK, 0, one.payload))
 
     def _credit(self, one: Frame) -> None:
-        _sized(one, 4)
         size = int.from_bytes(one.payload, "big") & LARGEST_WINDOW
         call = self._known(one) if one.stream else None
-        if not size:
-            if one.stream:
-                raise StreamFaultError(ErrorCode.PROTOCOL_ERROR)
-            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
         if call is not None:
+            if not size:
+                raise StreamFaultError(ErrorCode.PROTOCOL_ERROR)
             call.credit(size)
         elif not one.stream:
-            self.window += size
-            if self.window > LARGEST_WINDOW:
+            if not size:
+                raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
+            if self.window + self._held + size > LARGEST_WINDOW:
                 raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "WINDOW_UPDATE")
-            for waiting in list(self._calls.values()):
-                waiting.pump()
-
-    def _pushed(self, _: Frame) -> None:
-        raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "a client can't push")
+            if self._paused:
+                self._held += size
+            else:
+                self.window += size
+                self._pump()
 
     # GOAWAY changes nothing: the calls that run go on, and PRIORITY is for servers of pages.
     _others: dict[int, Callable[[Connection, Frame], None]] = {  # noqa: RUF012
+        Kind.DATA: _data,
         Kind.HEADERS: _begin_headers,
         Kind.RST_STREAM: _reset,
         Kind.SETTINGS: _settings,
-        Kind.PUSH_PROMISE: _pushed,
         Kind.PING: _ping,
         Kind.WINDOW_UPDATE: _credit,
         Kind.CONTINUATION: _continue_headers,
     }
-
-
-def _sized(one: Frame, size: int) -> None:
-    if len(one.payload) != size:
-        text = f"{Kind(one.kind).name} of {len(one.payload)} bytes"
-        raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -138,7 +138,7 @@ class FrameReader:
         return found
 
 
-def frame(kind: Kind, flags: int, stream: int, payload: bytes = b"") -> bytes:
+def frame(kind: Kind, flags: int, stream: int, payload: bytes | memoryview = b"") -> bytes:
     """One frame's bytes."""
     return _HEADER.pack(len(payload) << 8 | kind, flags, stream) + payload
 
@@ -149,11 +149,46 @@ def settings(values: dict[Setting, int]) -> bytes:
     return frame(Kind.SETTINGS, Flag.NONE, 0, pairs)
 
 
-def read_settings(payload: bytes) -> list[tuple[int, int]]:
-    """A SETTINGS payload in its order. Raises ConnectionFaultError."""
+def read_settings(payload: bytes) -> dict[int, int]:
+    """A SETTINGS payload; of a parameter that comes twice the last value, as if they had been
+    taken in their order. Raises ConnectionFaultError (RFC 9113 section 6.5.2)."""
     if len(payload) % _PAIR.size:
         raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS is cut short")
-    return [(name, value) for name, value in _PAIR.iter_unpack(payload)]
+    values: dict[int, int] = {}
+    for name, value in _PAIR.iter_unpack(payload):
+        if name == Setting.INITIAL_WINDOW_SIZE and value > LARGEST_WINDOW:
+            raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE")
+        if name == Setting.MAX_FRAME_SIZE and not FRAME_BYTES <= value < 1 << 24:
+            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE")
+        if name == Setting.ENABLE_PUSH and value > 1:
+            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH")
+        values[name] = value
+    return values
+
+
+_SIZES: Final[dict[int, int]] = {
+    Kind.PRIORITY: 5,
+    Kind.RST_STREAM: 4,
+    Kind.PING: 8,
+    Kind.WINDOW_UPDATE: 4,
+}
+_OF_CONNECTIONS: Final = (Kind.SETTINGS, Kind.PING, Kind.GOAWAY)
+
+
+def check(one: Frame) -> None:
+    """Raises ConnectionFaultError for a frame whose size or stream its kind doesn't allow (RFC 9113
+    sections 6.3 to 6.9). Kinds of streams are held against the streams elsewhere."""
+    kind, size = one.kind, len(one.payload)
+    wanted = 0 if kind == Kind.SETTINGS and one.flags & Flag.ACK else _SIZES.get(kind, size)
+    if size != wanted or (kind == Kind.GOAWAY and size < 8):
+        text = f"{Kind(kind).name} of {size} bytes"
+        raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, text)
+    if kind in _OF_CONNECTIONS and one.stream:
+        raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"{Kind(kind).name} of a stream")
+    if kind == Kind.PRIORITY and not one.stream:
+        raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "PRIORITY of no stream")
+    if kind == Kind.PUSH_PROMISE:
+        raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "a client can't push")
 
 
 def window_update(stream: int, size: int) -> bytes:
@@ -219,7 +254,8 @@ def _status(status: Status, detail: str) -> bytes:
     block = _literal(b"grpc-status", str(int(status)).encode())
     if detail:
         # Cut before encoding: a cut within %E4 would be no text.
-        shown = quote(detail[: _MOST_DETAIL // 4], safe=" !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~")
+        cut = detail[: _MOST_DETAIL // 4]
+        shown = quote(cut, " !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~", "utf-8", "replace")
         block += _literal(b"grpc-message", shown.encode())
     return block
 

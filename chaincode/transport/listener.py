@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 from chaincode.transport.calls import Call
-from chaincode.transport.connection import Accept, Connection, Patience
-from chaincode.transport.frames import Status
+from chaincode.transport.connection import Connection
+from chaincode.transport.keepalive import Patience
+from clearline.logs import get_logger
 
 _HANDSHAKE_SECONDS = 10.0
 _SHUTDOWN_SECONDS = 0.3
 _PATIENCE = Patience()
+# Of one certificate's names: a peer has one for each chaincode, and nobody may take all files.
+_MOST_CONNECTIONS = 64
 _STOPPED = "the server stops"
+_log = get_logger(__name__)
+Accept = Callable[[Call], None]
+"""Called with each new call; finishes it, or has a handler serve it."""
 
 
 def server_tls(certificate: Path, key: Path, client_ca: Path) -> ssl.SSLContext:
@@ -23,6 +30,9 @@ def server_tls(certificate: Path, key: Path, client_ca: Path) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # RFC 9113 section 9.2, for TLS 1.2: no renegotiation, and none of its appendix A's ciphers.
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
     context.verify_mode = ssl.CERT_REQUIRED
     context.set_alpn_protocols(["h2"])
     # A peer dials once and stays: sessions to resume would only keep old certificates alive.
@@ -45,7 +55,7 @@ class Listener:
     async def start(self, host: str, port: int, tls: ssl.SSLContext) -> int:
         """Listen (port 0: a free one); answers the port. Raises OSError."""
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._take, self._connections, self._patience),
+            lambda: Connection(self, self._patience),
             host,
             port,
             ssl=tls,
@@ -63,15 +73,33 @@ class Listener:
         self._server = None
         for connection in list(self._connections):
             connection.shut(_STOPPED)
+        await self._emptied()
+        for connection in list(self._connections):
+            connection.abort()
+        await self._emptied()
+
+    async def _emptied(self) -> None:
         if self._connections:
             gone = [connection.gone for connection in self._connections]
             await asyncio.wait(gone, timeout=2 * _SHUTDOWN_SECONDS)
-        for connection in list(self._connections):
-            connection.abort()
 
-    def _take(self, call: Call) -> None:
-        """A new call: none once we stop, on a connection whose handshake was under way."""
-        if self._server is None:
-            call.finish(Status.UNAVAILABLE, _STOPPED)
-        else:
-            self._accept(call)
+    # The connections' side
+
+    def enters(self, connection: Connection) -> bool:
+        """A connection whose handshake is done: whether it may stay. None once we stop."""
+        names = connection.names
+        alike = sum(1 for other in self._connections if other.names == names)
+        if alike >= _MOST_CONNECTIONS:
+            _log.warning("refused a connection", extra={"names": sorted(names), "open": alike})
+        elif self._server is not None:
+            self._connections.add(connection)
+            return True
+        return False
+
+    def leaves(self, connection: Connection) -> None:
+        """It is gone."""
+        self._connections.discard(connection)
+
+    def take(self, call: Call) -> None:
+        """A new call of a connection."""
+        self._accept(call)

@@ -12,8 +12,8 @@ import hpack
 from chaincode_tls import Authority
 
 from chaincode.transport.calls import Call, Handler
-from chaincode.transport.connection import Patience
 from chaincode.transport.frames import PREFACE, Status
+from chaincode.transport.keepalive import Patience
 from chaincode.transport.listener import Listener, server_tls
 
 SETTINGS, DATA, HEADERS, RST, PING, GOAWAY, WINDOW, CONTINUATION = 4, 0, 1, 3, 6, 7, 8, 9

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,8 @@ def write_orders(path: Path, prefix: str, tokens: list[str]) -> Path:
 
 def run_house(folder: Path, orders: Path) -> subprocess.CompletedProcess[str]:
     """`clearline run` in the folder, by relative paths, as make gives them."""
-    words = ["run", "--orders", orders.name, "--home", "home"]
+    engine = os.environ.get("ENGINE", "embedded")
+    words = ["run", "--orders", orders.name, "--home", "home", "--engine", engine]
     return subprocess.run(
         [sys.executable, "-P", "-m", "clearline", *words],
         capture_output=True, text=True, timeout=100, check=False, cwd=folder,

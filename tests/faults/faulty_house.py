@@ -132,10 +132,13 @@ class FaultyHouse:
 
     def order(self, name: str, **what: Any) -> None:
         """See inject/faults_inside.py."""
+        assert self.reached(name, **what), f"{name} is gone"
+
+    def reached(self, name: str, **what: Any) -> bool:
+        """An order to a process that may be gone: whether it was there."""
         (self.folder / f"{name}.order").write_text(json.dumps(what))
         status = self.process(name)
-        assert status.id is not None
-        assert processes.send_signal(status.id, signal.SIGUSR1)
+        return status.id is not None and processes.send_signal(status.id, signal.SIGUSR1)
 
     @contextmanager
     def stopped(self, *ids: ProcessId) -> Iterator[None]:

@@ -1,6 +1,10 @@
-"""One house for all of these tests: network, gateways, connector, acquirer, on free ports."""
+"""One house for all of these tests: network, gateways, connector, acquirer, on free ports.
+
+ENGINE=fabric (with FABRIC_BIN) runs the same tests over Fabric's own peers and orderers.
+"""
 
 import asyncio
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +24,9 @@ from clearline.house.bringup import Choice
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The house with the parties registered."""
     home = tmp_path_factory.mktemp("security-house")
+    engine = os.environ.get("ENGINE", "embedded")
     try:
-        house = bringup.up(Choice(home, ports="free"), print)
+        house = bringup.up(Choice(home, engine, ports="free"), print)
         with asyncio.Runner() as runner:
             made = World(house, runner)
             parties.register(made)

@@ -146,10 +146,11 @@ class World:
         return self.profile("BankOne" if at == "Orderer" else at).tls_cert_hash()
 
     def _orderer(self) -> PeerEndpoint:
-        """Where the orderer is, in the form a profile has for a peer."""
+        """Where the Supervisor's orderer is, in the form a profile has for a peer."""
         topology = yaml.safe_load((self.house.home / "network.yaml").read_text())
-        (orderer,) = next(o["orderers"] for o in topology["organizations"] if o.get("orderers"))
-        ca = self.house.home / "crypto" / "Supervisor" / "tlsca" / "cert.pem"
+        (owner,) = (o for o in topology["organizations"] if o["name"] == "Supervisor")
+        (orderer,) = owner["orderers"]
+        ca = self.house.tls_ca("Supervisor")
         return PeerEndpoint(f"127.0.0.1:{orderer['port']}", orderer["name"], ca)
 
     def gateway(self, signer: X509Signer, at: str = "") -> Gateway:

@@ -6,6 +6,7 @@ before, a definition approved before.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -101,11 +102,9 @@ def signed(signer: X509Signer, header: object, data: bytes) -> bytes:
 
 
 def package_id(world: World) -> str:
-    """Of the package the house installed."""
-    folder = world.house.home / "nodes" / "peer0.bankone" / "data" / "packages"
-    name = next(folder.glob("clearline_*.tar.gz")).name.removesuffix(".tar.gz")
-    label, _, digest = name.rpartition(".")
-    return f"{label}:{digest}"
+    """Of the package the house installed, as the chaincode's server has been told."""
+    config = world.house.home / "chaincode" / AT / "server.json"
+    return str(json.loads(config.read_text())["chaincode_id"])
 
 
 def take_out(world: World, signer: X509Signer) -> str:
