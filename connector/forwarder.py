@@ -33,7 +33,7 @@ from connector.watcher import Watcher
 
 _log = get_logger("connector.forwarder")
 _SHORTEST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 30.0
+_LONGEST_PAUSE: Final = 5.0  # until its first answer nobody knows that an acquirer is back
 _CLEARING_AT_ONCE: Final = 32
 
 

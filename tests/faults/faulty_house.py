@@ -19,7 +19,7 @@ import requests
 from wires import Between, Meddler, Proxy, Wires
 
 from clearline import processes, supervisor
-from clearline.house import bringup, rooms
+from clearline.house import bringup, command, rooms
 from clearline.house.bringup import Choice
 from clearline.house.layout import House
 from clearline.processes import ProcessId, ProcessStatus
@@ -115,6 +115,14 @@ class FaultyHouse:
         """An intent, posted to one of the gateways."""
         jose = {"Content-Type": "application/jose"} | headers
         return self.ask(gateway, "POST", "", data=compact, headers=jose)
+
+    def read(self, gateway: int, order_no: str) -> tuple[int, str | None]:
+        """Status and code of a read there, with a token the tool makes now."""
+        words = ("merchant", "token", "--home", self.house.merchant_dir)
+        token = command.output(*words, "--gateway", str(gateway + 1)).strip()
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = self.ask(gateway, "GET", f"/{order_no}", headers=headers)
+        return answer.status_code, answer.json().get("code")
 
     def wait_said(self, name: str, words: str, begun: int) -> str:
         """What it has logged from character `begun` on, once these words are in it."""

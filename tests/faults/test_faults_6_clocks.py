@@ -48,13 +48,13 @@ def test_a_gateways_wrong_clock_refuses_by_name(faulty: FaultyHouse) -> None:
             expired = faulty.post(0, late)
             assert (expired.status_code, expired.json()["code"]) == (422, "expired")
             faulty.shift("gateway-bankone", WRONG)
-            assert _get(faulty, numbers[0]) == (401, "token_expired")
+            assert faulty.read(0, numbers[0]) == (401, "token_expired")
             faulty.shift("gateway-bankone", -WRONG)
-            assert _get(faulty, numbers[0]) == (401, "unauthenticated")
+            assert faulty.read(0, numbers[0]) == (401, "unauthenticated")
         finally:
             faulty.shift("gateway-bankone", 0.0)
             faulty.shift("committer-bankone", 0.0)
-        assert _get(faulty, numbers[0]) == (200, None)
+        assert faulty.read(0, numbers[0]) == (200, None)
         assert not till.finish(numbers).open
         assert till.statuses(numbers) == ["paid", "paid"]
 
@@ -86,11 +86,3 @@ def _tool(folder: Path, ahead: float, *words: str | Path) -> dict[str, object]:
     assert done.returncode in (0, 1), done.stderr
     shown: dict[str, object] = json.loads(done.stdout)
     return shown
-
-
-def _get(faulty: FaultyHouse, order_no: str) -> tuple[int, str | None]:
-    """Status and code of a read at the first gateway, with a token the tool makes now."""
-    words = ("merchant", "token", "--home", faulty.house.merchant_dir, "--gateway", "1")
-    token = {"Authorization": f"Bearer {command.output(*words).strip()}"}
-    answer = faulty.ask(0, "GET", f"/{order_no}", headers=token)
-    return answer.status_code, answer.json().get("code")
