@@ -124,6 +124,15 @@ class FaultyHouse:
         answer = self.ask(gateway, "GET", f"/{order_no}", headers=headers)
         return answer.status_code, answer.json().get("code")
 
+    def metric(self, gateway: int, name: str) -> float:
+        """One of a gateway's numbers without labels."""
+        at = self.house.gateways[gateway]
+        with requests.Session() as session:
+            session.trust_env = False
+            shown = session.get(f"{at.url}/metrics", verify=str(self.house.tls_ca(at.bank)))
+        (line,) = [text for text in shown.text.splitlines() if text.startswith(f"{name} ")]
+        return float(line.split()[1])
+
     def wait_said(self, name: str, words: str, begun: int) -> str:
         """What it has logged from character `begun` on, once these words are in it."""
         wait_until(lambda: words in self.log(name)[begun:], 20, f"{name} says {words!r}")

@@ -71,4 +71,7 @@ def test_a_hung_acquirer_is_refused_before_the_ledger(faulty: FaultyHouse) -> No
         for name in ACQUIRERS:
             taken(name, 201)
         assert not till.finish(posted).open
-        assert set(till.statuses(posted)) <= {"paid", "closed"}  # closed: reversed, it was under way
+        assert set(till.statuses(posted)) <= {
+            "paid",
+            "closed",
+        }  # closed: reversed, it was under way
