@@ -86,11 +86,15 @@ class FaultyHouse:
 
         wait_until(back, seconds, f"{before.name} is back")
 
-    def worker(self, name: str) -> ProcessId:
-        """A worker of a gateway."""
+    def workers(self, name: str) -> list[int]:
+        """The process ids of a gateway's workers."""
         master = self.process(name).id
         assert master is not None
-        found = processes.identify(psutil.Process(master.pid).children()[0].pid)
+        return [child.pid for child in psutil.Process(master.pid).children()]
+
+    def worker(self, name: str) -> ProcessId:
+        """One of them."""
+        found = processes.identify(self.workers(name)[0])
         assert found is not None
         return found
 
