@@ -18,6 +18,7 @@ from clearline.signers.distant import DistantSigner
 from connector import memory, outbox
 from connector.adapter import Adapter
 from connector.attention import Attentive
+from connector.clock import LedgersClock
 from connector.database import Database, DatabaseError
 from connector.duty import Duty, Work
 from connector.follower import Follower, stored_position
@@ -120,6 +121,7 @@ class Connector:
         work = Work(
             self._database, self._adapter, ledger.reports, parts.signer, parts.place,
             follower.gate, parts.in_flight, parts.recovery_seconds, parts.stop_seconds, parts.pace,
+            LedgersClock(ledger.contract, parts.place.acquirer_id),
         )  # fmt: skip
         try:
             following = tasks.spawn(self._follow(follower, ledger, work, tasks))
