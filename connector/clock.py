@@ -32,21 +32,36 @@ class LedgersClock:
         self._asking = asyncio.Lock()
         self._agreed: tuple[float, float] | None = None  # when, and how far ahead of the loop's
 
-    async def agrees(self) -> bool:
-        """Whether the ledger takes our clock for right."""
+    async def passed(self, moment: str) -> bool:
+        """Whether it is later than this (RFC 3339), by a clock that the ledger agrees to."""
+        if times.now() < moment or not await self._agreed_to():
+            return False
+        return times.now() >= moment  # it may have been put right meanwhile
+
+    async def _agreed_to(self) -> bool:
         async with self._asking:
-            at = asyncio.get_running_loop().time()
-            ahead = times.parse(times.now()).timestamp() - at
             if self._agreed is not None:
-                before, was = self._agreed
-                if at - before < _COUNTS_S and abs(ahead - was) < _JUMP_S:
+                since, was = self._agreed
+                if _loop_time() - since < _COUNTS_S and abs(_ahead() - was) < _JUMP_S:
                     return True
+            self._agreed = None
+            since, was = _loop_time(), _ahead()
             try:
                 await self._contract.evaluate("GetRecords", self._question)
             except FabricError as error:
-                self._agreed = None
                 _log.warning("nothing is called expired: the ledger does not agree to our clock, "
                              "or does not answer", extra={"reason": str(error)})  # fmt: skip
                 return False
-            self._agreed = at, ahead
+            if abs(_ahead() - was) >= _JUMP_S:
+                return False
+            self._agreed = since, was
             return True
+
+
+def _ahead() -> float:
+    """Seconds by which the clock is ahead of the loop's, which does not jump."""
+    return times.parse(times.now()).timestamp() - _loop_time()
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

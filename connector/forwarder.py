@@ -129,7 +129,7 @@ class Forwarder:
         expires = times.parse(entry.expires_at).timestamp()
         while True:
             left = expires - times.parse(times.now()).timestamp()
-            if left <= 0 and not await self._clock.agrees():
+            if left <= 0 and not await self._clock.passed(entry.expires_at):
                 await asyncio.sleep(AGAIN_S)
                 continue
             if left <= 0:

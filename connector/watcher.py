@@ -166,9 +166,9 @@ class Watcher:
 
     async def _closing(self, entry: Entry) -> str:
         """Why it is to be closed, empty while it is not."""
-        if entry.closing or _seconds_left(entry) > 0:
+        if entry.closing:
             return entry.closing
-        return Reason.EXPIRED.value if await self._clock.agrees() else ""
+        return Reason.EXPIRED.value if await self._clock.passed(entry.expires_at) else ""
 
 
 def _seconds_left(entry: Entry) -> float:

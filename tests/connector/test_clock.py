@@ -49,25 +49,46 @@ class Doubted:
 def test_an_answer_counts_until_the_clock_jumps(monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Doubted()
     clock = LedgersClock(ledger, "unionpay")
-    ahead = 0
+    ahead, now = 0, times.now
 
     async def run() -> None:
         nonlocal ahead
-        assert not await clock.agrees()
-        assert not await clock.agrees()
+        past, soon = times.after(now(), -60), times.after(now(), 300)
+        assert not await clock.passed(past)
         ledger.refuses = False
-        assert await clock.agrees()
-        assert await clock.agrees()
-        assert ledger.asked == 3
+        assert await clock.passed(past)
+        assert await clock.passed(past)
+        assert not await clock.passed(soon)
+        assert ledger.asked == 2
         ahead, ledger.refuses = 600, True
-        assert not await clock.agrees()
+        assert not await clock.passed(soon)
+        assert not await clock.passed(past)
         ahead, ledger.refuses = 0, False
-        assert await clock.agrees()
+        assert await clock.passed(past)
         assert ledger.asked == 5
 
-    now = times.now
     monkeypatch.setattr(times, "now", lambda: times.after(now(), ahead))
     asyncio.run(run())
+
+
+def test_a_clock_that_is_put_right_while_the_ledger_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ahead, now = 600, times.now
+
+    class Slow(Doubted):
+        async def evaluate(self, name: str, *args: bytes | str) -> bytes:
+            nonlocal ahead
+            ahead = 0
+            return b"[null]"
+
+    monkeypatch.setattr(times, "now", lambda: times.after(now(), ahead))
+    soon = times.after(now(), 300)
+
+    async def run() -> bool:
+        return await LedgersClock(Slow(), "unionpay").passed(soon)
+
+    assert not asyncio.run(run())
 
 
 @pytest.mark.parametrize("waits", ["for its payer", "to be sent"])

@@ -1,6 +1,7 @@
 """The whole house with faults at hand: proxies, clocks, disks, signals, tampering."""
 
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -28,8 +29,15 @@ INJECT = Path(__file__).with_name("inject")
 ANSWER_SECONDS = 1.5  # the connectors' time-out, so that stops of seconds exceed it
 LATE_SECONDS = 2.2
 # Whose clock can be wrong, and whose disk can fail: known when a process starts.
-CLOCKS = ("gateway-bankone", "committer-bankone", "connector-unionpay", "connector-qr_wallet",
-          "chaincode.bankone", "acquirer-unionpay", "acquirer-qr_wallet")  # fmt: skip
+CLOCKS = {
+    "BankOne": ("gateway-bankone", "committer-bankone", "notifier-bankone", "chaincode.bankone",
+                "peer0.bankone"),
+    "BankTwo": ("gateway-banktwo", "committer-banktwo", "notifier-banktwo", "chaincode.banktwo",
+                "peer0.banktwo"),
+    "others": ("connector-unionpay", "connector-qr_wallet", "acquirer-unionpay", "orderer0",
+               "chaincode.supervisor", "peer0.supervisor"),
+    "wallet": ("acquirer-qr_wallet",),
+}  # fmt: skip
 DISKS = ("committer-bankone", "committer-banktwo", "connector-unionpay", "connector-qr_wallet")
 BEHIND_PROXIES = DISKS
 
@@ -120,12 +128,17 @@ class FaultyHouse:
         jose = {"Content-Type": "application/jose"} | headers
         return self.ask(gateway, "POST", "", data=compact, headers=jose)
 
-    def read(self, gateway: int, order_no: str) -> tuple[int, str | None]:
-        """Status and code of a read there, with a token the tool makes now."""
+    def shown(self, gateway: int, order_no: str) -> requests.Response:
+        """A payment as it is read there, with a token the tool makes now."""
         words = ("merchant", "token", "--home", self.house.merchant_dir)
         token = command.output(*words, "--gateway", str(gateway + 1)).strip()
-        headers = {"Authorization": f"Bearer {token}"}
-        answer = self.ask(gateway, "GET", f"/{order_no}", headers=headers)
+        return self.ask(
+            gateway, "GET", f"/{order_no}", headers={"Authorization": f"Bearer {token}"}
+        )
+
+    def read(self, gateway: int, order_no: str) -> tuple[int, str | None]:
+        """Status and code of that."""
+        answer = self.shown(gateway, order_no)
         return answer.status_code, answer.json().get("code")
 
     def metric(self, gateway: int, name: str) -> float:
@@ -224,7 +237,7 @@ def put_back(copy: Path, path: Path) -> None:
 def faulty_house(home: Path, folder: Path, engine: str) -> Iterator[FaultyHouse]:
     """The house of `make up`; before its rooms start, they are put behind proxies and given short
     times."""
-    for name in CLOCKS:
+    for name in itertools.chain(*CLOCKS.values()):
         (folder / f"{name}.clock").write_bytes(struct.pack("d", 0.0))
     for name in DISKS:
         (folder / f"{name}.order").write_text("{}")
