@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import reached
 import requests
 from wires import Between, Meddler, Proxy, Wires
 
@@ -115,13 +116,15 @@ class FaultyHouse:
         at = self.house.gateways[gateway]
         with requests.Session() as session:
             session.trust_env = False
-            return session.request(
+            answer = session.request(
                 method,
                 f"{at.url}/v1/payments{path}",
                 verify=str(self.house.tls_ca(at.bank)),
                 timeout=60,
                 **more,
             )
+        reached.note_body(answer.content)
+        return answer
 
     def post(self, gateway: int, compact: str, **headers: str) -> requests.Response:
         """An intent, posted to one of the gateways."""
