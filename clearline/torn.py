@@ -1,9 +1,9 @@
 """A daemon's SQLite file that is torn: kept aside for people, and begun anew, by itself.
 
-Torn is what SQLite says of a file whose pages contradict each other, or that is no database: a part
-of it was lost when the machine died. Everything these files hold is on the ledger, or is asked about
-there and at the acquirer by whoever has lost his file (docs/faults.md). A file that can't be read
-or written for another reason is never touched.
+Torn is what SQLite says of a file whose pages contradict each other, or that is no database: a
+part of it was lost when the machine died. Everything these files hold is on the ledger, or is asked
+about there and at the acquirer by whoever has lost his file (docs/faults.md). A file that can't be
+read or written for another reason is never touched.
 """
 
 from __future__ import annotations

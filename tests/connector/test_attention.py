@@ -15,9 +15,8 @@ CUT = NoAnswerError(Reason.CONNECTION_LOST)
 
 
 def test_what_is_not_answered_counts_until_something_is() -> None:
-    acquirer = ScriptedAdapter(
-        frozenset(Capability), [NO_ANSWER, NO_ANSWER, CUT, NO_ANSWER], reversals=[NO_ANSWER, REVERSED]
-    )  # fmt: skip
+    acquirer = ScriptedAdapter(frozenset(Capability), [NO_ANSWER, NO_ANSWER, CUT, NO_ANSWER])
+    acquirer.reversals = [NO_ANSWER, REVERSED]
     adapter = Attentive(acquirer)
 
     async def run() -> list[int]:
