@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from clearline import torn
+
 _T = TypeVar("_T")
 _GROUP: Final = 256
 FORMAT: Final = 2
@@ -68,11 +70,11 @@ class Database:
             raise DatabaseError(f"{self._path}: {error.strerror or error}") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            connection = self._connect()
+            connection, _ = torn.opened(self._path, self._prepare)
         except BlockingIOError:
             os.close(lock)
             raise DatabaseError(f"{self._path} is in use by another connector") from None
-        except (sqlite3.Error, DatabaseError) as error:
+        except (sqlite3.Error, OSError, DatabaseError) as error:
             os.close(lock)
             raise DatabaseError(f"{self._path}: {error}") from None
         self._file = _File(self._path, connection, lock, ThreadPoolExecutor(1, "outbox"))
@@ -104,18 +106,15 @@ class Database:
         file.syncing.shutdown()
         os.close(file.lock)
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         self._path.chmod(0o600)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, FORMAT):
-            connection.close()
             raise DatabaseError(f"format {version} is not known to this version")
         connection.executescript(self._schema)
         connection.execute(f"PRAGMA user_version = {FORMAT}")
-        return connection
 
     async def _write(self, file: _File) -> None:
         """Group after group, until nothing waits."""
@@ -143,6 +142,8 @@ async def _store(file: _File, group: Sequence[_Operation]) -> list[_Done]:
     except sqlite3.Error as error:
         if db.in_transaction:
             db.execute("ROLLBACK")
+        if torn.is_torn(error):
+            torn.condemn(file.path)
         failure = DatabaseError(f"{file.path}: the outbox can't be written: {error}")
         return [_Done(operation, None, failure) for operation in group]
     return done

@@ -16,6 +16,7 @@ from clearline.logs import get_logger
 from clearline.statuses import Status
 from connector import memory, outbox
 from connector.adapter import Adapter, Answer, Heard, held_against
+from connector.clock import LedgersClock
 from connector.database import Database
 from connector.entries import Entry
 from connector.follower import Taken
@@ -49,6 +50,7 @@ class Work:
     recovery_seconds: float
     stop_seconds: float
     pace: Pace
+    clock: LedgersClock
 
 
 class Duty:
@@ -64,10 +66,10 @@ class Duty:
             work.database, work.queue, work.signer, work.place, epoch, self.tasks
         )
         settler = Settler(work.database, work.adapter, self._reporter)
-        self._watcher = Watcher(settler, self.tasks, work.pace)
+        self._watcher = Watcher(settler, self.tasks, work.pace, work.clock)
         self._late = LateSuccesses(settler, work.adapter, self.tasks)
         self._forwarder = Forwarder(
-            work.database, work.adapter, settler, self._watcher, self.tasks, work.gate
+            work.database, work.adapter, settler, self._watcher, self.tasks, work.gate, work.clock
         )
 
     async def begin(self, ready: Callable[[], None]) -> None:

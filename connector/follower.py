@@ -191,16 +191,14 @@ class Follower:
         try:
             verified = verify(key, payment, self._place, self._projection, now)
         except Refusal as refusal:
+            if refusal.code is Code.EXPIRED:
+                # The forwarder ends it, once the ledger agrees that it is that late.
+                return self._entry(key, payment, _readable(payment), Phase.PENDING)
             _log.warning(
                 "not forwarded",
                 extra={"payment": str(payment.key), "code": refusal.code, "why": refusal.detail},
             )
-            expired = refusal.code is Code.EXPIRED
-            ending = Ending(
-                Status.EXPIRED if expired else Status.DECLINED,
-                Reason.EXPIRED if expired else Reason.REFUSED_BY_CONNECTOR,
-                ended_at=now,
-            )
+            ending = Ending(Status.DECLINED, Reason.REFUSED_BY_CONNECTOR, ended_at=now)
             entry = self._entry(key, payment, _readable(payment), Phase.ANSWERED)
             return replace(entry, said={Telling.RESULT: Said(ending)})
         return self._entry(key, payment, verified.intent, Phase.PENDING)

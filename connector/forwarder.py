@@ -24,6 +24,7 @@ from connector.adapter import (
     NotSentError,
     Verdict,
 )
+from connector.clock import AGAIN_S, LedgersClock
 from connector.database import Database
 from connector.entries import Ending, Entry, ending_of
 from connector.settler import Settler
@@ -33,7 +34,7 @@ from connector.watcher import Watcher
 
 _log = get_logger("connector.forwarder")
 _SHORTEST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 30.0
+_LONGEST_PAUSE: Final = 5.0  # until its first answer nobody knows that an acquirer is back
 _CLEARING_AT_ONCE: Final = 32
 
 
@@ -48,6 +49,7 @@ class Forwarder:
         watcher: Watcher,
         tasks: Tasks,
         gate: asyncio.Event,
+        clock: LedgersClock,
     ) -> None:
         self._database = database
         self._adapter = adapter
@@ -55,6 +57,7 @@ class Forwarder:
         self._watcher = watcher
         self._tasks = tasks
         self._gate = gate
+        self._clock = clock
         self._pending: asyncio.Queue[Entry] = asyncio.Queue()
         self._known: set[str] = set()
         self._clearing = asyncio.Semaphore(_CLEARING_AT_ONCE)
@@ -126,6 +129,9 @@ class Forwarder:
         expires = times.parse(entry.expires_at).timestamp()
         while True:
             left = expires - times.parse(times.now()).timestamp()
+            if left <= 0 and not await self._clock.passed(entry.expires_at):
+                await asyncio.sleep(AGAIN_S)
+                continue
             if left <= 0:
                 ending = Ending(Status.EXPIRED, Reason.EXPIRED, ended_at=times.now())
                 await self._settler.end_unsent(entry, ending)

@@ -20,6 +20,7 @@ from clearline.acquirer_health import (
     report_line,
 )
 from clearline.logs import get_logger
+from connector.attention import ENOUGH
 
 GLANCE_S: Final = 0.25  # between two looks at the acquirer
 IN_DOUBT: Final = 5  # payments in doubt from which the acquirer counts as degraded
@@ -90,9 +91,10 @@ class Sight:
 
 
 async def observe(
-    ready: Callable[[], Awaitable[None]], depth: int, in_doubt: int, sight: Sight
+    ready: Callable[[], Awaitable[None]], depth: int, in_doubt: int, sight: Sight, unanswered: int
 ) -> AcquirerState:
-    """The state of an acquirer whose adapter's `ready` returns while requests could be sent.
+    """The state of an acquirer whose adapter's `ready` returns while requests could be sent, and
+    that has left so many requests `unanswered` since its last answer.
 
     A connection that was cut is usually there again within a second: until `_CUT_S` have passed
     that is no reason to refuse payments, which wait.
@@ -106,6 +108,8 @@ async def observe(
             return AcquirerState(Health.DEGRADED, "its connection was cut", depth)
         return AcquirerState(Health.DOWN, "the acquirer can't be reached", depth)
     sight.ready_at = now()
+    if unanswered >= ENOUGH:
+        return AcquirerState(Health.DOWN, "its requests get no answer", depth)
     if in_doubt >= IN_DOUBT:
         return AcquirerState(Health.DEGRADED, f"{in_doubt} payments are in doubt", depth)
     return AcquirerState(Health.UP, "", depth)

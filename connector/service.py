@@ -17,6 +17,8 @@ from clearline.logs import get_logger
 from clearline.signers.distant import DistantSigner
 from connector import memory, outbox
 from connector.adapter import Adapter
+from connector.attention import Attentive
+from connector.clock import LedgersClock
 from connector.database import Database, DatabaseError
 from connector.duty import Duty, Work
 from connector.follower import Follower, stored_position
@@ -76,6 +78,7 @@ class Connector:
         self._refused_epoch = -1
         self._renewing: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
+        self._adapter = Attentive(parts.adapter)
         self._sight = Sight()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -116,8 +119,9 @@ class Connector:
             parts.candidate, parts.claims,
         )  # fmt: skip
         work = Work(
-            self._database, parts.adapter, ledger.reports, parts.signer, parts.place,
+            self._database, self._adapter, ledger.reports, parts.signer, parts.place,
             follower.gate, parts.in_flight, parts.recovery_seconds, parts.stop_seconds, parts.pace,
+            LedgersClock(ledger.contract, parts.place.acquirer_id),
         )  # fmt: skip
         try:
             following = tasks.spawn(self._follow(follower, ledger, work, tasks))
@@ -201,7 +205,9 @@ class Connector:
         open_ = await self._database.run(outbox.open_counts)
         in_doubt = open_[Phase.DOUBTFUL]
         depth = open_[Phase.PENDING] + open_[Phase.SENDING] + in_doubt
-        state = await observe(self._parts.adapter.ready, depth, in_doubt, self._sight)
+        state = await observe(
+            self._adapter.ready, depth, in_doubt, self._sight, self._adapter.unanswered
+        )
         if isinstance(self._parts.signer, DistantSigner):
             state = unsigned(state, self._parts.signer.trouble)
         return replace(state, under_way=await self._database.run(outbox.under_way))

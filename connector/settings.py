@@ -8,12 +8,13 @@
 service (clearline.signers.settings, docs/keys.md).
 
 Optional, with their defaults: `answer_timeout_seconds` 5, `reversal_timeout_seconds` 5,
-`echo_seconds` 30, `stop_seconds` 5, `inquiry_seconds` 5 (of silence before an accepted payment is
-asked about), `connections` 2, `in_flight` 64, `notice_listen` 127.0.0.1:0 (where an acquirer that
-sends notices reaches this connector; port 0: a free one, kept in the data folder), `gateways`, who
-is told the acquirer's health: [{"endpoint": "host:port", "server_name": "<in its certificate>",
-"tls_ca": "<PEM>"}]. `name` is the holder of the lease. Relative paths are taken from the file's
-folder. Unknown members are refused.
+`echo_seconds` 1.5 (of silence before the acquirer is asked whether it is there), `stop_seconds` 5,
+`inquiry_seconds` 5 (of silence before an accepted payment is asked about), `connections` 2,
+`in_flight` 64, `notice_listen` 127.0.0.1:0 (where an acquirer that sends notices reaches this
+connector; port 0: a free one, kept in the data folder), `gateways`, who is told the acquirer's
+health: [{"endpoint": "host:port", "server_name": "<in its certificate>", "tls_ca": "<PEM>"}].
+`name` is the holder of the lease. Relative paths are taken from the file's folder. Unknown members
+are refused.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _TEXTS: Final = ("name", "network", "acquirer_id", "adapter", "profile", "data_d
 _SECONDS: Final[dict[str, float]] = {
     "answer_timeout_seconds": 5.0,
     "reversal_timeout_seconds": 5.0,
-    "echo_seconds": 30.0,
+    "echo_seconds": 1.5,
     "stop_seconds": 5.0,
     "inquiry_seconds": 5.0,
 }
@@ -59,7 +60,7 @@ class ConnectorSettings:
     partner: Path
     answer_timeout_seconds: float = 5.0
     reversal_timeout_seconds: float = 5.0
-    echo_seconds: float = 30.0
+    echo_seconds: float = 1.5
     stop_seconds: float = 5.0
     inquiry_seconds: float = 5.0
     notice_host: str = "127.0.0.1"

@@ -14,6 +14,7 @@ from clearline import times
 from clearline.logs import get_logger
 from clearline.statuses import Reason
 from connector.adapter import Answer, Capability, NoAnswerError, NotSentError, Verdict
+from connector.clock import AGAIN_S, LedgersClock
 from connector.entries import Entry, ending_of
 from connector.settler import Settler
 from connector.states import IllegalStepError, Phase
@@ -47,8 +48,9 @@ class _Watch:
 class Watcher:
     """`watch` an accepted payment once it is stored."""
 
-    def __init__(self, settler: Settler, tasks: Tasks, pace: Pace) -> None:
+    def __init__(self, settler: Settler, tasks: Tasks, pace: Pace, clock: LedgersClock) -> None:
         self._settler = settler
+        self._clock = clock
         self._tasks = tasks
         self._pace = pace
         self._watched: dict[str, _Watch] = {}
@@ -91,8 +93,10 @@ class Watcher:
                 entry = await self._settler.find(key)
                 if entry is None or entry.phase is not Phase.ACCEPTED:
                     return
+                closing = bool(await self._closing(entry))
                 left = _seconds_left(entry)
-                closing = bool(entry.closing) or left <= 0
+                if left <= 0 and not closing:
+                    left = AGAIN_S
                 if (closing and again == _SHORTEST_PAUSE) or loop.time() >= ask_at:
                     if await self._act(entry):
                         return
@@ -138,7 +142,7 @@ class Watcher:
     async def _act(self, entry: Entry) -> bool:
         """Close it when that is due, else ask about it; whether it has ended."""
         try:
-            if entry.closing or _seconds_left(entry) <= 0:
+            if await self._closing(entry):
                 return await self._settle(entry, await self._settler.close(entry))
             if not self._settler.can(Capability.INQUIRY):
                 return False
@@ -154,12 +158,17 @@ class Watcher:
             return False
 
     async def _settle(self, entry: Entry, answer: Answer) -> bool:
-        closing = entry.closing or (Reason.EXPIRED.value if _seconds_left(entry) <= 0 else "")
-        ending = ending_of(answer, times.now(), closing)
+        ending = ending_of(answer, times.now(), await self._closing(entry))
         if ending is None:
             return False
         await self._settler.end(entry, ending, answer)
         return True
+
+    async def _closing(self, entry: Entry) -> str:
+        """Why it is to be closed, empty while it is not."""
+        if entry.closing:
+            return entry.closing
+        return Reason.EXPIRED.value if await self._clock.passed(entry.expires_at) else ""
 
 
 def _seconds_left(entry: Entry) -> float:

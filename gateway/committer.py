@@ -121,6 +121,7 @@ class Committer:
             return self._readiness.numbers() | {
                 "queue_merchants": self._flights.merchants,
                 "receipts_missed": self.missed_receipts,
+                "projection_remade": int(self._projection.remade),
             }
         return asdict(await self._readiness.standing())
 

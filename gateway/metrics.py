@@ -39,6 +39,7 @@ _COUNTERS: Final = {
     "queue_submitted": "Envelopes submitted.",
     "queue_resubmitted": "Envelopes submitted again.",
     "queue_answered_unordered": "Batches answered from committed state.",
+    "projection_remade": "Whether the committer found its projection torn and makes it again.",
     "receipts_missed": "Receipts whose deadline passed undecided, or whose intents were given up.",
 }
 

@@ -18,7 +18,7 @@ import orjson
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from clearline import jws, records
+from clearline import jws, records, torn
 from clearline.canonical import Json
 from clearline.fabric.blocks import Block, BlockTransaction, Write
 from clearline.fabric.blockstream import Position
@@ -106,25 +106,17 @@ class Projection:
     """The writing side; one process, one thread."""
 
     def __init__(self, path: Path, namespace: str) -> None:
-        """Raises ProjectionError when the file is foreign or can't be written."""
+        """Raises ProjectionError when the file is foreign or can't be written; one that is torn is
+        made again."""
         self._namespace = namespace
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, 1, FORMAT):
-                raise ProjectionError(f"{path} is of format {version}, not {FORMAT}; remove it")
-            self._connection.executescript(SCHEMA + receipt_book.SCHEMA)
-            if version == 1:
-                self._connection.execute(_FROM_1)
-            self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+            self._connection, self.remade = torn.opened(path, _prepare)
             row = self._connection.execute("SELECT last_block, last_hash FROM meta").fetchone()
             self.receipts = ReceiptBook(self._connection)
-        except (sqlite3.Error, OSError) as error:
-            raise ProjectionError(f"can't keep the projection in {path}: {error}") from error
+        except (sqlite3.Error, OSError, ProjectionError) as error:
+            raise self._unkept(error) from error
         self.last_block: int = row[0] if row else -1
         self._last_hash: bytes = row[1] if row else b""
 
@@ -170,7 +162,7 @@ class Projection:
         except sqlite3.Error as error:
             if self._connection.in_transaction:
                 self._connection.rollback()
-            raise ProjectionError(f"can't write {self._path}: {error}") from error
+            raise self._unkept(error) from error
         self.last_block, self._last_hash = block.number, block.header_hash
         self.receipts.ended(ended, closed)
         return tuple(changes)
@@ -218,6 +210,11 @@ class Projection:
             return None
         return records.from_json(Acquirer, orjson.loads(row[0])).msp_id
 
+    def _unkept(self, error: Exception) -> ProjectionError:
+        if torn.is_torn(error):
+            torn.condemn(self._path)
+        return ProjectionError(f"can't keep the projection in {self._path}: {error}")
+
     def _effects(
         self, block: Block
     ) -> tuple[
@@ -239,6 +236,18 @@ class Projection:
                 elif kind in _REGISTRY and _is_record(kind, write, transaction.tx_id):
                     registered[write.key] = (kind, name, block.number, write.value)
         return payments, registered
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version not in (0, 1, FORMAT):
+        raise ProjectionError(f"it is of format {version}, not {FORMAT}; remove it")
+    connection.executescript(SCHEMA + receipt_book.SCHEMA)
+    if version == 1:
+        connection.execute(_FROM_1)
+    connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 
 def _payment(

@@ -124,7 +124,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         _link(settings)
         _log.info("committing", extra={"gateway": settings.name, "block": projection.last_block})
         follower = BlockFollower(network, _InProjection(projection))
-        await _until(stop, _follow(follower, projection, committer, pacer))
+        await _until(stop, _follow(follower, projection, committer, pacer), store.broken())
 
 
 async def _open_link(settings: Settings, projection: Projection, open_: AsyncExitStack) -> Pacer:
@@ -158,17 +158,18 @@ async def _follow(
         await committer.applied(changes)
 
 
-async def _until(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:
-    """Run `work` until `stop` is set; what it raises is raised."""
-    task = asyncio.create_task(work)
+async def _until(stop: asyncio.Event, *works: Coroutine[None, None, None]) -> None:
+    """Run these until `stop` is set or one of them ends; what it raises is raised."""
+    tasks = {asyncio.create_task(work) for work in works}
     waiter = asyncio.create_task(stop.wait())
-    await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait({*tasks, waiter}, return_when=asyncio.FIRST_COMPLETED)
     waiter.cancel()
-    if task.done():
-        task.result()
-        return
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if task in done:
+            task.result()
 
 
 def _link(settings: Settings) -> None:

@@ -13,6 +13,11 @@ import pytest
 _TESTS = Path(__file__).parent
 sys.path.insert(0, str(_TESTS / "support"))
 
+import codes_table  # noqa: E402
+import reached  # noqa: E402
+
+_PASSED: dict[str, bool] = {}
+
 # A folder whose tests share one network or house goes to one worker as a whole. The longest come
 # first, so that no worker is left with one of them while the others have nothing to do.
 _TOGETHER = (
@@ -54,3 +59,29 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return _share(nodeid)
 
     return ByShare(config, log)
+
+
+def pytest_configure() -> None:
+    """A place for the codes that tests observe."""
+    reached.begin()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Which tests passed as a whole, with all their rows; workers report here too."""
+    if report.when == "call" or not report.passed:
+        test = reached.named(report.nodeid)
+        _PASSED[test] = report.passed and _PASSED.get(test, True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The table of codes is what was observed, or the session fails."""
+    if hasattr(session.config, "workerinput"):
+        return
+    options = session.config.option
+    some = options.keyword or options.markexpr or any("::" in arg for arg in session.config.args)
+    passed = [test for test, whole in _PASSED.items() if whole and not some]
+    missing = reached.missing(codes_table.HOUSE, passed, reached.observed())
+    reached.end()
+    if missing:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        print("", *missing, sep="\n")

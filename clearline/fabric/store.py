@@ -9,6 +9,7 @@ accepted before, and those that outlive their envelope, have rows of their own.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import queue
@@ -22,6 +23,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from clearline import torn
 from clearline.fabric.queue_items import ItemRefused, ItemResult, QueueItem
 
 _T = TypeVar("_T")
@@ -115,7 +117,8 @@ class _Operation:
 
 
 class QueueStore:
-    """A durable store in one file. Open it, use it from one event loop, close it."""
+    """A durable store in one file, begun anew when that is torn. Open it, use it from one event
+    loop, close it."""
 
     def __init__(self, path: Path, *, retain_s: float = 3_600.0) -> None:
         self._path = path
@@ -123,11 +126,12 @@ class QueueStore:
         self._operations: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = -1
-        self._failed: str | None = None
+        self._broken: asyncio.Future[StoreError] | None = None
 
     async def open(self) -> StoredState:
         """Lock and open the file, and read what is left to do. Raises StoreError."""
         connection = await asyncio.to_thread(self._open)
+        self._broken = asyncio.get_running_loop().create_future()
         self._thread = threading.Thread(
             target=self._write_groups, args=(connection,), name="queue-store", daemon=True
         )
@@ -141,6 +145,13 @@ class QueueStore:
         self._operations.put(None)
         await asyncio.to_thread(self._thread.join)
         self._thread = None
+
+    async def broken(self) -> None:
+        """Return never; raise StoreError once the disk has failed under the file, or it was found
+        torn: what it holds is known again when it has been closed and opened."""
+        if self._broken is None:
+            raise StoreError(f"{self._path} is closed")
+        raise await asyncio.shield(self._broken)
 
     def put_items(self, items: Sequence[StoredItem]) -> asyncio.Future[None]:
         """Store queued items; durable when the future is done (or fails with StoreError)."""
@@ -219,8 +230,9 @@ class QueueStore:
             raise StoreError(f"{self._path} is in use by another process") from error
         self._lock = lock
         try:
-            return _connect(self._path)
-        except (sqlite3.Error, StoreError) as error:
+            connection, _ = torn.opened(self._path, _prepare)
+            return connection
+        except (sqlite3.Error, OSError, StoreError) as error:
             self._unlock()
             raise StoreError(f"can't open {self._path}: {error}") from error
 
@@ -245,9 +257,27 @@ class QueueStore:
             else:
                 open_ = False
             if group:
-                _resolve(_run_group(connection, group))
+                outcomes = _run_group(connection, group)
+                self._look_at(outcomes[0])
+                _resolve(outcomes)
         connection.close()
         self._unlock()
+
+    def _look_at(self, outcome: "_Outcome") -> None:
+        """Whether the file can be used any more."""
+        operation, _, error = outcome
+        if not isinstance(error, StoreError) or (cause := error.__cause__) is None:
+            return
+        if torn.is_torn(cause):
+            torn.condemn(self._path)
+        elif not torn.is_failing(cause):
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            operation.loop.call_soon_threadsafe(self._break, error)
+
+    def _break(self, error: StoreError) -> None:
+        if self._broken is not None and not self._broken.done():
+            self._broken.set_result(error)
 
 
 _Outcome = tuple[_Operation, Any, Exception | None]
@@ -263,6 +293,7 @@ def _run_group(connection: sqlite3.Connection, group: Sequence[_Operation]) -> l
         if connection.in_transaction:
             connection.rollback()
         failure = StoreError(f"the queue's store failed: {error}")
+        failure.__cause__ = error
         return [(operation, None, failure) for operation in group]
     return [(op, value, None) for op, value in zip(group, values, strict=True)]
 
@@ -288,13 +319,11 @@ def _set_futures(outcomes: Iterable[_Outcome]) -> None:
             operation.future.set_exception(error)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version not in (0, 1, 2, _FORMAT):
-        connection.close()
         raise StoreError(f"format {version} is not known to this version")
     if version == 1:
         connection.execute("ALTER TABLE items ADD COLUMN owner TEXT NOT NULL DEFAULT ''")
@@ -302,7 +331,6 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("ALTER TABLE envelopes ADD COLUMN items TEXT NOT NULL DEFAULT '[]'")
     connection.executescript(_SCHEMA)
     connection.execute(f"PRAGMA user_version = {_FORMAT}")
-    return connection
 
 
 def _put_items(connection: sqlite3.Connection, items: Sequence[StoredItem]) -> None:

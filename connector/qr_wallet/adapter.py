@@ -33,17 +33,19 @@ from connector.settings import SettingsError
 
 _log = get_logger("connector.qr_wallet")
 _SHORTEST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 5.0
+_LONGEST_PAUSE: Final = 2.0
+_ECHO_WAIT: Final = 1.5  # an acquirer that is there answers a ping in milliseconds
 _PAYMENTS: Final = "/v1/payments"
 _NOTICE_SECONDS: Final = 2.5  # the acquirer waits three
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds to wait for answers, between looks whether it is there; requests at once."""
+    """Seconds to wait for answers, of silence before a look whether it is there; requests at
+    once."""
 
     answer_seconds: float = 5.0
-    echo_seconds: float = 30.0
+    echo_seconds: float = 1.5
     at_once: int = 32
 
 
@@ -101,6 +103,7 @@ class QrWalletAdapter:
         self._looking: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._away = asyncio.Event()
+        self._heard_at = 0.0
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -167,32 +170,56 @@ class QrWalletAdapter:
 
     async def _ask(self, method: str, path: str, body: bytes) -> Native:
         try:
-            return await self._client.ask(method, path, body)
+            answer = await self._client.ask(method, path, body)
         except (NotSentError, NoAnswerError):
             self._ready.clear()  # until it answers a look
             self._away.set()
             raise
+        self._heard_at = asyncio.get_running_loop().time()
+        return answer
 
     async def _look(self) -> None:
-        """Whether the acquirer answers: at once when it seems away, else now and then."""
+        """Whether the acquirer answers: at once when it seems away, else when it was silent."""
         pause = _SHORTEST_PAUSE
         while True:
             self._away.clear()
-            try:
-                answer = await self._client.ask("GET", "/v1/ping", b"")
-                if answer.status == 200:
-                    self._ready.set()
-                    pause = _SHORTEST_PAUSE
-            except (NotSentError, NoAnswerError) as error:
-                self._ready.clear()
-                _log.warning("the acquirer is away", extra={"reason": str(error)})
-            if self._ready.is_set():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._timing.echo_seconds):
-                        await self._away.wait()
+            if await self._answers():
+                self._ready.set()
+                pause = _SHORTEST_PAUSE
+                await self._silence()
                 continue
+            self._ready.clear()
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _answers(self) -> bool:
+        """Whether it answers a ping; not ready meanwhile once that takes long."""
+        loop = asyncio.get_running_loop()
+        doubting = loop.call_later(_ECHO_WAIT, self._doubt)
+        try:
+            answer = await self._client.ask("GET", "/v1/ping", b"")
+        except (NotSentError, NoAnswerError) as error:
+            _log.warning("the acquirer is away", extra={"reason": str(error)})
+            return False
+        finally:
+            doubting.cancel()
+        self._heard_at = loop.time()
+        return answer.status == 200
+
+    def _doubt(self) -> None:
+        _log.warning("the acquirer is silent")
+        self._ready.clear()
+
+    async def _silence(self) -> None:
+        """Return when nothing was heard for the time of an echo, or a request failed."""
+        now = asyncio.get_running_loop().time
+        while not self._away.is_set():
+            left = self._heard_at + self._timing.echo_seconds - now()
+            if left <= 0:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._away.wait()
 
     async def _notice(self, heard: Heard, body: bytes) -> bool:
         try:

@@ -31,8 +31,10 @@ from connector.unionpay_iso8583.wire import Link, Native, Partner, WireError
 
 _log = get_logger("connector.unionpay_iso8583")
 _SHORTEST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 5.0
+_LONGEST_PAUSE: Final = 2.0
+_CONNECT_SECONDS: Final = 5.0
 _SIGN_ON_SECONDS: Final = 5.0
+_ECHO_WAIT: Final = 1.5  # an acquirer that is there answers an echo in milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Timing:
 
     answer_seconds: float = 5.0
     reversal_seconds: float = 5.0
-    echo_seconds: float = 30.0
+    echo_seconds: float = 1.5
     connections: int = 2
 
 
@@ -139,16 +141,19 @@ class UnionPayAdapter:
         raise NotImplementedError
 
     def _link(self) -> Link:
-        if not self._links:
-            raise NotSentError("no connection is signed on")
-        return min(self._links, key=lambda link: link.load)
+        """The least loaded connection over which the acquirer is heard."""
+        heard = [link for link in self._links if not link.silent]
+        if not heard:
+            raise NotSentError("the acquirer is not heard over any connection")
+        return min(heard, key=lambda link: link.load)
 
     async def _keep_connected(self) -> None:
         pause = _SHORTEST_PAUSE
         while True:
-            link = Link(self._partner, self._late)
+            link = Link(self._partner, self._late, self._look_again)
             try:
-                reader = await link.open()
+                async with asyncio.timeout(_CONNECT_SECONDS):
+                    reader = await link.open()
                 async with asyncio.TaskGroup() as group:
                     group.create_task(link.listen(reader))
                     await self._sign_on(link)
@@ -167,24 +172,36 @@ class UnionPayAdapter:
         if answer.get("39") != messages.APPROVED:
             raise WireError(f"sign-on was refused with code {answer.get('39')}")
         self._links.append(link)
-        self._ready.set()
+        self._look_again()
         _log.info("signed on", extra={"host": self._partner.host, "port": self._partner.port})
 
     async def _echo(self, link: Link) -> None:
+        """Ask whenever it has been silent. No answer soon: nothing is sent over it until something
+        is heard again; none within the time of an answer: the connection ends."""
         loop = asyncio.get_running_loop()
         while True:
-            silent = loop.time() - link.last_heard
-            if silent < self._timing.echo_seconds:
-                await asyncio.sleep(self._timing.echo_seconds - silent)
+            quiet = loop.time() - link.last_heard
+            if quiet < self._timing.echo_seconds:
+                await asyncio.sleep(self._timing.echo_seconds - quiet)
                 continue
-            await link.ask(self._managing(messages.ECHO), self._timing.answer_seconds)
+            doubting = loop.call_later(_ECHO_WAIT, link.doubt)
+            try:
+                await link.ask(self._managing(messages.ECHO), self._timing.answer_seconds)
+            finally:
+                doubting.cancel()
 
     def _part(self, link: Link) -> None:
         if link in self._links:
             self._links.remove(link)
-        if not self._links:
-            self._ready.clear()
+        self._look_again()
         link.close()
+
+    def _look_again(self) -> None:
+        """Ready is whoever has a connection over which the acquirer is heard."""
+        if any(not link.silent for link in self._links):
+            self._ready.set()
+        else:
+            self._ready.clear()
 
     def _managing(self, kind: str) -> Native:
         return messages.management(kind, self._next_stan(), self._partner, datetime.now(UTC))

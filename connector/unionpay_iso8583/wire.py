@@ -134,11 +134,21 @@ _Waiting = tuple[str, str, str]  # type of the answer, trace number, reference
 
 
 class Link:
-    """One connection. Answers find their requests by type, trace number and reference."""
+    """One connection. Answers find their requests by type, trace number and reference.
 
-    def __init__(self, partner: Partner, on_late: Callable[[Native], None]) -> None:
+    `silent` from a `doubt` until something is heard; `on_change` is called when it changes.
+    """
+
+    def __init__(
+        self,
+        partner: Partner,
+        on_late: Callable[[Native], None],
+        on_change: Callable[[], None],
+    ) -> None:
         self._partner = partner
         self._on_late = on_late
+        self._on_change = on_change
+        self.silent = False
         self._writer: asyncio.StreamWriter | None = None
         self._outgoing: list[bytes] = []
         self._waiting: dict[_Waiting, asyncio.Future[Native]] = {}
@@ -175,8 +185,17 @@ class Link:
             data = data[begin:]
         raise ConnectionResetError("the acquirer closed the connection")
 
+    def doubt(self) -> None:
+        """An echo has had no answer for long."""
+        self.silent = True
+        _log.warning("the acquirer is silent")
+        self._on_change()
+
     def _hand_over(self, message: Native) -> None:
         self.last_heard = asyncio.get_running_loop().time()
+        if self.silent:
+            self.silent = False
+            self._on_change()
         future = self._waiting.pop(_identity(message), None)
         if future is not None and not future.done():
             future.set_result(message)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from fake_ledger import FakeLedger, Stored
+from fake_ledger import Called, FakeLedger, Stored
 from helpers_connector import World, connected, record_of, until
 from scripted import APPROVED, REVERSED, ScriptedAdapter
 
@@ -18,6 +18,7 @@ from clearline.records import Kind, Lease, dump, record_key
 from clearline.statuses import Reason, Status
 from connector import outbox
 from connector.adapter import Answer, Capability, Order, held_against
+from connector.clock import LedgersClock
 from connector.database import Database
 from connector.duty import Duty, Work
 from connector.entries import Ending, Entry, Said, Telling
@@ -54,7 +55,7 @@ def test_a_success_that_another_reported_is_not_given_back(tmp_path: Path) -> No
         await database.run(partial(outbox.insert, entry=entry))
         duty = Duty(
             Work(database, adapter, NoQueue(), world.bank_signer, world.place, asyncio.Event(),
-                 1, 1.0, 1.0, Pace()), 0,
+                 1, 1.0, 1.0, Pace(), LedgersClock(Called(world.ledger()), "wallet")), 0,
         )  # fmt: skip
         await duty.begin(lambda: None)
         assert adapter.heard is not None

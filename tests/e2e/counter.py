@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import reached
 import requests
 
 from clearline import bearer, intents, processes, supervisor, times
@@ -94,6 +95,7 @@ class Till:
         done = self.run("close", *order_nos, "--json")
         assert done.returncode in (0, 1), done.stderr
         rows = [json.loads(line) for line in done.stdout.splitlines()]
+        reached.note(rows)
         return {row["order_no"]: row for row in rows}
 
     def status(self, order_no: str) -> dict[str, Any]:
@@ -160,9 +162,11 @@ class Till:
         with requests.Session() as session:
             session.trust_env = False
             session.verify = str(self.house.tls_ca(at.bank))
-            return session.request(
+            answer = session.request(
                 method, at.url + path, headers=headers, data=body or None, timeout=40
             )
+        reached.note_body(answer.content)
+        return answer
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,7 @@ async def submit_report(house: House, acquirer: Acquirer, report: str) -> Any:
         (lease,) = json.loads(await contract.evaluate("GetRecords", asked))
         item = {"report": report, "epoch": lease["epoch"] if lease else 0}
         (outcome,) = json.loads(await contract.submit("SubmitReports", json.dumps([item])))
+        reached.note(outcome)
         return outcome
 
 

@@ -127,8 +127,9 @@ def _file(prefix: str, orders: Orders) -> bytes:
 class Load:
     """Round after round of MIXED orders until its block ends; then every order has its end."""
 
-    def __init__(self, home: Path, prefix: str) -> None:
+    def __init__(self, home: Path, prefix: str, expires_in: int = 900) -> None:
         self._home = home
+        self._expires_in = expires_in
         self._prefix = prefix
         self._stop = threading.Event()
         self._more = threading.Condition()
@@ -139,7 +140,7 @@ class Load:
     def _run(self) -> None:
         number = 0
         try:
-            with Till.opened(self._home) as till:
+            with Till.opened(self._home, self._expires_in) as till:
                 while not self._stop.is_set():
                     summary = till.finish(till.add(f"{self._prefix}-{number}", MIXED * 2))
                     assert not summary.open, summary.open

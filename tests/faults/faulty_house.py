@@ -1,6 +1,7 @@
 """The whole house with faults at hand: proxies, clocks, disks, signals, tampering."""
 
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import reached
 import requests
 from wires import Between, Meddler, Proxy, Wires
 
 from clearline import processes, supervisor
-from clearline.house import bringup, rooms
+from clearline.house import bringup, command, rooms
 from clearline.house.bringup import Choice
 from clearline.house.layout import House
 from clearline.processes import ProcessId, ProcessStatus
@@ -28,8 +30,15 @@ INJECT = Path(__file__).with_name("inject")
 ANSWER_SECONDS = 1.5  # the connectors' time-out, so that stops of seconds exceed it
 LATE_SECONDS = 2.2
 # Whose clock can be wrong, and whose disk can fail: known when a process starts.
-CLOCKS = ("gateway-bankone", "committer-bankone", "connector-unionpay", "connector-qr_wallet",
-          "chaincode.bankone", "acquirer-unionpay", "acquirer-qr_wallet")  # fmt: skip
+CLOCKS = {
+    "BankOne": ("gateway-bankone", "committer-bankone", "notifier-bankone", "chaincode.bankone",
+                "peer0.bankone"),
+    "BankTwo": ("gateway-banktwo", "committer-banktwo", "notifier-banktwo", "chaincode.banktwo",
+                "peer0.banktwo"),
+    "others": ("connector-unionpay", "connector-qr_wallet", "acquirer-unionpay", "orderer0",
+               "chaincode.supervisor", "peer0.supervisor"),
+    "wallet": ("acquirer-qr_wallet",),
+}  # fmt: skip
 DISKS = ("committer-bankone", "committer-banktwo", "connector-unionpay", "connector-qr_wallet")
 BEHIND_PROXIES = DISKS
 
@@ -86,11 +95,15 @@ class FaultyHouse:
 
         wait_until(back, seconds, f"{before.name} is back")
 
-    def worker(self, name: str) -> ProcessId:
-        """A worker of a gateway."""
+    def workers(self, name: str) -> list[int]:
+        """The process ids of a gateway's workers."""
         master = self.process(name).id
         assert master is not None
-        found = processes.identify(psutil.Process(master.pid).children()[0].pid)
+        return [child.pid for child in psutil.Process(master.pid).children()]
+
+    def worker(self, name: str) -> ProcessId:
+        """One of them."""
+        found = processes.identify(self.workers(name)[0])
         assert found is not None
         return found
 
@@ -103,18 +116,42 @@ class FaultyHouse:
         at = self.house.gateways[gateway]
         with requests.Session() as session:
             session.trust_env = False
-            return session.request(
+            answer = session.request(
                 method,
                 f"{at.url}/v1/payments{path}",
                 verify=str(self.house.tls_ca(at.bank)),
                 timeout=60,
                 **more,
             )
+        reached.note_body(answer.content)
+        return answer
 
     def post(self, gateway: int, compact: str, **headers: str) -> requests.Response:
         """An intent, posted to one of the gateways."""
         jose = {"Content-Type": "application/jose"} | headers
         return self.ask(gateway, "POST", "", data=compact, headers=jose)
+
+    def shown(self, gateway: int, order_no: str) -> requests.Response:
+        """A payment as it is read there, with a token the tool makes now."""
+        words = ("merchant", "token", "--home", self.house.merchant_dir)
+        token = command.output(*words, "--gateway", str(gateway + 1)).strip()
+        return self.ask(
+            gateway, "GET", f"/{order_no}", headers={"Authorization": f"Bearer {token}"}
+        )
+
+    def read(self, gateway: int, order_no: str) -> tuple[int, str | None]:
+        """Status and code of that."""
+        answer = self.shown(gateway, order_no)
+        return answer.status_code, answer.json().get("code")
+
+    def metric(self, gateway: int, name: str) -> float:
+        """One of a gateway's numbers without labels."""
+        at = self.house.gateways[gateway]
+        with requests.Session() as session:
+            session.trust_env = False
+            shown = session.get(f"{at.url}/metrics", verify=str(self.house.tls_ca(at.bank)))
+        (line,) = [text for text in shown.text.splitlines() if text.startswith(f"{name} ")]
+        return float(line.split()[1])
 
     def wait_said(self, name: str, words: str, begun: int) -> str:
         """What it has logged from character `begun` on, once these words are in it."""
@@ -203,7 +240,7 @@ def put_back(copy: Path, path: Path) -> None:
 def faulty_house(home: Path, folder: Path, engine: str) -> Iterator[FaultyHouse]:
     """The house of `make up`; before its rooms start, they are put behind proxies and given short
     times."""
-    for name in CLOCKS:
+    for name in itertools.chain(*CLOCKS.values()):
         (folder / f"{name}.clock").write_bytes(struct.pack("d", 0.0))
     for name in DISKS:
         (folder / f"{name}.order").write_text("{}")

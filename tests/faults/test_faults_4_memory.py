@@ -104,28 +104,24 @@ def gather(database: Path) -> None:
         wait_until(gathered, 10, f"the log of {database} is in it")
 
 
-def test_torn_files_are_named_and_nothing_is_done_over_them(faulty: FaultyHouse) -> None:
-    """Each daemon ends with one line that names its file; it goes on once that is removed."""
+def test_torn_files_are_kept_aside_and_begun_anew(faulty: FaultyHouse) -> None:
+    """Each daemon says which file it is, and goes on by itself."""
     with Load(faulty.house.merchant_dir, "torn") as load:
         load.more()
         begun = {}
-        try:
+        with ExitStack() as stack:
             for name, store, tear in TORN:
-                with ExitStack() as stack:
-                    if store == "projection.db":
-                        # While a reader has the file's index in memory, nobody sees it is short.
-                        stack.callback(faulty.wait_alive, faulty.kill(READERS[name]))
-                    data, _ = stack.enter_context(faulty.locked(name))
-                    gather(data / store)
-                    tear(data / store)
-                    begun[name] = len(faulty.log(name))
-            said = {name: faulty.wait_said(name, "Error: ", begun[name]) for name, *_ in TORN}
-        finally:
-            for name, store, _ in TORN:
-                with faulty.locked(name) as (data, before):
-                    lose(data / store, data)
-                faulty.wait_back(before)
+                if store == "projection.db":
+                    # While a reader has the file's index in memory, nobody sees it is short.
+                    stack.callback(faulty.wait_back, faulty.kill(READERS[name]))
+                data = stack.enter_context(faulty.held(name))
+                gather(data / store)
+                tear(data / store)
+                begun[name] = len(faulty.log(name))
         load.more()
     for name, store, _ in TORN:
-        assert store in said[name][said[name].index("Error: ") :]
-        assert "Traceback" not in said[name]
+        said = faulty.log(name)[begun[name] :]
+        assert "torn: it is begun anew" in said, said
+        assert "Traceback" not in said
+        assert Path(f"{faulty.data(name) / store}.torn").exists()
+    assert faulty.metric(1, "clearline_projection_remade_total") == 1.0

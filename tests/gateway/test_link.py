@@ -343,15 +343,17 @@ def test_what_a_connector_sees() -> None:
 
     async def look() -> list[AcquirerState]:
         sight = Sight()
-        seen = [await observe(never, 7, 9, sight), await observe(ready, 7, 4, sight)]
-        seen += [await observe(ready, 7, 5, sight), await observe(never, 7, 9, sight)]
+        seen = [await observe(never, 7, 9, sight, 0), await observe(ready, 7, 4, sight, 4)]
+        seen += [await observe(ready, 7, 5, sight, 4), await observe(never, 7, 9, sight, 0)]
+        seen.append(await observe(ready, 7, 0, sight, 5))
         assert sight.ready_at is not None
         sight.ready_at -= 2.0
-        return [*seen, await observe(never, 7, 9, sight)]
+        return [*seen, await observe(never, 7, 9, sight, 0)]
 
-    at_first, up, degraded, cut, down = asyncio.run(look())
+    at_first, up, degraded, cut, mute, down = asyncio.run(look())
     assert at_first == down
     assert (cut.health, cut.reason) == (Health.DEGRADED, "its connection was cut")
     assert up == AcquirerState(Health.UP, "", 7)
     assert (degraded.health, degraded.reason) == (Health.DEGRADED, "5 payments are in doubt")
+    assert (mute.health, mute.reason) == (Health.DOWN, "its requests get no answer")
     assert (down.health, down.depth) == (Health.DOWN, 7)

@@ -101,7 +101,7 @@ def requested(world: World, **changed: Any) -> PayIntent:
 
 def register(world: World) -> None:
     """Put the parties on the ledger, each bank its own, by maker and checker."""
-    _approve(
+    approve(
         world,
         "BankOne",
         ("acquirer", _acquirer(ONE, BANK_ONE, BANK_ONE_OLD, BANK_ONE_ES256)),
@@ -117,8 +117,8 @@ def register(world: World) -> None:
         ("acquirer_key", {"acquirer_id": ONE, "action": "revoke",
                           "key_id": BANK_ONE_OLD.key_id}),
     )  # fmt: skip
-    _approve(world, "BankOne", ("merchant_key", key_change(OWNER_NEXT, OWNER)), name="next")
-    _approve(
+    approve(world, "BankOne", ("merchant_key", key_change(OWNER_NEXT, OWNER)), name="next")
+    approve(
         world,
         "BankTwo",
         ("acquirer", _acquirer(TWO, BANK_TWO)),
@@ -162,7 +162,7 @@ def account_change(signer: KeySigner) -> dict[str, Any]:
     }
 
 
-def _approve(
+def approve(
     world: World, bank: str, *wanted: tuple[str, dict[str, Any]], name: str = "sec"
 ) -> None:
     items = [

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+import reached
 import requests
 import yaml
 from cryptography import x509
@@ -63,6 +64,9 @@ class Answer:
     refused: str = ""
     said: str = ""
     value: Any = None
+
+    def __post_init__(self) -> None:
+        reached.note(self.value)
 
     @property
     def codes(self) -> list[str]:
@@ -277,9 +281,11 @@ class Web:
 
     def ask(self, method: str, path: str, **more: Any) -> requests.Response:
         """One request."""
-        return self._session.request(
+        answer = self._session.request(
             method, self.url + path, verify=str(self.ca), timeout=30, allow_redirects=False, **more
         )
+        reached.note_body(answer.content)
+        return answer
 
     def post(self, compact: str | bytes, **headers: str) -> requests.Response:
         """One intent."""

@@ -64,10 +64,10 @@ def _obey(path):
 
 
 def _shift(path):
-    """Put time.time and datetime.now ahead by what the file says now."""
+    """Put time.time, time.time_ns and datetime.now ahead by what the file says now."""
     with path.open("rb") as file:
         view = mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)
-    real_time, real = time.time, datetimes.datetime
+    real_time, real_time_ns, real = time.time, time.time_ns, datetimes.datetime
 
     def ahead():
         return struct.unpack_from("d", view)[0]
@@ -88,6 +88,7 @@ def _shift(path):
         return real_time() + ahead()
 
     time.time = shifted
+    time.time_ns = lambda: real_time_ns() + int(ahead() * 1e9)
     datetimes.datetime = Shifted
 
 
