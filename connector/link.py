@@ -30,6 +30,7 @@ _SHORTEST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 2.0
 _READY_S: Final = 0.05
 _CUT_S: Final = 1.5  # after that the acquirer counts as down
+_UNSIGNED_S: Final = 5.0  # without any signature; from then on it takes no payments
 _log = get_logger("connector.link")
 
 
@@ -70,14 +71,16 @@ class AcquirerState:
     under_way: int = 0
 
 
-def unsigned(state: AcquirerState, trouble: str) -> AcquirerState:
+def unsigned(state: AcquirerState, trouble: str, away_s: float) -> AcquirerState:
     """The state when reports wait for their signature: it takes payments, and is slow to say how
-    they ended. `trouble` is why, empty when none waits."""
+    they ended. `trouble` is why, empty when none waits; `away_s`: for how long nothing could be
+    signed at all. After a while payers would be charged for what nobody can tell the merchant."""
     if not trouble or state.health is Health.DOWN:
         return state
     said = f"reports can't be signed: {trouble}"
     reason = "".join(c if " " <= c <= "~" else "?" for c in said)[:120]
-    return replace(state, health=Health.DEGRADED, reason=reason)
+    health = Health.DOWN if away_s >= _UNSIGNED_S else Health.DEGRADED
+    return replace(state, health=health, reason=reason)
 
 
 Observe = Callable[[], Awaitable[AcquirerState]]
@@ -85,9 +88,21 @@ Observe = Callable[[], Awaitable[AcquirerState]]
 
 @dataclass(slots=True)
 class Sight:
-    """When the acquirer was last ready, in seconds of the event loop; None for not yet."""
+    """When the acquirer was last ready, in seconds of the event loop; None for not yet. And since
+    when nothing can be signed; None while something can."""
 
     ready_at: float | None = None
+    unsigned_since: float | None = None
+
+    def away(self, down: str) -> float:
+        """Seconds for which the signer has been away; `down` is why, empty when it isn't."""
+        now = asyncio.get_running_loop().time()
+        if not down:
+            self.unsigned_since = None
+            return 0.0
+        if self.unsigned_since is None:
+            self.unsigned_since = now
+        return now - self.unsigned_since
 
 
 async def observe(

@@ -208,8 +208,9 @@ class Connector:
         state = await observe(
             self._adapter.ready, depth, in_doubt, self._sight, self._adapter.unanswered
         )
-        if isinstance(self._parts.signer, DistantSigner):
-            state = unsigned(state, self._parts.signer.trouble)
+        signer = self._parts.signer
+        if isinstance(signer, DistantSigner):
+            state = unsigned(state, signer.trouble, self._sight.away(signer.down))
         return replace(state, under_way=await self._database.run(outbox.under_way))
 
     async def _note_trouble(self, signer: DistantSigner) -> None:

@@ -71,6 +71,11 @@ class DistantSigner:
         """Why something that waits is not signed, for people; empty while all is well."""
         return self._down or next(iter(self._refused.values()), "")
 
+    @property
+    def down(self) -> str:
+        """Why nothing at all is signed, for people; empty while the holder answers."""
+        return self._down
+
     async def changed(self, known: str) -> str:
         """Wait until `trouble` is another than `known`; what it is then."""
         while self.trouble == known:

@@ -27,7 +27,7 @@ from clearline.signers.holders import Answer, KnownKey, SignerDownError
 from clearline.signers.opening import open_signer
 from connector import memory, outbox
 from connector.adapter import Capability
-from connector.link import AcquirerState, GatewayEndpoint, LinkSettings, unsigned
+from connector.link import AcquirerState, GatewayEndpoint, LinkSettings, Sight, unsigned
 from connector.service import Parts
 
 
@@ -238,22 +238,34 @@ def test_what_is_past_is_not_signed_any_more(tmp_path: Path) -> None:
 
 UP = AcquirerState(Health.UP, "", 3, 1)
 DOWN = AcquirerState(Health.DOWN, "gone", 3)
+CANT = "reports can't be signed"
 
 
 @pytest.mark.parametrize(
-    ("state", "trouble", "expected"),
+    ("state", "trouble", "away_s", "expected"),
     [
-        (UP, "", UP),
-        (
-            UP,
-            "a\u20acb",
-            replace(UP, health=Health.DEGRADED, reason="reports can't be signed: a?b"),
-        ),
-        (DOWN, "away", DOWN),
+        (UP, "", 0.0, UP),
+        (UP, "a\u20acb", 0.0, replace(UP, health=Health.DEGRADED, reason=f"{CANT}: a?b")),
+        (UP, "away", 4.9, replace(UP, health=Health.DEGRADED, reason=f"{CANT}: away")),
+        (UP, "away", 5.0, replace(UP, health=Health.DOWN, reason=f"{CANT}: away")),
+        (DOWN, "away", 9.0, DOWN),
     ],
 )
 def test_what_gateways_are_told(
-    state: AcquirerState, trouble: str, expected: AcquirerState
+    state: AcquirerState, trouble: str, away_s: float, expected: AcquirerState
 ) -> None:
-    assert unsigned(state, trouble) == expected
-    assert len(unsigned(state, "x" * 500).reason) <= 120
+    assert unsigned(state, trouble, away_s) == expected
+    assert len(unsigned(state, "x" * 500, away_s).reason) <= 120
+
+
+def test_a_signer_is_away_from_when_it_is_first_seen_so() -> None:
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        sight, began = Sight(), loop.time()
+        found = [sight.away(""), sight.away("gone")]
+        sight.unsigned_since = began - 7.0
+        return [*found, sight.away("gone"), sight.away(""), sight.away("gone")]
+
+    at_first, gone, later, back, again = asyncio.run(main())
+    assert (at_first, gone, back, again) == (0.0, 0.0, 0.0, 0.0)
+    assert 7.0 <= later < 12.0
