@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import orjson
@@ -41,7 +41,8 @@ from gateway.messages import (
     submit_from_json,
     submitted_to_json,
 )
-from gateway.projection import PaymentChange, Projection
+from gateway.projected import PaymentChange
+from gateway.projection import Projection
 from gateway.readiness import Readiness
 from gateway.receipt_book import OpenReceipt
 from gateway.receipts import Signing
@@ -139,6 +140,7 @@ class Committer:
                     committed += 1
                     answer = Submitted(
                         State.COMMITTED,
+                        remaining=flight.remaining,
                         status=change.status.value,
                         tx_id=change.tx_id,
                         block_number=change.block_number,
@@ -182,8 +184,7 @@ class Committer:
             if found is None:
                 found = self._crowded(submission, now)
             if found is None:
-                found = self._flights.add(submission)
-                self._send(found)
+                found = self._taken(submission)
             entered.append(found)
         return entered
 
@@ -212,15 +213,21 @@ class Committer:
         line = Line(waiting, self._flights.of_merchant(merchant_id), self._flights.merchants)
         if crowded := line.refusal(self._limits.queue_items):
             return overloaded(crowded)
+        return None
+
+    def _taken(self, submission: Submission) -> Flight | Submitted:
+        """On its way, if its merchant's bucket has a token for it."""
+        merchant_id = submission.key.merchant_id
         allowance = self._buckets.take(merchant_id)
         if allowance.granted:
-            return None
+            flight = self._flights.add(submission, allowance.remaining)
+            self._send(flight)
+            return flight
         return Submitted(
             State.REFUSED,
             Code.RATE_LIMITED,
             f"{merchant_id} posts more than {self._limits.merchant_rate}/s",
             retry_after=allowance.retry_after,
-            limit=allowance.limit,
             remaining=allowance.remaining,
         )
 
@@ -257,7 +264,7 @@ class Committer:
             self._decide(flight, result.result())
 
     def _decide(self, flight: Flight, result: ItemResult) -> None:
-        answer = meaning(result)
+        answer = replace(meaning(result), remaining=flight.remaining)
         if answer.state is State.REFUSED:
             self._refuse(flight, answer)
         else:
@@ -330,7 +337,7 @@ class Committer:
                         flight.receipt,
                     )
                 )
-        return Submitted(State.RECEIVED, receipt=flight.receipt)
+        return Submitted(State.RECEIVED, receipt=flight.receipt, remaining=flight.remaining)
 
     # The clock
 

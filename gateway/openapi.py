@@ -17,7 +17,8 @@ from clearline.statuses import Reason, Status
 from gateway import receipt_reads
 from gateway.availability import Availability
 from gateway.openapi_parts import content, problems, query, ref
-from gateway.reads import DEFAULT_PAGE, LARGEST_PAGE, STATUSES
+from gateway.reads import DEFAULT_PAGE, LARGEST_PAGE
+from gateway.selection import STATUSES
 from gateway.settings import Settings
 from gateway.webhooks import openapi as webhooks
 
