@@ -127,7 +127,6 @@ class Committer:
 
     async def applied(self, changes: tuple[PaymentChange, ...]) -> None:
         """A block was applied to the projection: wake whoever waited for it."""
-        committed = 0
         for change in changes:
             for flight in self._flights.of_payment(change.key):
                 submission = flight.submission
@@ -137,7 +136,6 @@ class Committer:
                     else submission.intent_digest == change.intent_digest
                 )
                 if own:
-                    committed += 1
                     answer = Submitted(
                         State.COMMITTED,
                         remaining=flight.remaining,
@@ -147,9 +145,6 @@ class Committer:
                         acquirer_id=change.acquirer_id,
                     )
                     self._let_go(flight, answer)
-        if committed:  # a line a block: the workers' lines have each payment by its name
-            fields = {"payments": committed, "block": changes[0].block_number}
-            _log.info("committed", extra=fields)
         await self._watches.applied(changes)
 
     async def submit(self, request: Submit) -> list[Submitted]:
