@@ -100,7 +100,7 @@ def _payment(
         *change.key,
         document["status"],
         change.acquirer_id,
-        _created(document["intent"]),
+        created(document["intent"]),
         change.intent_digest,
         tx_id,
         block_number,
@@ -111,7 +111,7 @@ def _payment(
 
 
 @lru_cache(maxsize=1024)  # its request is written, and soon its result
-def _created(compact: str) -> str:
+def created(compact: str) -> str:
     """When a payment's intent was signed, as it says; empty for what is none."""
     try:
         text = compact.split(".", 2)[1].replace("-", "+").replace("_", "/")

@@ -22,12 +22,9 @@ from clearline.records import Acquirer, Kind
 from clearline.statuses import Status
 from gateway import projected, receipt_book
 from gateway.projected import PaymentChange
+from gateway.projection_formats import FORMAT, bring_up
 from gateway.receipt_book import ReceiptBook
 
-FORMAT: Final = 3
-_BEFORE: Final = (1, 2)
-# What blocks tell is told again by them; receipts, and words that were not kept, are not.
-_ANEW: Final = "DROP TABLE payments; DROP TABLE registry; DROP TABLE meta; PRAGMA user_version = 0"
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (
     only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -95,10 +92,10 @@ class Projection:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version in _BEFORE:
-                self._connection.executescript(_ANEW)
-            elif version not in (0, FORMAT):
+            if not 0 <= version <= FORMAT:
                 raise ProjectionError(f"{path} is of format {version}, not {FORMAT}; remove it")
+            if 0 < version < FORMAT:
+                bring_up(self._connection, version)
             self._connection.executescript(SCHEMA + receipt_book.SCHEMA)
             self._connection.execute(f"PRAGMA user_version = {FORMAT}")
             row = self._connection.execute("SELECT last_block, last_hash FROM meta").fetchone()

@@ -21,6 +21,7 @@ ANSWERS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     "refused": ("POST", "/v1/payments", 400, {"data": "x"}),
     "batch": ("POST", "/v1/payments/batch", 200, {}),
     "read": ("GET", "/v1/payments/{order_no}", 200, {}),
+    "receipts": ("GET", "/v1/payments/{order_no}/receipts", 200, {"query": "?attempt=1"}),
     "listed": ("GET", "/v1/payments", 200, {}),
     "no_token": ("GET", "/v1/payments", 401, {"headers": {}}),
     "webhooks": ("GET", "/v1/webhooks", 200, {}),
@@ -69,7 +70,9 @@ def answered(request: Any, described: Described, schema: Any) -> Answer:
     headers = {"Content-Type": media} if method == "POST" else token()
     sent = described.session.request(
         method,
-        described.url + path.format(order_no=described.order_no, code=given.get("code", "expired")),
+        described.url
+        + path.format(order_no=described.order_no, code=given.get("code", "expired"))
+        + given.get("query", ""),
         data=given.get("data") or (body[path]() if method == "POST" else None),
         headers=given.get("headers", headers),
         timeout=10,

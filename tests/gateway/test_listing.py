@@ -24,8 +24,10 @@ from helpers_gateway import (
 from clearline import times
 from clearline.intents import PaymentKey
 from gateway import selection
-from gateway.projection import OpenReceipt, Projection, ProjectionError
+from gateway.projection import Projection, ProjectionError
+from gateway.projection_formats import FORMAT
 from gateway.reader import Reader
+from gateway.receipt_book import OpenReceipt, ReceiptBook
 from gateway.selection import Selection
 
 NOW = times.now()
@@ -194,28 +196,51 @@ def test_a_merchant_lists_its_own_whatever_the_filter(listed: tuple[Site, list[M
     assert site.get(f"/v1/payments?{query}&acquirer=second").json["payments"] == []
 
 
-def test_a_projection_of_the_format_before_is_made_again_and_keeps_its_word(
-    tmp_path: Path,
-) -> None:
-    """Blocks tell its payments again; receipts and missed deadlines only it knows."""
-    path, held = tmp_path / "projection.db", OpenReceipt(PaymentKey("M", "o", 1), "d", "{}", "r")
-    made = Projection(path, "clearline")
-    made.put_receipt(held)
-    made.note_missed(held.key, "d", "2026-11-23T08:00:00.000Z", "r")
-    made.close()
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.executescript(
-            "DROP TABLE payments; CREATE TABLE payments (seq INTEGER PRIMARY KEY, status TEXT);"
-            "INSERT INTO payments VALUES (1, 'requested'); INSERT INTO meta VALUES (1, 7, x'00');"
-            "PRAGMA user_version = 1"
-        )
-    opened = Projection(path, "clearline")
-    assert (opened.last_block, opened.position) == (-1, None)
-    assert opened.open_receipts() == [held]
-    opened.close()
+@pytest.mark.parametrize("before", [1, 2])
+def test_a_projection_of_a_format_before_is_brought_up(tmp_path: Path, before: int) -> None:
+    """The same payments in the same places, filters and all; and what only it knows."""
+    held = OpenReceipt(PaymentKey("M", "o", 1), "d", "{}", "r")
+    old = times.after(NOW, -7_200)
+    with open_site(tmp_path) as site:
+        for created in (NOW, old, NOW):
+            intent = new_intent(created=created, acquirers=routes("second"))
+            assert site.post(signed(intent)).status_code == 201
+        listed = site.get("/v1/payments?limit=2").json
+        site.committer.stop()
+        path = site.settings.projection
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            book = ReceiptBook(db)
+            book.put(held)
+            book.note_missed((held.key, "d"), NOW, "r")
+            db.executescript(
+                "DROP INDEX payments_listed; ALTER TABLE payments DROP COLUMN created;"
+                "ALTER TABLE payments DROP COLUMN acquirer_id;"
+                "CREATE INDEX payments_listed ON payments (merchant_id, seq);"
+                "CREATE INDEX payments_by_status ON payments (merchant_id, status, seq);"
+            )
+            if before == 1:
+                db.execute("ALTER TABLE payments DROP COLUMN submitter")
+            db.execute(f"PRAGMA user_version = {before}")
+        opened = Projection(path, "clearline")
+        assert opened.receipts.open() == [held]
+        opened.close()
+        with closing(sqlite3.connect(path)) as db:
+            assert db.execute("SELECT count(*) FROM missed").fetchone() == (1,)
+            db.execute("DELETE FROM receipts")  # the committer would take it up
+            db.commit()
+        site.committer.start()
+        assert site.get("/v1/payments?limit=2").json == listed
+        rest = site.get(f"/v1/payments?limit=2&cursor={listed['next_cursor']}").json
+        assert len(rest["payments"]) == 1
+        for query, count in (("acquirer=second", 3), (f"created_to={NOW}", 1), ("acquirer=x", 0)):
+            assert len(site.get(f"/v1/payments?{query}").json["payments"]) == count
+
+
+@pytest.mark.parametrize("version", [-1, FORMAT + 1])
+def test_a_projection_of_another_format_is_named(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "projection.db"
+    Projection(path, "clearline").close()
     with closing(sqlite3.connect(path)) as db:
-        assert db.execute("SELECT count(*) FROM missed").fetchone() == (1,)
-        assert db.execute("SELECT count(*) FROM payments").fetchone() == (0,)
-        db.execute("PRAGMA user_version = 3")
-    with pytest.raises(ProjectionError, match="format 3"):
+        db.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(ProjectionError, match=f"format {version}, not {FORMAT}"):
         Projection(path, "clearline")
