@@ -166,7 +166,9 @@ def _show_limits(entries: list[Entry]) -> None:
     if told:
         least = min(told, key=lambda one: one.remaining)
         left = Allowance(least.remaining, least.retry_after)
-        g.headers = services().settings.limits.posts.headers(left)
+        headers = services().settings.limits.posts.headers(left)
+        headers.pop("Retry-After", None)  # other refusals of a batch may ask for a longer pause
+        g.headers = headers
 
 
 def _outcome(entry: Entry) -> Json:

@@ -42,3 +42,4 @@ def test_a_payment_is_followed_by_its_name_and_its_transactions(house: House, ti
     taken = lines(house, house.gateways[0].name, f"{MERCHANT_ID}/followed/1")
     assert taken[0]["message"] == "answered"
     assert taken[0]["tx_id"] == lines(house, "committer-bankone", "followed/1")[0]["tx_id"]
+    till.pay("followed", "grouped")  # its book has them too

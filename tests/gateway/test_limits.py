@@ -10,10 +10,20 @@ from pathlib import Path
 
 import pytest
 import requests
-from helpers_gateway import OTHER, OTHER_MERCHANT, Site, new_intent, open_site, signed, token
+from helpers_gateway import (
+    OTHER,
+    OTHER_MERCHANT,
+    Site,
+    new_intent,
+    open_site,
+    routes,
+    signed,
+    token,
+)
 from helpers_served import Served, open_served
 
 from gateway import shared_buckets
+from gateway.availability import Availability, Judgement
 from gateway.limits import Allowance, Policy, TokenBuckets
 from gateway.shared_buckets import SharedBuckets
 
@@ -190,3 +200,16 @@ def test_two_workers_allow_what_is_published(tmp_path: Path) -> None:
     assert 30 <= len(remaining) <= 30 + int(seconds) + 1
     assert refused == 70 - len(remaining)
     assert remaining[0] == 29
+
+
+def test_a_batch_asks_for_its_longest_pause(tmp_path: Path) -> None:
+    """One intent is refused by the bucket, one for an acquirer that is behind."""
+    behind = Judgement(Availability.UNAVAILABLE, "10 payments wait for it", retry_after=5)
+    with open_site(tmp_path, merchant_rate=1, merchant_burst=1) as site:
+        assert site.post(signed()).status_code == 201
+        site.app.extensions["clearline"].crowding._crowded = lambda: {"second": behind}
+        batch = site.batch([signed(), signed(new_intent(acquirers=routes("second")))])
+        codes = [item["code"] for item in batch.json["outcomes"]]
+        assert codes == ["rate_limited", "acquirer_unavailable"]
+        assert batch.headers["Retry-After"] == "5"
+        assert batch.headers["RateLimit"] == '"intents";r=0;t=1'
