@@ -29,10 +29,19 @@ class JsonFormatter(logging.Formatter):
             "message": redact(record.getMessage()),
         }
         for name, value in getattr(record, _FIELDS, {}).items():
-            line[name] = redact(value) if isinstance(value, str) else value
+            line[name] = _clean(value)
         if record.exc_info:
             line["exception"] = redact(self.formatException(record.exc_info))
         return orjson.dumps(line, default=str).decode()
+
+
+def _clean(value: Any) -> Any:
+    """A field without card numbers, in lists too."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    return value
 
 
 class FieldLogger(logging.LoggerAdapter[logging.Logger]):

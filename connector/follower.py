@@ -32,6 +32,7 @@ from connector.states import Phase
 from connector.verification import ACTIVE, Place, verify, verify_close
 
 _log = get_logger("connector.follower")
+_A_LINE = 100  # payments
 _BLOCK, _HASH = "block", "header_hash"
 _PAYMENTS = f"{Kind.PAYMENT}/"
 
@@ -143,9 +144,12 @@ class Follower:
         for transaction in block.transactions:
             if not transaction.is_valid:
                 continue
+            heard = len(effects.entries)
             for write in transaction.writes:
                 if write.namespace == self._chaincode:
                     self._consider(write, effects)
+            if self.caught_up.is_set() and len(effects.entries) > heard:
+                _say_heard(effects.entries[heard:], transaction.tx_id, block.number)
         self._look_at_key()
         self._look_at_lease()
         position = Position(block.number, block.header_hash.hex())
@@ -326,3 +330,10 @@ def _stand(db: sqlite3.Connection, epoch: int | None) -> bool:
     doubtful = memory.take_over(db, epoch)
     _log.warning("took over", extra={"epoch": epoch, "in_doubt": doubtful})
     return True
+
+
+def _say_heard(entries: list[Entry], tx_id: str, block_number: int) -> None:
+    """A line a transaction: see clearline.fabric.queue_log."""
+    for first in range(0, len(entries), _A_LINE):
+        names = [str(entry.payment) for entry in entries[first : first + _A_LINE]]
+        _log.info("requested", extra={"tx_id": tx_id, "block": block_number, "payments": names})

@@ -20,7 +20,7 @@ from gateway.http import services
 from gateway.settings import Settings
 
 blueprint = Blueprint("about", __name__)
-_SHOWN: Final = (
+SHOWN: Final = (
     "intent_bytes", "batch_bytes", "batch_items", "commit_wait_s", "preferred_wait_s",
     "block_wait_s", "receipt_deadline_s", "merchant_rate", "merchant_burst", "read_rate",
     "read_burst",
@@ -71,5 +71,5 @@ def _identity(settings: Settings) -> dict[str, Json]:
         "receipt_keys": [
             {"kid": jws.thumbprint(jwk), "alg": jws.algorithm_of(jwk).value, "jwk": jwk}
         ],
-        "limits": {name: getattr(settings.limits, name) for name in _SHOWN},
+        "limits": {name: getattr(settings.limits, name) for name in SHOWN},
     }

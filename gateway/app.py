@@ -11,15 +11,16 @@ from gateway.crowding import Crowding
 from gateway.health_board import Availabilities
 from gateway.http import Services
 from gateway.intake import Intake
-from gateway.limits import TokenBuckets
 from gateway.reader import Reader
 from gateway.settings import Settings
+from gateway.shared_buckets import SharedBuckets
 from gateway.waiting import WaitingRoom
 from gateway.webhooks import views as webhooks
 
 
-def create_app(settings: Settings) -> Flask:
-    """An application over the projection and the committer that the settings name.
+def create_app(settings: Settings, buckets: SharedBuckets | None = None) -> Flask:
+    """An application over the projection and the committer that the settings name; `buckets`
+    are for reads, shared by the processes of one server, else it has its own.
 
     Nothing is opened before the first request, so that it can be made before the committer runs.
     """
@@ -43,7 +44,7 @@ def create_app(settings: Settings) -> Flask:
             Intake(settings.network, reader, courier, acquirers.of, crowding, limits.intent_bytes),
             acquirers,
             crowding,
-            TokenBuckets(limits.read_rate, limits.read_burst),
+            buckets or SharedBuckets(limits.read_rate, limits.read_burst),
             WaitingRoom(settings.threads, limits.final_waiters),
         ),
     )

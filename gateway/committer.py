@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import orjson
@@ -41,7 +41,8 @@ from gateway.messages import (
     submit_from_json,
     submitted_to_json,
 )
-from gateway.projection import PaymentChange, Projection
+from gateway.projected import PaymentChange
+from gateway.projection import Projection
 from gateway.readiness import Readiness
 from gateway.receipt_book import OpenReceipt
 from gateway.receipts import Signing
@@ -127,7 +128,6 @@ class Committer:
 
     async def applied(self, changes: tuple[PaymentChange, ...]) -> None:
         """A block was applied to the projection: wake whoever waited for it."""
-        committed = 0
         for change in changes:
             for flight in self._flights.of_payment(change.key):
                 submission = flight.submission
@@ -137,18 +137,15 @@ class Committer:
                     else submission.intent_digest == change.intent_digest
                 )
                 if own:
-                    committed += 1
                     answer = Submitted(
                         State.COMMITTED,
+                        remaining=flight.remaining,
                         status=change.status.value,
                         tx_id=change.tx_id,
                         block_number=change.block_number,
                         acquirer_id=change.acquirer_id,
                     )
                     self._let_go(flight, answer)
-        if committed:  # a line a block: the workers' lines have each payment by its name
-            fields = {"payments": committed, "block": changes[0].block_number}
-            _log.info("committed", extra=fields)
         await self._watches.applied(changes)
 
     async def submit(self, request: Submit) -> list[Submitted]:
@@ -183,8 +180,7 @@ class Committer:
             if found is None:
                 found = self._crowded(submission, now)
             if found is None:
-                found = self._flights.add(submission)
-                self._send(found)
+                found = self._taken(submission)
             entered.append(found)
         return entered
 
@@ -213,15 +209,21 @@ class Committer:
         line = Line(waiting, self._flights.of_merchant(merchant_id), self._flights.merchants)
         if crowded := line.refusal(self._limits.queue_items):
             return overloaded(crowded)
+        return None
+
+    def _taken(self, submission: Submission) -> Flight | Submitted:
+        """On its way, if its merchant's bucket has a token for it."""
+        merchant_id = submission.key.merchant_id
         allowance = self._buckets.take(merchant_id)
         if allowance.granted:
-            return None
+            flight = self._flights.add(submission, allowance.remaining)
+            self._send(flight)
+            return flight
         return Submitted(
             State.REFUSED,
             Code.RATE_LIMITED,
             f"{merchant_id} posts more than {self._limits.merchant_rate}/s",
             retry_after=allowance.retry_after,
-            limit=allowance.limit,
             remaining=allowance.remaining,
         )
 
@@ -258,7 +260,7 @@ class Committer:
             self._decide(flight, result.result())
 
     def _decide(self, flight: Flight, result: ItemResult) -> None:
-        answer = meaning(result)
+        answer = replace(meaning(result), remaining=flight.remaining)
         if answer.state is State.REFUSED:
             self._refuse(flight, answer)
         else:
@@ -331,7 +333,7 @@ class Committer:
                         flight.receipt,
                     )
                 )
-        return Submitted(State.RECEIVED, receipt=flight.receipt)
+        return Submitted(State.RECEIVED, receipt=flight.receipt, remaining=flight.remaining)
 
     # The clock
 

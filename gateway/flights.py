@@ -22,6 +22,7 @@ class Flight:
     submission: Submission
     item: QueueItem
     decided: asyncio.Future[Submitted]
+    remaining: int = -1  # in its merchant's bucket when it was taken; -1 after a restart
     receipt: str = ""
     deadline: str = ""  # the receipt's, until it is met or noted as missed
     receiving: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -58,8 +59,8 @@ class Flights:
         """The one with this very intent."""
         return self._by_id.get(item_id)
 
-    def add(self, submission: Submission) -> Flight:
-        """A new one."""
+    def add(self, submission: Submission, remaining: int = -1) -> Flight:
+        """A new one; see Flight."""
         item = QueueItem(
             submission.item_id,
             FUNCTION,
@@ -67,7 +68,8 @@ class Flights:
             (payment_key(submission.key),),
             owner=submission.key.merchant_id,
         )
-        flight = Flight(submission, item, asyncio.get_running_loop().create_future())
+        decided = asyncio.get_running_loop().create_future()
+        flight = Flight(submission, item, decided, remaining)
         self._by_id[item.item_id] = flight
         self._by_key.setdefault(submission.key, []).append(flight)
         self._of_merchant[submission.key.merchant_id] += 1

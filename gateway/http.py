@@ -22,10 +22,10 @@ from gateway.courier import Courier
 from gateway.crowding import Crowding
 from gateway.health_board import Availabilities
 from gateway.intake import Intake
-from gateway.limits import TokenBuckets
 from gateway.prefer import Preferences
 from gateway.reader import Reader
 from gateway.settings import Settings
+from gateway.shared_buckets import SharedBuckets
 from gateway.waiting import WaitingRoom
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Services:
     intake: Intake
     acquirers: Availabilities
     crowding: Crowding
-    reads: TokenBuckets
+    reads: SharedBuckets
     waiting: WaitingRoom
 
 
@@ -171,13 +171,14 @@ def body(media_type: str, most: int) -> bytes:
     return data
 
 
-def parameters(*known: str) -> dict[str, str]:
-    """The query's parameters. Raises Refusal for one that is not `known` or stands twice."""
+def parameters(*known: str, several: str = "") -> dict[str, str]:
+    """The query's parameters. Raises Refusal for one that is not `known`, or stands twice and is
+    not `several`, of which the first is given."""
     found: dict[str, str] = {}
     for name, values in request.args.lists():
         if name not in known:
             raise Refusal(Code.PARAMETER_INVALID, f"{name[:40]}: there is no such parameter")
-        if len(values) != 1:
+        if len(values) != 1 and name != several:
             raise Refusal(Code.PARAMETER_INVALID, f"{name}: given more than once")
         found[name] = values[0]
     return found

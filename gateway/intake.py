@@ -26,13 +26,14 @@ RECEIVED_STATUS = 202
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What became of one intent: its HTTP status; the payment, or the code and detail of a
-    refusal. `code` is None for an intent that is received and not decided."""
+    refusal. `code` is None for an intent that is received and not decided. `limits`: what the
+    committer, or an acquirer that is behind, said of rates and pauses."""
 
     status: int
     code: Code | None
     detail: str = ""
     payment: PaymentAnswer | None = None
-    limits: Submitted | None = None  # of a refusal by rate or queue
+    limits: Submitted | None = None
 
 
 class Intake:
@@ -137,6 +138,7 @@ def _known(item: Admitted, answer: Submitted) -> Entry | None:
             payment=received_answer(
                 item.intent, submission.intent_digest, submission.acquirer_id, answer.receipt
             ),
+            limits=answer,
         )
     if answer.state is State.COMMITTED and answer.status == Status.REQUESTED:
         payment = requested_answer(
@@ -146,7 +148,7 @@ def _known(item: Admitted, answer: Submitted) -> Entry | None:
             answer.tx_id,
             answer.block_number,
         )
-        return _taken(Code.OK, payment)
+        return _taken(Code.OK, payment, answer)
     return None
 
 
@@ -156,7 +158,7 @@ def _read(item: Admitted, answer: Submitted, snapshot: Snapshot) -> Entry:
         return _close_received(item, answer, payment or _held(item.submission.key, snapshot))
     if payment is None:  # the committer answers when the projection has it
         raise Refusal(Code.LEDGER_UNAVAILABLE, "the payment is committed and not yet readable")
-    return _taken(Code.OK if answer.state is State.COMMITTED else Code.DUPLICATE, payment)
+    return _taken(Code.OK if answer.state is State.COMMITTED else Code.DUPLICATE, payment, answer)
 
 
 def _close_received(item: Admitted, answer: Submitted, payment: PaymentAnswer | None) -> Entry:
@@ -164,7 +166,8 @@ def _close_received(item: Admitted, answer: Submitted, payment: PaymentAnswer | 
     if payment is None:
         detail = f"the close is stored here, and {item.submission.key} is not to be seen yet"
         return Entry(Code.LEDGER_UNAVAILABLE.http_status, Code.LEDGER_UNAVAILABLE, detail)
-    return Entry(RECEIVED_STATUS, None, payment=replace(payment, receipt=answer.receipt))
+    held = replace(payment, receipt=answer.receipt)
+    return Entry(RECEIVED_STATUS, None, payment=held, limits=answer)
 
 
 def _held(key: PaymentKey, snapshot: Snapshot) -> PaymentAnswer | None:
@@ -172,8 +175,8 @@ def _held(key: PaymentKey, snapshot: Snapshot) -> PaymentAnswer | None:
     return None if received is None or received.refusal is not None else received.answer
 
 
-def _taken(code: Code, payment: PaymentAnswer) -> Entry:
-    return Entry(code.http_status, code, payment=payment)
+def _taken(code: Code, payment: PaymentAnswer, limits: Submitted | None = None) -> Entry:
+    return Entry(code.http_status, code, payment=payment, limits=limits)
 
 
 def _refused(refusal: Refusal) -> Entry:

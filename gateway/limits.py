@@ -1,5 +1,5 @@
 """Limits per merchant: a token bucket, kept in memory by the process that asks it, and a share of
-the queue."""
+the queue. What several processes ask is in gateway.shared_buckets."""
 
 from __future__ import annotations
 
@@ -7,34 +7,47 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+POLICY_HEADER: Final = "RateLimit-Policy"
 _ALONE: Final = 0.75  # of the queue one merchant may fill; what is left is for who comes next
 _MERCHANTS: Final = 10_000  # buckets kept; the least recently used is full again anyway
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """A limit as it is published (draft-ietf-httpapi-ratelimit-headers): a bucket of `burst` tokens
+    for each merchant, into which `rate` flow a second. `header` is RateLimit-Policy's value: a
+    bucket of `q` that is full again after `w` seconds."""
+
+    name: str
+    burst: int
+    rate: int
+    header: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        window = max(1, -(-self.burst // self.rate))
+        object.__setattr__(self, "header", f'"{self.name}";q={self.burst};w={window}')
+
+    def headers(self, allowance: Allowance) -> dict[str, str]:
+        """The policy and what is left (`r`; in `t` seconds there is more)."""
+        missing = self.burst - allowance.remaining
+        soon = allowance.retry_after or max(1, -(-missing // self.rate))
+        found = {
+            POLICY_HEADER: self.header,
+            "RateLimit": f'"{self.name}";r={allowance.remaining};t={soon}',
+        }
+        return found if allowance.granted else found | {"Retry-After": str(allowance.retry_after)}
+
+
+@dataclass(frozen=True, slots=True)
 class Allowance:
     """What a bucket said: `retry_after` is 0 when the tokens were there, else whole seconds until
-    they will be. `limit` is the bucket's size, `remaining` what is left in it; `rate` what flows in
-    a second."""
+    they will be; `remaining` is what is left in it."""
 
-    limit: int
     remaining: int
-    retry_after: int
-    rate: int = 1
-
-    def headers(self, policy: str) -> dict[str, str]:
-        """draft-ietf-httpapi-ratelimit-headers: the policy by name (a bucket of `q` that is full
-        again after `w` seconds) and what is left of it (`r`; in `t` seconds there is more)."""
-        window = max(1, -(-self.limit // self.rate))
-        soon = self.retry_after or max(1, -(-(self.limit - self.remaining) // self.rate))
-        found = {
-            "RateLimit-Policy": f'"{policy}";q={self.limit};w={window}',
-            "RateLimit": f'"{policy}";r={self.remaining};t={soon}',
-        }
-        return found if self.granted else found | {"Retry-After": str(self.retry_after)}
+    retry_after: int = 0
 
     @property
     def granted(self) -> bool:
@@ -65,9 +78,9 @@ class TokenBuckets:
             if len(self._buckets) > _MERCHANTS:
                 self._buckets.popitem(last=False)
         if granted:
-            return Allowance(self._burst, int(level), 0, self._rate)
+            return Allowance(int(level))
         missing = (min(tokens, self._burst) - level) / self._rate
-        return Allowance(self._burst, int(level), max(1, -int(-missing // 1)), self._rate)
+        return Allowance(int(level), max(1, -int(-missing // 1)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,16 +92,16 @@ class Submit:
 @dataclass(frozen=True, slots=True)
 class Submitted:
     """One submission's state: `code` and `detail` when refused, `receipt` when received;
-    `retry_after`, `limit` and `remaining` when a rate or queue limit refused it; `status`, `tx_id`,
-    `block_number` and `acquirer_id` of the payment when a block just applied committed it."""
+    `retry_after` when a rate or queue limit refused it; `remaining` in the merchant's bucket after
+    it was asked for this, -1 when it was not; `status`, `tx_id`, `block_number` and `acquirer_id`
+    of the payment when a block just applied committed it."""
 
     state: State
     code: Code | None = None
     detail: str = ""
     receipt: str = ""
     retry_after: int = 0
-    limit: int = 0
-    remaining: int = 0
+    remaining: int = -1
     status: str = ""
     tx_id: str = ""
     block_number: int = -1
@@ -175,7 +175,6 @@ def submitted_to_json(answer: Submitted) -> Json:
         answer.detail,
         answer.receipt,
         answer.retry_after,
-        answer.limit,
         answer.remaining,
         answer.status,
         answer.tx_id,

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from functools import lru_cache
 from typing import Final
 
 from clearline import intents
-from clearline.answers import EXCEPTION_MEMBERS, RECEIPT, PaymentAnswer
-from clearline.canonical import MAX_INTEGER, Json
+from clearline.answers import RECEIPT, PaymentAnswer
+from clearline.canonical import Json
 from clearline.codes import Code
-from clearline.jws import MAX_COMPACT
 from clearline.refusals import REFUSAL
 from clearline.schema import AMOUNT, ATTEMPT, IDENTIFIER, ORDER_NO, SHA256_HEX
 from clearline.statuses import Reason, Status
-from gateway import receipt_reads
+from gateway import about, openapi_headers, openapi_paths, receipt_reads
 from gateway.availability import Availability
-from gateway.openapi_parts import content, problems, query, ref
-from gateway.reads import DEFAULT_PAGE, LARGEST_PAGE, STATUSES
+from gateway.openapi_parts import COMPACT, closed, listed, ref
 from gateway.settings import Settings
 from gateway.webhooks import openapi as webhooks
 
@@ -32,24 +30,7 @@ INTENT_CODES: Final = (
     Code.PAYLOAD_TOO_LARGE, Code.RATE_LIMITED, Code.OVERLOADED, Code.LEDGER_UNAVAILABLE,
     Code.ACQUIRER_UNAVAILABLE, Code.PAYMENT_UNKNOWN, Code.ALREADY_FINAL,
 )  # fmt: skip
-_REQUEST_CODES: Final = (
-    Code.UNSUPPORTED_MEDIA_TYPE, Code.PARAMETER_INVALID, Code.NOT_ACCEPTABLE,
-)  # fmt: skip
-_BATCH_CODES: Final = (
-    Code.MALFORMED, Code.BATCH_TOO_LARGE, Code.PAYLOAD_TOO_LARGE, Code.LEDGER_UNAVAILABLE,
-)  # fmt: skip
-_READ_CODES: Final = (
-    Code.UNAUTHENTICATED, Code.TOKEN_EXPIRED, Code.KEY_UNKNOWN, Code.KEY_REVOKED,
-    Code.KEY_NOT_YET_VALID,
-    Code.SIGNATURE_INVALID, Code.PARAMETER_INVALID, Code.NOT_ACCEPTABLE, Code.RATE_LIMITED,
-    Code.LEDGER_UNAVAILABLE, Code.BLOCK_NOT_REACHED,
-)  # fmt: skip
 _CODE_SCHEMA: Final[Json] = {"type": "string", "enum": [code.value for code in Code]}
-_COMPACT: Final[Json] = {
-    "type": "string",
-    "pattern": r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$",
-    "maxLength": MAX_COMPACT,
-}
 _ANSWER_MEMBERS: Final[dict[str, Json]] = {
     "merchant_id": IDENTIFIER.json_schema(),
     "order_no": ORDER_NO.json_schema(),
@@ -68,18 +49,16 @@ _ANSWER_MEMBERS: Final[dict[str, Json]] = {
     "exceptions": {
         "type": "array",
         "description": "what came after the end: a success that is to be given back",
-        "items": {
-            "type": "object",
-            "properties": {
+        "items": closed(
+            {
                 "kind": {"type": "string", "enum": ["late_success"]},
                 "sequence": {"type": "integer", "description": "the number of its report"},
                 "amount": AMOUNT.json_schema() | {"description": "what was paid"},
                 "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
                 "status": {"type": "string", "enum": ["open", "resolved"]},
                 "tx_id": {"type": "string"},
-            },
-            "required": list(EXCEPTION_MEMBERS),
-        },
+            }
+        ),
     },
     "tx_id": {"type": ["string", "null"], "description": "of its newest change"},
     "block_number": {"type": ["integer", "null"], "minimum": 0},
@@ -101,27 +80,10 @@ def document(settings: Settings) -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": settings.audience}],
-        "paths": {
-            "/v1/payments": {"post": _post(), "get": _list()},
-            "/v1/payments/batch": {"post": _batch()},
-            "/v1/payments/{order_no}": {"get": _get()},
-            "/v1/payments/{order_no}/receipts": receipt_reads.path(_MIN_BLOCK, _READ_CODES),
-            **webhooks.paths(),
-            "/v1/gateway": {"get": _about()},
-            "/healthz": {"get": _health("The process is alive.", {})},
-            "/readyz": {
-                "get": _health(
-                    "Whether payments can be taken now.", {"503": content("Not ready.", {})}
-                )
-            },
-            "/openapi.json": {"get": _health("This document.", {})},
-            "/docs": {"get": _page("This interface as a page.")},
-            "/problems": {"get": _page("Every code, with what to do.")},
-            "/problems/{code}": {"get": _page("A code, with what to do.") | _CODE_PARAMETER},
-            "/metrics": {"get": _metrics()},
-        },
+        "paths": openapi_paths.paths(INTENT_CODES),
         "components": {
             "schemas": _schemas(settings),
+            "headers": openapi_headers.components(),
             "securitySchemes": {
                 "bearer": {
                     "type": "http",
@@ -146,249 +108,101 @@ def _schemas(settings: Settings) -> Json:
         "RefusalPayload": REFUSAL.json_schema()
         | {"description": "the payload of a refusal's JWS (typ clearline-refusal+jws)"},
         "Receipts": receipt_reads.SCHEMA,
-        "Payment": {
-            "type": "object",
-            "properties": {item.name: _ANSWER_MEMBERS[item.name] for item in fields(PaymentAnswer)},
-            "required": [item.name for item in fields(PaymentAnswer) if item.default is MISSING],
-        },
-        "PaymentPage": {
-            "type": "object",
-            "properties": {
-                "payments": {"type": "array", "items": ref("Payment")},
+        "Payment": closed(
+            {item.name: _ANSWER_MEMBERS[item.name] for item in fields(PaymentAnswer)}
+        ),
+        "PaymentPage": closed(
+            {
+                "payments": listed(ref("Payment")),
                 "next_cursor": {"type": ["string", "null"]},
                 "last_block": {"type": "integer"},
-            },
-            "required": ["payments", "next_cursor", "last_block"],
-        },
-        "Batch": {
-            "type": "object",
-            "properties": {
+            }
+        ),
+        "Batch": closed(
+            {
                 "intents": {
                     "type": "array",
-                    "items": _COMPACT,
+                    "items": COMPACT,
                     "minItems": 1,
                     "maxItems": settings.limits.batch_items,
                 }
-            },
-            "required": ["intents"],
-            "additionalProperties": False,
-        },
-        "Outcome": {
-            "type": "object",
-            "properties": {
+            }
+        ),
+        "Outcome": closed(
+            {
                 "status": {"type": "integer", "description": "as a single post's would be"},
                 "code": {"anyOf": [ref("Code"), {"type": "null"}]},
                 "detail": {"type": "string"},
                 "payment": {"anyOf": [ref("Payment"), {"type": "null"}]},
-            },
-            "required": ["status", "code", "detail", "payment"],
-        },
-        "Outcomes": {
-            "type": "object",
-            "properties": {"outcomes": {"type": "array", "items": ref("Outcome")}},
-            "required": ["outcomes"],
-        },
-        "Gateway": {
-            "type": "object",
-            "description": "who this gateway is, and which acquirers it finds available",
-            "properties": {
-                "name": IDENTIFIER.json_schema(),
-                "network": {"type": "string"},
-                "audience": {"type": "string"},
-                "msp_id": {"type": "string", "description": "the member that runs it"},
-                "certificate": {"type": "string", "description": "PEM; its identity on the ledger"},
-                "receipt_keys": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "kid": {"type": "string"},
-                            "alg": {"type": "string"},
-                            "jwk": {"type": "object"},
-                        },
-                        "required": ["kid", "alg", "jwk"],
-                    },
-                },
-                "limits": {"type": "object"},
-                "last_block": {"type": "integer"},
-                "acquirers": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "acquirer_id": IDENTIFIER.json_schema(),
-                            "availability": {
-                                "type": "string",
-                                "enum": [item.label for item in Availability],
-                            },
-                            "reason": {"type": "string"},
-                        },
-                        "required": ["acquirer_id", "availability", "reason"],
-                    },
-                },
-            },
-            "required": [
-                "name",
-                "network",
-                "audience",
-                "msp_id",
-                "certificate",
-                "receipt_keys",
-                "limits",
-                "last_block",
-                "acquirers",
-            ],
-        },
+            }
+        ),
+        "Outcomes": closed({"outcomes": listed(ref("Outcome"))}),
+        "Gateway": _gateway(),
         "Code": _CODE_SCHEMA,
-        "Problem": {
-            "type": "object",
-            "description": "RFC 9457",
-            "properties": {
+        "Problem": closed(
+            {
                 "type": {"type": "string", "format": "uri"},
                 "title": {"type": "string"},
                 "status": {"type": "integer"},
                 "detail": {"type": "string"},
                 "instance": {"type": "string", "format": "uri"},
                 "code": {"anyOf": [ref("Code"), {"type": "null"}]},
-                "receipt_refusal": _COMPACT
+                "receipt_refusal": COMPACT
                 | {"description": "why an intent with a receipt won't be there: a RefusalPayload"},
             },
-            "required": ["type", "title", "status", "detail", "code"],
-        },
+            optional=("receipt_refusal",),
+        )
+        | {"description": "RFC 9457"},
+        **_of_pages(),
     }
 
 
-def _post() -> Json:
-    payment = ref("Payment")
+def _gateway() -> Json:
+    text: Json = {"type": "string"}
+    okp = {"kty": {"const": "OKP"}, "crv": text, "x": text}
+    ec = {"kty": {"const": "EC"}, "crv": text, "x": text, "y": text}
+    jwk = {"anyOf": [closed(okp), closed(ec)]}
+    key = {"kid": {"type": "string"}, "alg": {"type": "string"}, "jwk": jwk}
+    labels = [item.label for item in Availability]
+    acquirer = {
+        "acquirer_id": IDENTIFIER.json_schema(),
+        "availability": {"type": "string", "enum": labels},
+        "reason": {"type": "string"},
+    }
+    members = {
+        "name": IDENTIFIER.json_schema(),
+        "network": {"type": "string"},
+        "audience": {"type": "string"},
+        "msp_id": {"type": "string", "description": "the member that runs it"},
+        "certificate": {"type": "string", "description": "PEM; its identity on the ledger"},
+        "receipt_keys": listed(closed(key)),
+        "limits": closed({name: {"type": "integer", "minimum": 1} for name in about.SHOWN}),
+        "last_block": {"type": "integer"},
+        "acquirers": listed(closed(acquirer)),
+    }
+    description = "who this gateway is, and which acquirers it finds available"
+    return closed(members) | {"description": description}
+
+
+def _of_pages() -> dict[str, Json]:
+    """Of what people and their machines look at."""
+    text, number, flag = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
+    standing = {
+        "gateway": IDENTIFIER.json_schema(),
+        "last_block": number,
+        "committer": flag,
+        "following": flag,
+        "level": flag,
+        "waiting": number,
+    }
+    page = {"code": ref("Code"), "type": text, "title": text, "status": number, "advice": text}
     return {
-        "operationId": "postPayment",
-        "summary": "Request a payment, or close one that is open.",
-        "description": (
-            "The payload's `kind` says which. Sending the same intent again is always safe, to any"
-            " gateway."
+        "Alive": closed({"status": {"const": "alive"}}),
+        "Ready": closed(standing | {"status": {"const": "ready"}}),
+        "NotReady": closed(
+            standing | {"status": {"const": "not_ready"}, "reason": text},
+            optional=("last_block", "following", "level", "waiting"),
         ),
-        "parameters": [_PREFER],
-        "requestBody": {"required": True, "content": {"application/jose": {"schema": _COMPACT}}},
-        "responses": {
-            "200": content("The same intent is on the ledger: the payment as it is now.", payment),
-            "201": content("The payment, or the close on it, is on the ledger.", payment),
-            "202": content(
-                "Stored durably, with a signed receipt; not on the ledger yet.", payment
-            ),
-            **problems((*INTENT_CODES, *_REQUEST_CODES)),
-        },
+        "ProblemPage": closed(page),
+        "ProblemPages": closed({"problems": listed(ref("ProblemPage"))}),
     }
-
-
-def _batch() -> Json:
-    return {
-        "operationId": "postPaymentBatch",
-        "summary": "Request many payments.",
-        "description": "One outcome an intent, in order; a bad one spoils no other.",
-        "parameters": [_PREFER],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": ref("Batch")}},
-        },
-        "responses": {
-            "200": content("What became of each.", ref("Outcomes")),
-            **problems((*_BATCH_CODES, *_REQUEST_CODES)),
-        },
-    }
-
-
-def _get() -> Json:
-    return {
-        "operationId": "getPayment",
-        "summary": "One attempt at an order, the newest by default.",
-        "security": [{"bearer": []}],
-        "parameters": [
-            {"name": "order_no", "in": "path", "required": True, "schema": ORDER_NO.json_schema()},
-            query("attempt", ATTEMPT.json_schema()),
-            _MIN_BLOCK,
-            _PREFER,
-        ],
-        "responses": {
-            "200": content("The payment.", ref("Payment")),
-            "304": {"description": "As If-None-Match named it."},
-            **problems((Code.PAYMENT_UNKNOWN, *_READ_CODES)),
-        },
-    }
-
-
-def _list() -> Json:
-    return {
-        "operationId": "listPayments",
-        "summary": "The merchant's payments on the ledger, newest first.",
-        "security": [{"bearer": []}],
-        "parameters": [
-            query(
-                "limit",
-                {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": DEFAULT_PAGE},
-            ),
-            query("cursor", {"type": "string"}),
-            query("status", {"type": "string", "enum": list(STATUSES)}),
-            _MIN_BLOCK,
-        ],
-        "responses": {
-            "200": content("A page.", ref("PaymentPage")),
-            **problems(_READ_CODES),
-        },
-    }
-
-
-def _health(summary: str, more: dict[str, Json]) -> Json:
-    return {"summary": summary, "responses": {"200": content(summary, {}), **more}}
-
-
-def _about() -> Json:
-    return {
-        "operationId": "getGateway",
-        "summary": "Who this gateway is, its receipt keys, and its acquirers' availability.",
-        "responses": {
-            "200": content("This gateway.", ref("Gateway")),
-            **problems((Code.PARAMETER_INVALID, Code.NOT_ACCEPTABLE, Code.LEDGER_UNAVAILABLE)),
-        },
-    }
-
-
-def _page(summary: str) -> Json:
-    return {
-        "summary": summary,
-        "responses": {
-            "200": {
-                "description": summary,
-                "content": {"text/html": {}, "application/json": {"schema": {}}},
-            },
-            **problems((Code.NOT_FOUND,)),
-        },
-    }
-
-
-def _metrics() -> Json:
-    return {
-        "summary": "For Prometheus, from the addresses in the settings only.",
-        "responses": {
-            "200": {
-                "description": "Text format, or OpenMetrics.",
-                "content": {"text/plain": {}, "application/openmetrics-text": {}},
-            },
-            **problems((Code.NOT_FOUND,)),
-        },
-    }
-
-
-_CODE_PARAMETER: Final[dict[str, Json]] = {
-    "parameters": [
-        {"name": "code", "in": "path", "required": True, "schema": _CODE_SCHEMA},
-    ]
-}
-
-
-_MIN_BLOCK: Final = query("min_block", {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER})
-_PREFER: Final[Json] = {
-    "name": "Prefer",
-    "in": "header",
-    "description": "RFC 7240: `wait=N` seconds for the final status, `respond-async`",
-    "schema": {"type": "string"},
-}

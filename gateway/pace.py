@@ -19,7 +19,7 @@ from typing import Final
 from clearline.intents import PaymentKey
 from clearline.statuses import Status
 from gateway.availability import NOTHING, Backlog
-from gateway.projection import PaymentChange
+from gateway.projected import PaymentChange
 
 _WINDOW_S: Final = 10.0  # the pace is of so many seconds at most
 _LEAST: Final = 10  # payments reported on below which there is no pace

@@ -9,7 +9,7 @@ from clearline.acquirer_health import HealthReport
 from clearline.logs import get_logger
 from gateway.health_board import HealthBoard
 from gateway.pace import Backlogs
-from gateway.projection import PaymentChange
+from gateway.projected import PaymentChange
 
 _EVERY_S: Final = 0.1  # between two notes while blocks come
 _log = get_logger("clearline.gateway.pacer")

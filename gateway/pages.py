@@ -15,6 +15,7 @@ from clearline.codes import Code, Refusal
 from gateway import http, openapi
 from gateway.advice import ADVICE
 from gateway.http import services
+from gateway.openapi_headers import EVERY
 
 blueprint = Blueprint("pages", __name__)
 _HTML: Final = "text/html"
@@ -30,7 +31,7 @@ _POLICY: Final = (
 @blueprint.get("/docs")
 def docs() -> Response:
     """The description at /openapi.json as a page; no script, nothing from elsewhere."""
-    return _page("docs.html", api=openapi.document(services().settings))
+    return _page("docs.html", api=openapi.document(services().settings), every=EVERY)
 
 
 @blueprint.get("/problems")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, g
 
 from clearline import canonical
 from clearline.answers import PaymentAnswer
@@ -18,9 +18,10 @@ from clearline.statuses import Status
 from gateway import http, problems
 from gateway.http import services
 from gateway.intake import Entry
-from gateway.limits import Allowance
-from gateway.messages import Submitted, Until
+from gateway.limits import POLICY_HEADER, Allowance
+from gateway.messages import Until
 from gateway.prefer import Preferences
+from gateway.settings import Limits
 
 INTENT: Final = "application/jose"
 _AGAIN: Final = frozenset({429, 503})
@@ -31,15 +32,17 @@ blueprint = Blueprint("payments", __name__)
 def post_payment() -> Response:
     """One intent, to be paid or to be closed; 201 committed, 200 a duplicate, 202 received, or the
     refusal."""
-    limits = services().settings.limits
+    limits = _limits()
     compact = http.body(INTENT, limits.intent_bytes).strip(b" \t\r\n")
     http.parameters()
     asked = http.preferences()
     end = time.monotonic() + _bound(asked)
-    (entry,) = _take([compact], asked)
+    entries = _take([compact], asked)
+    _show_limits(entries)
+    (entry,) = entries
     if entry.payment is None:
         raise _declined(entry)
-    headers = {"Location": _location(entry.payment), "RateLimit-Policy": _policy()}
+    headers = {"Location": _location(entry.payment)}
     if asked.wait is not None:
         entry, waited = _to_the_end(entry, entry.payment, end)
         if waited:
@@ -57,11 +60,12 @@ def post_payment() -> Response:
 @blueprint.post("/v1/payments/batch")
 def post_batch() -> Response:
     """Many intents; 200 and an outcome for each, in order."""
-    limits = services().settings.limits
+    limits = _limits()
     compacts = _intents(http.body("application/json", limits.batch_bytes), limits.batch_items)
     http.parameters()
     asked = http.preferences()
     entries = _take(compacts, asked)
+    _show_limits(entries)
     headers: dict[str, str] = {}
     if asked.wait is not None:
         headers["Preference-Applied"] = f"wait={asked.wait}"
@@ -144,23 +148,27 @@ def _intents(data: bytes, most: int) -> list[Json]:
 
 def _declined(entry: Entry) -> problems.Declined:
     code = entry.code or Code.LEDGER_UNAVAILABLE
-    return problems.Declined(code, entry.detail, _limit_headers(entry.limits))
+    pause = 0 if entry.limits is None else entry.limits.retry_after
+    return problems.Declined(code, entry.detail, {"Retry-After": str(pause)} if pause else {})
 
 
-def _limit_headers(refused: Submitted | None) -> dict[str, str]:
-    if refused is None or not refused.retry_after:
-        return {}
-    if not refused.limit:
-        return {"Retry-After": str(refused.retry_after)}
-    rate = services().settings.limits.merchant_rate
-    allowance = Allowance(refused.limit, refused.remaining, refused.retry_after, rate)
-    return allowance.headers("intents")
-
-
-def _policy() -> str:
+def _limits() -> Limits:
+    """This gateway's; from here on every answer to this request has the policy."""
     limits = services().settings.limits
-    full = Allowance(limits.merchant_burst, limits.merchant_burst, 0, limits.merchant_rate)
-    return full.headers("intents")["RateLimit-Policy"]
+    g.headers = {POLICY_HEADER: limits.posts.header}
+    return limits
+
+
+def _show_limits(entries: list[Entry]) -> None:
+    """What is left in the bucket these intents were taken from: of several merchants' buckets the
+    one that has least. What was on the ledger before took nothing from any."""
+    told = [entry.limits for entry in entries if entry.limits and entry.limits.remaining >= 0]
+    if told:
+        least = min(told, key=lambda one: one.remaining)
+        left = Allowance(least.remaining, least.retry_after)
+        headers = services().settings.limits.posts.headers(left)
+        headers.pop("Retry-After", None)  # other refusals of a batch may ask for a longer pause
+        g.headers = headers
 
 
 def _outcome(entry: Entry) -> Json:

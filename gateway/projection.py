@@ -8,28 +8,23 @@ file can be made again from block 0, so it is not synced at each block.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
-from functools import lru_cache, partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import orjson
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from clearline import jws, records, torn
-from clearline.canonical import Json
-from clearline.fabric.blocks import Block, BlockTransaction, Write
+from clearline import records, torn
+from clearline.fabric.blocks import Block
 from clearline.fabric.blockstream import Position
 from clearline.intents import PaymentKey
-from clearline.logs import get_logger
-from clearline.records import Acquirer, Kind, Merchant
+from clearline.records import Acquirer, Kind
 from clearline.statuses import Status
-from gateway import receipt_book
+from gateway import projected, receipt_book
+from gateway.projected import PaymentChange
+from gateway.projection_formats import FORMAT, bring_up
 from gateway.receipt_book import ReceiptBook
 
-FORMAT: Final = 2
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (
     only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -42,15 +37,17 @@ CREATE TABLE IF NOT EXISTS payments (
     order_no TEXT NOT NULL,
     attempt INTEGER NOT NULL,
     status TEXT NOT NULL,
+    acquirer_id TEXT NOT NULL,
+    created TEXT NOT NULL,
     intent_digest TEXT NOT NULL,
     tx_id TEXT NOT NULL,
     block_number INTEGER NOT NULL,
     record BLOB NOT NULL,
-    submitter TEXT NOT NULL DEFAULT '',
+    submitter TEXT NOT NULL,
     UNIQUE (merchant_id, order_no, attempt)
 );
-CREATE INDEX IF NOT EXISTS payments_listed ON payments (merchant_id, seq);
-CREATE INDEX IF NOT EXISTS payments_by_status ON payments (merchant_id, status, seq);
+CREATE INDEX IF NOT EXISTS payments_listed
+    ON payments (merchant_id, seq, status, acquirer_id, created);
 CREATE TABLE IF NOT EXISTS registry (
     kind TEXT NOT NULL,
     id TEXT NOT NULL,
@@ -62,8 +59,9 @@ CREATE TABLE IF NOT EXISTS registry (
 # `submitter` is of the first write: who put the payment on the ledger.
 _PUT_PAYMENT: Final = """
 INSERT INTO payments
-    (merchant_id, order_no, attempt, status, intent_digest, tx_id, block_number, record, submitter)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (merchant_id, order_no, attempt, status, acquirer_id, created, intent_digest, tx_id,
+    block_number, record, submitter)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (merchant_id, order_no, attempt) DO UPDATE SET status = excluded.status,
     intent_digest = excluded.intent_digest, tx_id = excluded.tx_id,
     block_number = excluded.block_number, record = excluded.record
@@ -75,31 +73,10 @@ CROSS JOIN payments ON merchant_id = json_extract(asked.value, '$[0]')
     AND order_no = json_extract(asked.value, '$[1]')
     AND attempt = json_extract(asked.value, '$[2]')
 """
-_REGISTRY: Final[dict[str, Callable[[Json], object]]] = {
-    Kind.MERCHANT: partial(records.from_json, Merchant),
-    Kind.ACQUIRER: partial(records.from_json, Acquirer),
-}
-_PAYMENT_MEMBERS: Final = {"type", *(one.name for one in fields(records.Payment))}
-# Since format 2: whose transaction a payment came in.
-_FROM_1: Final = "ALTER TABLE payments ADD COLUMN submitter TEXT NOT NULL DEFAULT ''"
-
-_log = get_logger("clearline.gateway.projection")
 
 
 class ProjectionError(Exception):
     """The projection can't be kept; the message says why and what to do."""
-
-
-class PaymentChange(NamedTuple):
-    """What a block made of a payment; `closing`: the merchant's close stands on it."""
-
-    key: PaymentKey
-    intent_digest: str
-    status: Status
-    tx_id: str
-    block_number: int
-    acquirer_id: str
-    closing: bool = False
 
 
 class Projection:
@@ -144,7 +121,7 @@ class Projection:
                 f"block {block.number} does not continue block {self.last_block} of {self._path}: "
                 "the file is of another ledger; remove it to have it made again"
             )
-        payments, registered = self._effects(block)
+        payments, registered = projected.effects(block, self._namespace)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(_PUT_PAYMENT, [row for row, _ in payments.values()])
@@ -215,101 +192,14 @@ class Projection:
             torn.condemn(self._path)
         return ProjectionError(f"can't keep the projection in {self._path}: {error}")
 
-    def _effects(
-        self, block: Block
-    ) -> tuple[
-        dict[str, tuple[tuple[object, ...], PaymentChange]],
-        dict[str, tuple[str, str, int, bytes]],
-    ]:
-        """A block's last write of each payment (row and change) and of each registry record."""
-        payments: dict[str, tuple[tuple[object, ...], PaymentChange]] = {}
-        registered: dict[str, tuple[str, str, int, bytes]] = {}
-        for transaction in block.transactions:
-            if not transaction.is_valid:
-                continue
-            for write in transaction.writes:
-                if write.namespace != self._namespace or write.is_delete:
-                    continue
-                kind, _, name = write.key.partition("/")
-                if kind == Kind.PAYMENT:
-                    _payment(payments, write, transaction, block.number)
-                elif kind in _REGISTRY and _is_record(kind, write, transaction.tx_id):
-                    registered[write.key] = (kind, name, block.number, write.value)
-        return payments, registered
-
 
 def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version not in (0, 1, FORMAT):
+    if not 0 <= version <= FORMAT:
         raise ProjectionError(f"it is of format {version}, not {FORMAT}; remove it")
+    if 0 < version < FORMAT:
+        bring_up(connection, version)
     connection.executescript(SCHEMA + receipt_book.SCHEMA)
-    if version == 1:
-        connection.execute(_FROM_1)
     connection.execute(f"PRAGMA user_version = {FORMAT}")
-
-
-def _payment(
-    payments: dict[str, tuple[tuple[object, ...], PaymentChange]],
-    write: Write,
-    transaction: BlockTransaction,
-    block_number: int,
-) -> None:
-    tx_id = transaction.tx_id
-    try:
-        document: Json = orjson.loads(write.value)
-        if document.keys() != _PAYMENT_MEMBERS or document["type"] != Kind.PAYMENT:
-            # Of a version with other members, or none at all; the first costs more and is rare.
-            document = asdict(records.from_json(records.Payment, document))
-        change = PaymentChange(
-            PaymentKey(document["merchant_id"], document["order_no"], document["attempt"]),
-            document["intent_digest"],
-            Status(document["status"]),
-            tx_id,
-            block_number,
-            document["acquirer_id"],
-            bool(document["close"]),
-        )
-    except (ValueError, TypeError, AttributeError) as error:
-        # Endorsed by a majority and still no payment: nothing to show, and no reason to stop.
-        _log.error(
-            "not a payment record",
-            extra={"key": write.key, "tx_id": tx_id, "block": block_number, "reason": str(error)},
-        )
-        return
-    row = (
-        *change.key,
-        document["status"],
-        change.intent_digest,
-        tx_id,
-        block_number,
-        write.value,
-        key_id_of(transaction.creator.cert_pem),
-    )
-    payments[write.key] = (row, change)
-
-
-@lru_cache(maxsize=256)
-def key_id_of(certificate: bytes) -> str:
-    """The id of an identity's key, as in the receipts it signs: the RFC 7638 thumbprint; empty for
-    a certificate (PEM) whose key signs none."""
-    try:
-        key = x509.load_pem_x509_certificate(certificate).public_key()
-    except ValueError:
-        return ""
-    if not isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
-        return ""
-    return jws.thumbprint(jws.public_jwk(key))
-
-
-def _is_record(kind: str, write: Write, tx_id: str) -> bool:
-    try:
-        _REGISTRY[kind](orjson.loads(write.value))
-    except (ValueError, TypeError) as error:
-        _log.error(
-            "not a registry record",
-            extra={"key": write.key, "tx_id": tx_id, "reason": str(error)},
-        )
-        return False
-    return True

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -17,15 +14,13 @@ from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
 from clearline.jws import JwsError
 from clearline.schema import ORDER_NO, SchemaError
-from clearline.statuses import Status
-from gateway import http, problems
+from gateway import http, problems, selection
 from gateway.http import services
 from gateway.reader import ReceivedView, Snapshot, verification_key
+from gateway.selection import FILTERS, encode_cursor
 
 DEFAULT_PAGE: Final = 50
 LARGEST_PAGE: Final = 200
-STATUSES: Final = tuple(status.value for status in Status if status is not Status.RECEIVED)
-_CURSOR: Final = re.compile(r"v1\.([1-9][0-9]{0,18})")
 blueprint = Blueprint("reads", __name__)
 
 
@@ -82,23 +77,19 @@ def get_payment(order_no: str) -> Response:
 @blueprint.get("/v1/payments")
 def list_payments() -> Response:
     """A page of payments on the ledger, newest first."""
-    found = http.parameters("limit", "cursor", "status", "min_block")
-    limit = http.number(found, "limit", 1, LARGEST_PAGE)
-    before = _cursor(found.get("cursor"))
-    status = found.get("status")
-    if status is not None and status not in STATUSES:
-        raise Refusal(Code.PARAMETER_INVALID, f"status: must be one of {', '.join(STATUSES)}")
+    found = http.parameters("limit", "cursor", "min_block", *FILTERS, several="status")
+    limit = http.number(found, "limit", 1, LARGEST_PAGE) or DEFAULT_PAGE
+    before = selection.cursor(found.get("cursor"))
+    wanted = selection.parse(found, request.args.getlist("status"))
     min_block = http.number(found, "min_block", 0)
     merchant_id = authenticated()
     reach(min_block)
     with services().reader.snapshot() as snapshot:
-        page = snapshot.page(
-            merchant_id, None if status is None else Status(status), before, limit or DEFAULT_PAGE
-        )
+        page = snapshot.page(merchant_id, wanted, before, limit)
         last_block = snapshot.last_block
     body = {
         "payments": page.payments,
-        "next_cursor": None if page.next_seq is None else _encode_cursor(page.next_seq),
+        "next_cursor": None if page.next_seq is None else encode_cursor(page.next_seq),
         "last_block": last_block,
     }
     http.note(merchant=merchant_id, items=len(page.payments))
@@ -133,9 +124,10 @@ def authenticated() -> str:
         raise Refusal(Code.SIGNATURE_INVALID, str(error)) from None
     key.require_active(times.now()[:10])
     allowance = provided.reads.take(claimed.merchant_id)
+    headers = provided.settings.limits.reads.headers(allowance)
     if not allowance.granted:
-        raise problems.Declined(Code.RATE_LIMITED, "too many reads", allowance.headers("reads"))
-    g.headers = allowance.headers("reads")
+        raise problems.Declined(Code.RATE_LIMITED, "too many reads", headers)
+    g.headers = headers
     return claimed.merchant_id
 
 
@@ -195,21 +187,3 @@ def _wait(merchant_id: str, payment: PaymentAnswer, seconds: int) -> _Found:
     if not payment.final:
         services().courier.wait_final(payment.key, float(seconds))
     return _look(merchant_id, payment.order_no, payment.attempt)
-
-
-def _encode_cursor(seq: int) -> str:
-    return base64.urlsafe_b64encode(f"v1.{seq}".encode()).rstrip(b"=").decode()
-
-
-def _cursor(text: str | None) -> int | None:
-    """The place a cursor names. Raises Refusal for what is none of ours."""
-    if text is None:
-        return None
-    try:
-        plain = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        match = _CURSOR.fullmatch(plain.decode("ascii"))
-    except (binascii.Error, ValueError):
-        match = None
-    if match is None or int(match[1]) >= 2**63:
-        raise Refusal(Code.PARAMETER_INVALID, "cursor: not one this gateway gave")
-    return int(match[1])

@@ -16,7 +16,8 @@ from clearline.intents import PaymentKey
 from clearline.schema import ATTEMPT, ORDER_NO, SHA256_HEX
 from gateway import http
 from gateway.http import services
-from gateway.openapi_parts import content, problems, query, ref
+from gateway.openapi_headers import Headers, Limited
+from gateway.openapi_parts import COMPACT, closed, content, problems, query, ref
 from gateway.reads import authenticated, check_order_no, reach
 
 blueprint = Blueprint("receipt_reads", __name__)
@@ -66,32 +67,28 @@ _ORIGIN: Final[dict[str, Json]] = {
         "description": "whether a close stands on it, or it has ended and takes none",
     },
 }
-SCHEMA: Final[Json] = {
-    "type": "object",
-    "properties": {
+SCHEMA: Final[Json] = closed(
+    {
         "order_no": ORDER_NO.json_schema(),
         "attempt": ATTEMPT.json_schema(),
         "last_block": {"type": "integer", "minimum": -1},
         "payment": {
-            "anyOf": [
-                {"type": "object", "properties": _ORIGIN, "required": list(_ORIGIN)},
-                {"type": "null"},
-            ],
+            "anyOf": [closed(_ORIGIN), {"type": "null"}],
             "description": "null: not on the ledger at `last_block`",
         },
         "refusals": {
             "type": "array",
-            "items": {"type": "string"},
+            "items": COMPACT,
             "description": "JWS of RefusalPayload, of receipts that this gateway gave; oldest"
             " first",
         },
-    },
-    "required": ["order_no", "attempt", "last_block", "payment", "refusals"],
-}
+    }
+)
 
 
-def path(min_block: Json, codes: tuple[Code, ...]) -> Json:
-    """The address in the OpenAPI document; `codes` are those of every read."""
+def path(min_block: Json, codes: tuple[Code, ...], headers: Headers, limited: Limited) -> Json:
+    """The address in the OpenAPI document; `codes` are those of every read, `headers` of its
+    answer, `limited` of its problems."""
     order_no = {
         "name": "order_no", "in": "path", "required": True, "schema": ORDER_NO.json_schema(),
     }  # fmt: skip
@@ -106,8 +103,10 @@ def path(min_block: Json, codes: tuple[Code, ...]) -> Json:
                 min_block,
             ],
             "responses": {
-                "200": content("On the ledger or not, and refused or not.", ref("Receipts")),
-                **problems(codes),
+                "200": content(
+                    "On the ledger or not, and refused or not.", ref("Receipts"), headers
+                ),
+                **problems(codes, limited),
             },
         }
     }

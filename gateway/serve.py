@@ -19,6 +19,7 @@ from gunicorn.glogging import Logger
 from clearline import garbage
 from gateway.server.tether import Tether
 from gateway.settings import Settings, SettingsError
+from gateway.shared_buckets import SharedBuckets
 
 # Files a worker has open beside its connections: three of the projection in each thread, which
 # are twice `threads`; logs, counters.
@@ -42,6 +43,8 @@ class Server(BaseApplication):  # type: ignore[misc]
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._tether = Tether()
+        # Made before the workers are: what one grants is gone for the others too.
+        self._reads = SharedBuckets(settings.limits.read_rate, settings.limits.read_burst)
         super().__init__()
 
     def load_config(self) -> None:
@@ -76,7 +79,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         """The application, made in each worker."""
         from gateway.app import create_app  # after the folder of its counters is known
 
-        app = create_app(self.settings)
+        app = create_app(self.settings, self._reads)
         garbage.settle()
         return app
 

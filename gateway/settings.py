@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from clearline.schema import (
     SchemaError,
     Text,
 )
+from gateway.limits import Policy
 from gateway.webhooks import settings as webhook_settings
 from gateway.webhooks.settings import WebhookSettings
 
@@ -47,7 +49,7 @@ class Limits:
     ledger at a time; transaction_items: intents in one (few of them: what comes meanwhile fills the
     next, and most of what peers, orderer and streams do is done once a transaction). merchant_rate
     and merchant_burst: intents a second and at once per merchant. read_rate and read_burst: the
-    same for reads, in each worker. final_waiters: threads of a worker that may wait for final
+    same for reads. final_waiters: threads of a worker that may wait for final
     statuses. acquirer_depth: payments waiting for an acquirer from which it takes no more.
     acquirer_backlog_s: the same in seconds of the acquirer's own pace. connections: open ones in
     each worker; one more takes the place of the one that does least. handshake_s: for a TLS
@@ -77,6 +79,18 @@ class Limits:
     first_byte_s: int = 15
     request_s: int = 20
 
+    @property
+    def posts(self) -> Policy:
+        """What a merchant may post."""
+        return _policy("intents", self.merchant_burst, self.merchant_rate)
+
+    @property
+    def reads(self) -> Policy:
+        """What a merchant may read, and do about its webhooks."""
+        return _policy("reads", self.read_burst, self.read_rate)
+
+
+_policy = lru_cache(maxsize=16)(Policy)
 
 _LIMITS: Final = Members(
     {item.name: Integer(1, 100_000_000) for item in fields(Limits)},

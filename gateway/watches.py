@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Iterable
 
 from clearline.intents import PaymentKey
-from gateway.projection import PaymentChange, Projection
+from gateway.projected import PaymentChange
+from gateway.projection import Projection
 
 
 class Watches:

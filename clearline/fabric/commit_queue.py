@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from clearline.fabric import queue_log
 from clearline.fabric.contract import Contract
 from clearline.fabric.queue_batch import Applied, BatchCounters, BatchRunner
 from clearline.fabric.queue_carrier import BatchCarrier
@@ -307,6 +308,8 @@ class CommitQueue:
         self._committed += len(results)
         tx_id = verdict.tx_id if verdict.block_number is not None else None
         self._settle(entries, results, tx_id)
+        items = [entry.item for entry in entries]
+        queue_log.decided(items, verdict.outcomes, verdict.tx_id, verdict.block_number)
 
     def refuse(self, entry: Entry, refusal: ItemRefused) -> None:
         """For the carrier: an item that stood alone is refused."""

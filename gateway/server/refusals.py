@@ -15,6 +15,7 @@ from gunicorn.util import http_date
 from clearline.codes import Code
 from clearline.logs import get_logger
 from gateway import problems
+from gateway.limits import POLICY_HEADER
 from gateway.routing import Unavailable
 from gateway.server.lanes import Kind
 
@@ -57,10 +58,12 @@ def _made(code: Code, detail: str, headers: tuple[str, ...], now: int) -> bytes:
 class Refusals:
     """Makes and counts them; one line a second in the log, however many there are."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: str) -> None:
+        """`policy`: the RateLimit-Policy of posts."""
         from gateway import tally  # once the folder of its counters is known
 
         self._tally = tally
+        self._policy = f"{POLICY_HEADER}: {policy}"
         self._prefix, self._numbers = secrets.token_hex(8), itertools.count(1)
         self._refused: Counter[str] = Counter()
         self._dropped = 0
@@ -79,7 +82,7 @@ class Refusals:
         code = refusal.code
         self._tally.count("none", code.http_status, 0.0, code.value)
         again = f"Retry-After: {refusal.retry_after}"
-        return answer(code, refusal.detail, self._request_id(), again)
+        return answer(code, refusal.detail, self._request_id(), again, self._policy)
 
     def malformed(self, detail: str) -> bytes:
         """To what is no request; the connection closes after it."""

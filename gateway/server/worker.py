@@ -85,7 +85,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def init_process(self) -> None:
         """In the worker's process: its counters are its own."""
-        self._refusals = Refusals()
+        self._refusals = Refusals(self.app.settings.limits.posts.header)
         super().init_process()
 
     def run(self) -> None:

@@ -8,9 +8,9 @@ from typing import Final
 from clearline import webhooks
 from clearline.canonical import Json
 from clearline.codes import Code
-from clearline.jws import MAX_COMPACT
 from clearline.webhooks import WEBHOOK_ID, EventType
-from gateway.openapi_parts import content, problems, query, ref
+from gateway.openapi_headers import Headers, Limited
+from gateway.openapi_parts import COMPACT, bare, closed, content, problems, query, ref
 from gateway.webhooks.registry import Shown
 
 _SIGNED_CODES: Final = (
@@ -30,18 +30,11 @@ _TYPES: Final = {"str": "string", "int": "integer"}
 _ID: Final[Json] = {
     "name": "webhook_id", "in": "path", "required": True, "schema": WEBHOOK_ID.json_schema(),
 }  # fmt: skip
-_BODY: Final[Json] = {
-    "required": True,
-    "content": {
-        "application/jose": {
-            "schema": {
-                "type": "string",
-                "pattern": r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$",
-                "maxLength": MAX_COMPACT,
-            }
-        }
-    },
-}
+_BODY: Final[Json] = {"required": True, "content": {"application/jose": {"schema": COMPACT}}}
+# What is signed takes from the bucket of reads once its key is verified.
+_SIGNING: Final = Limited(frozenset({404, 409, 429}), frozenset({404, 409, 429}))
+_READING: Final = Limited(frozenset({404, 429}), frozenset({404, 429}))
+_TAKEN: Final = Headers(("RateLimit-Policy", "RateLimit"))
 
 
 def paths() -> dict[str, Json]:
@@ -53,9 +46,9 @@ def paths() -> dict[str, Json]:
         "parameters": [_ID],
         "requestBody": _BODY,
         "responses": {
-            "200": content("Changed, or taken before: the webhook as it is now.", shown),
-            "201": content("Registered.", shown),
-            **problems((*_SIGNED_CODES, Code.WEBHOOK_TARGET_REFUSED, Code.WEBHOOK_LIMIT)),
+            "200": content("Changed, or taken before: the webhook as it is now.", shown, _TAKEN),
+            "201": content("Registered.", shown, _TAKEN),
+            **problems((*_SIGNED_CODES, Code.WEBHOOK_TARGET_REFUSED, Code.WEBHOOK_LIMIT), _SIGNING),
         },
     }
     delete = {
@@ -64,8 +57,8 @@ def paths() -> dict[str, Json]:
         "parameters": [_ID],
         "requestBody": _BODY,
         "responses": {
-            "204": {"description": "Removed."},
-            **problems((*_SIGNED_CODES, Code.WEBHOOK_UNKNOWN)),
+            "204": bare("Removed.", _TAKEN),
+            **problems((*_SIGNED_CODES, Code.WEBHOOK_UNKNOWN), _SIGNING),
         },
     }
     get = {
@@ -86,7 +79,11 @@ def paths() -> dict[str, Json]:
             query("limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
             query("cursor", {"type": "string"}),
         ],
-        **_reading("A page; next_cursor is good for the next look, now or later.", ref("Events")),
+        **_reading(
+            "A page; next_cursor is good for the next look, now or later.",
+            ref("Events"),
+            block=("Clearline-Block",),
+        ),
     }
     return {
         "/v1/webhooks": {"get": listed},
@@ -123,12 +120,12 @@ def schemas() -> dict[str, Json]:
         | {"description": "the payload of a PUT's JWS (typ clearline-webhook+jws)"},
         "WebhookRemoval": webhooks.REMOVE.json_schema()
         | {"description": "the payload of a DELETE's JWS (typ clearline-webhook+jws)"},
-        "Webhook": _object(members),
-        "WebhookList": _object({"webhooks": {"type": "array", "items": ref("Webhook")}}),
-        "Event": _object(event) | {"description": "the body of a webhook"},
-        "Events": _object(
+        "Webhook": closed(members),
+        "WebhookList": closed({"webhooks": {"type": "array", "items": ref("Webhook")}}),
+        "Event": closed(event) | {"description": "the body of a webhook"},
+        "Events": closed(
             {
-                "events": {"type": "array", "items": _object(named | event)},
+                "events": {"type": "array", "items": closed(named | event)},
                 "next_cursor": {"type": "string"},
                 "last_block": {"type": "integer"},
             }
@@ -136,10 +133,10 @@ def schemas() -> dict[str, Json]:
     }
 
 
-def _object(members: dict[str, Json]) -> dict[str, Json]:
-    return {"type": "object", "properties": members, "required": list(members)}
-
-
-def _reading(description: str, schema: Json, *codes: Code) -> dict[str, Json]:
-    responses = {"200": content(description, schema), **problems((*_READ_CODES, *codes))}
+def _reading(description: str, schema: Json, *codes: Code, block: tuple[str, ...] = ()) -> Json:
+    headers = Headers(("RateLimit-Policy", "RateLimit", *block))
+    responses = {
+        "200": content(description, schema, headers),
+        **problems((*_READ_CODES, *codes), _READING),
+    }
     return {"security": [{"bearer": []}], "responses": responses}

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Final, cast
 
 import orjson
-from flask import Blueprint, Flask, Response, current_app
+from flask import Blueprint, Flask, Response, current_app, g
 
 from clearline import times, webhooks
 from clearline.canonical import Json
@@ -197,9 +197,10 @@ def _signed(webhook_id: str, action: Action) -> tuple[Registration, str, int]:
     key.require_active(now[:10])
     # 5. Not too often.
     allowance = services().reads.take(wish.merchant_id)
+    headers = settings.limits.reads.headers(allowance)
     if not allowance.granted:
-        pause = {"Retry-After": str(allowance.retry_after)}
-        raise problems.Declined(Code.RATE_LIMITED, "too many requests", pause)
+        raise problems.Declined(Code.RATE_LIMITED, "too many requests", headers)
+    g.headers = headers
     # 6. It is from now. Its sequence is held against the store when it is written.
     if not times.after(now, -WINDOW) <= wish.created <= times.after(now, WINDOW):
         raise Refusal(Code.WEBHOOK_STALE, f"created {wish.created}, more than {WINDOW} s from now")

@@ -140,7 +140,7 @@ class Till:
         headers = {"Content-Type": "application/jose"} | ({"Prefer": prefer} if prefer else {})
         end = time.monotonic() + PATIENCE
         while True:
-            answer = self._call("POST", "/v1/payments", gateway, headers, compact.encode())
+            answer = self.call("POST", "/v1/payments", gateway, headers, compact.encode())
             away = answer.status_code == 503 and answer.json()["code"] == "acquirer_unavailable"
             if not away or time.monotonic() > end:
                 return answer
@@ -148,16 +148,19 @@ class Till:
 
     def get(self, order_no: str, gateway: int = 0, attempt: int = 1) -> dict[str, Any]:
         """The payment as a gateway shows it; the problem when it shows none."""
-        url = self.house.gateways[gateway].url
-        token = bearer.issue(MERCHANT_ID, url, self.signer)
         path = f"/v1/payments/{order_no}?attempt={attempt}"
-        headers = {"Authorization": f"Bearer {token}"}
-        shown: dict[str, Any] = self._call("GET", path, gateway, headers).json()
+        shown: dict[str, Any] = self.call("GET", path, gateway, self.reading(gateway)).json()
         return shown
 
-    def _call(
+    def reading(self, gateway: int = 0) -> dict[str, str]:
+        """The header that lets the merchant read at a gateway."""
+        token = bearer.issue(MERCHANT_ID, self.house.gateways[gateway].url, self.signer)
+        return {"Authorization": f"Bearer {token}"}
+
+    def call(
         self, method: str, path: str, gateway: int, headers: dict[str, str], body: bytes = b""
     ) -> requests.Response:
+        """Whatever a gateway answers to a request."""
         at = self.house.gateways[gateway]
         with requests.Session() as session:
             session.trust_env = False

@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
@@ -13,19 +12,14 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import pytest
 import requests
 import schemathesis
+from helpers_described import Described
 from helpers_gateway import (
-    REGISTRY,
-    Process,
-    free_port,
     new_intent,
-    record_name,
     signed,
     token,
-    until,
     write_identity,
     write_settings,
 )
-from helpers_ledger import Ledger
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
@@ -33,9 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
 
-from clearline import records
 from clearline.answers import parse_receipt
-from clearline.fabric.profile import Profile
 from clearline.jws import Algorithm, public_key
 from gateway.app import create_app
 from gateway.settings import Settings
@@ -86,66 +78,6 @@ CONFIG = settings(
 )
 
 
-class _Described:
-    """A gateway's processes with one payment on the ledger, and its description."""
-
-    def __init__(self, folder: Path) -> None:
-        write_identity(folder)
-        self.ledger = Ledger(folder / "cert.pem", folder / "key.pem")
-        port = free_port()
-        # What an example prefers to wait for never comes.
-        path = write_settings(folder, self.ledger.peer.endpoint, port, preferred_wait_s=1)
-        self.ledger.use(Profile.load(folder / "profile.json"))
-        for record in REGISTRY:
-            kind, name = record_name(record)
-            self.ledger.write(records.record_key(kind, name), records.dump(record))
-        self.committer = Process(folder, "committer", "committer", "--config", str(path))
-        self.server = Process(folder, "serve", "serve", "--config", str(path))
-        self.committer.start()
-        self.server.start()
-        self.url = f"https://127.0.0.1:{port}"
-        self.session = requests.Session()
-        self.session.trust_env = False
-        self.session.verify = str(folder / "cert.pem")
-        until(self.ready, 20)
-        self.order_no = (intent := new_intent()).order_no
-        posted = self.session.post(
-            f"{self.url}/v1/payments",
-            data=signed(intent),
-            headers={"Content-Type": "application/jose"},
-            timeout=20,
-        )
-        assert posted.status_code == 201
-
-    def ready(self) -> bool:
-        try:
-            return bool(self.session.get(f"{self.url}/readyz", timeout=5).ok)
-        except requests.ConnectionError:
-            return False
-
-    def close(self) -> None:
-        self.session.close()
-        self.server.stop()
-        self.committer.stop()
-        self.ledger.close()
-
-
-@pytest.fixture(scope="module")
-def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Described]:
-    opened = _Described(tmp_path_factory.mktemp("described"))
-    try:
-        yield opened
-    finally:
-        opened.close()
-
-
-@pytest.fixture(scope="module")
-def schema(described: _Described) -> Any:
-    document = described.session.get(f"{described.url}/openapi.json", timeout=10).json()
-    document["servers"] = [{"url": described.url}]
-    return schemathesis.openapi.from_dict(document)
-
-
 _OF_A_WEBHOOK = "/v1/webhooks/{webhook_id}"
 OPERATIONS = [
     ("POST", "/v1/payments"),
@@ -182,7 +114,7 @@ def _jose(_: Any, value: Any) -> bytes:
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_an_operation_is_as_described(
-    described: _Described, schema: Any, method: str, path: str, mode: GenerationMode
+    described: Described, schema: Any, method: str, path: str, mode: GenerationMode
 ) -> None:
     operation = schema[path][method]
     seen: Counter[int] = Counter()
@@ -222,7 +154,7 @@ def _headers(path: str, method: str) -> dict[str, str]:
 )
 @pytest.mark.parametrize("accept", ["text/html,*/*;q=0.8", "application/json", "*/*"])
 def test_pages_are_there_for_people_and_programs(
-    described: _Described, path: str, accept: str
+    described: Described, path: str, accept: str
 ) -> None:
     answer = described.session.get(described.url + path, headers={"Accept": accept}, timeout=10)
     assert answer.status_code == 200
@@ -239,7 +171,7 @@ def test_pages_are_there_for_people_and_programs(
         assert not re.search(r"(src|href)=.https?:", answer.text)
 
 
-def test_every_problem_names_its_page(described: _Described) -> None:
+def test_every_problem_names_its_page(described: Described) -> None:
     refused = described.session.post(
         f"{described.url}/v1/payments",
         data="x",
@@ -256,7 +188,7 @@ def test_every_problem_names_its_page(described: _Described) -> None:
     assert page.json()["title"] == refused.json()["title"]
 
 
-def test_the_gateway_shows_the_key_that_signs_its_receipts(described: _Described) -> None:
+def test_the_gateway_shows_the_key_that_signs_its_receipts(described: Described) -> None:
     shown = described.session.get(f"{described.url}/v1/gateway", timeout=10).json()
     answer = described.session.post(
         f"{described.url}/v1/payments",
@@ -270,7 +202,7 @@ def test_the_gateway_shows_the_key_that_signs_its_receipts(described: _Described
     public_key(key["jwk"], Algorithm(key["alg"])).verify(taken)
 
 
-def test_metrics_count_over_all_workers_and_the_committer(described: _Described) -> None:
+def test_metrics_count_over_all_workers_and_the_committer(described: Described) -> None:
     def counted(name: str) -> float:
         text = described.session.get(f"{described.url}/metrics", timeout=10).text
         families = {

@@ -16,7 +16,7 @@ from gateway.availability import Availability, Backlog, Bounds, Heard, Paced, ju
 from gateway.health_board import HealthBoard
 from gateway.pace import Backlogs
 from gateway.pacer import Pacer
-from gateway.projection import PaymentChange
+from gateway.projected import PaymentChange
 
 BOUND = 2.0
 STEP = 0.05  # seconds from block to block

@@ -13,7 +13,6 @@ from clearline.codes import Code, Refusal
 from gateway import openapi, prefer
 from gateway.advice import ADVICE
 from gateway.app import create_app
-from gateway.limits import TokenBuckets
 from gateway.prefer import Preferences
 from gateway.settings import Settings, SettingsError
 
@@ -51,22 +50,6 @@ def test_preferences_take_no_time_to_refuse() -> None:
     for text in (";" + " " * 1000 + "=", "a" + "; ; " * 250 + "!=", 'a="' + "\\a" * 500):
         with pytest.raises(Refusal):
             prefer.parse([text])
-
-
-def test_a_bucket_fills_with_time() -> None:
-    now = [0.0]
-    buckets = TokenBuckets(rate=2, burst=3, clock=lambda: now[0])
-    assert [buckets.take("a").granted for _ in range(4)] == [True, True, True, False]
-    assert buckets.take("b").granted
-    refused = buckets.take("a")
-    assert (refused.limit, refused.remaining, refused.retry_after) == (3, 0, 1)
-    now[0] = 0.5
-    assert buckets.take("a").granted
-    assert not buckets.take("a").granted
-    now[0] = 100.0
-    assert buckets.take("a", 3).granted
-    now[0] = 50.0  # a clock that goes back gives nothing and takes nothing
-    assert not buckets.take("a").granted
 
 
 def test_settings(tmp_path: Path) -> None:

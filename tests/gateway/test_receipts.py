@@ -170,6 +170,10 @@ def test_a_projection_of_format_1_is_brought_up(tmp_path: Path) -> None:
         site.committer.stop()
         with closing(sqlite3.connect(site.settings.projection)) as file:
             file.executescript(
+                "DROP INDEX payments_listed; ALTER TABLE payments DROP COLUMN created;"
+                "ALTER TABLE payments DROP COLUMN acquirer_id;"
+                "CREATE INDEX payments_listed ON payments (merchant_id, seq);"
+                "CREATE INDEX payments_by_status ON payments (merchant_id, status, seq);"
                 "ALTER TABLE payments DROP COLUMN submitter; DROP TABLE refusals;"
                 "PRAGMA user_version = 1;"
             )
