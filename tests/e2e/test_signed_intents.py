@@ -17,6 +17,7 @@ from signed_payloads import Payloads, Seen, bounded, sign_any
 from clearline import times
 from clearline.house.layout import MERCHANT_ID, House
 from clearline.jws import KeySigner, Typ
+from clearline.schema import ORDER_NO, SchemaError
 
 STRANGER = KeySigner.generate()
 # As odd as an order number may be.
@@ -54,7 +55,18 @@ class Fuzzed:
         else:
             shape, ours = "PayIntent", self._pay(draw)
         signer = draw(st.sampled_from([self.till.signer] * 12 + [STRANGER]))
-        return self.payloads.varied(draw, shape, ours | self._lost(draw)), signer
+        payload = self.payloads.varied(draw, shape, ours | self._lost(draw))
+        return self._known(payload, ours["order_no"]), signer
+
+    def _known(self, payload: Any, ours: str) -> Any:
+        """With an order that the merchant's book has, where the drawn one could be taken: else the
+        books would rightly differ."""
+        drawn = payload.get("order_no") if isinstance(payload, dict) else None
+        try:
+            ORDER_NO.check(drawn, "")
+        except SchemaError:
+            return payload
+        return payload if drawn in self.orders else payload | {"order_no": ours}
 
     def _lost(self, draw: Any) -> dict[str, Any]:
         """Sometimes it is another merchant's, or for another network."""
