@@ -31,10 +31,13 @@ FUNCTIONS: dict[str, dict[str, May]] = {
     "TakeLease": {"connector": May.OWN},
     "ProposeRecords": {"bank-maker": May.YES},
     "DecideRecords": {"bank-checker": May.OWN},
+    "SubmitClearing": {"bank-maker": May.OWN},
+    "DecideSettlements": {"bank-checker": May.OWN},
     "GetPayments": _ALL,
     "GetRecords": _ALL,
     "ListPayments": _ALL,
     "ListProposals": _ALL,
+    "ListSettlements": _ALL,
 }
 # Organisational unit of a certificate that has the function's role: whether the peer lets it call.
 UNITS: dict[str, bool] = {
