@@ -1,4 +1,4 @@
-"""Lists of files, adjustments and settlements: two of one thing in a list, parts, what is carried."""
+"""Lists of files, adjustments and settlements: two of one thing, parts, what is carried."""
 
 from __future__ import annotations
 
