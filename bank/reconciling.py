@@ -92,7 +92,7 @@ def _entry(row: Row, ledger: Ledger) -> Entry | Differing:
             return _differing(Difference.UNKNOWN, row, "the ledger holds no such adjustment")
         if made.amount != row.amount:
             return _differing(Difference.AMOUNT, row, f"{row.amount}, the ledger {made.amount}")
-        entry = Entry(row.kind, row.own_reference, 0, 0, row.amount)
+        entry = Entry(row.kind.value, row.own_reference, 0, 0, row.amount)
         return _unless_settled(made.settlement, row, entry, ledger)
     if row.kind is LineKind.REFUND:
         return _differing(Difference.UNKNOWN, row, "the ledger holds no refunds yet")
@@ -105,7 +105,7 @@ def _entry(row: Row, ledger: Ledger) -> Entry | Differing:
     day = day_of(payment)
     if day not in ("", ledger.place.clearing_date):
         return _differing(Difference.DAY, row, f"the bank reported {day}")
-    entry = Entry(row.kind, payment.order_no, payment.attempt, 0, row.amount)
+    entry = Entry(row.kind.value, payment.order_no, payment.attempt, 0, row.amount)
     return _unless_settled(payment.settlement, row, entry, ledger)
 
 
@@ -121,7 +121,7 @@ def _fee(row: Row, last: Entry | None, ledger: Ledger) -> Entry | Differing:
     payment = ledger.payments.get(row.reference)
     if last is None or payment is None or (payment.order_no, payment.attempt) != last[1:3]:
         return _differing(Difference.FEE, row, f"line {row.number} follows no line it is of")
-    return Entry(row.kind, last.name, last.attempt, last.number, row.amount)
+    return Entry(row.kind.value, last.name, last.attempt, last.number, row.amount)
 
 
 def _missing(in_file: frozenset[str], ledger: Ledger) -> Iterable[Differing]:

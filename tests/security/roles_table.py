@@ -108,6 +108,11 @@ REST: dict[str, dict[str, str]] = {
     "GET /v1/payments/<order_no>": _READ,
     "GET /v1/payments/<order_no>/receipts": _READ,
     "GET /v1/payments": _READ,
+    "GET /v1/settlements": _READ,
+    # Of one that there is not: the house's merchant has none yet.
+    "GET /v1/settlements/<acquirer_id>/<merchant_code>/<currency>/<clearing_date>/<run>": (
+        _READ | {"the merchant": "settlement_unknown"}
+    ),
     "PUT /v1/webhooks/<webhook_id>": _POST,
     "DELETE /v1/webhooks/<webhook_id>": _POST | {"the merchant": "204"},
     "GET /v1/webhooks/<webhook_id>": _READ,
