@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from clearline import reports
-from clearline.house import command
-from clearline.house.layout import Acquirer, House
-from merchant.attempts import OrderStatus
-from merchant.desk import opened
+import click
+from click.testing import CliRunner, Result
 
-Done = subprocess.CompletedProcess[str]
+from acquirers.bookfile import clearing_date
+from acquirers.cli import acquirer as acquirer_command
+from bank.cli import bank
+from clearline.house.layout import Acquirer, House
+from merchant.cli import merchant
 
 
 @dataclass(frozen=True)
@@ -34,56 +37,63 @@ class Clearing:
 
     def acquirer_says(self, verb: str, *words: str) -> list[str]:
         """Lines of `clearline acquirer VERB`."""
-        kind = self.acquirer.kind
-        return command.output("acquirer", verb, kind, "--config", self.config, *words).splitlines()
+        done = run(acquirer_command, verb, self.acquirer.kind, "--config", self.config, *words)
+        assert done.exit_code == 0, done.output
+        return done.stdout.splitlines()
 
     def close_day(self, day: str) -> list[Path]:
         """The files of a clearing date, which ends with it."""
         return [Path(line) for line in self.acquirer_says("file", "--date", day)]
 
-    def desk(self, *words: str | Path, user: str = "maker", signs: bool = True) -> Done:
+    def new_day(self) -> str:
+        """A clearing date on which nothing was charged yet."""
+        with closing(sqlite3.connect(self.config.parent / "data" / "book.db")) as db:
+            today = clearing_date(db, datetime.now(UTC))
+        self.close_day(today)
+        return next_day(today)
+
+    def desk(self, *words: str | Path, user: str = "maker", signs: bool = True) -> Result:
         """`clearline bank ...` by one of the bank's clerks, whatever it exits with."""
         profile = self.house.profile(self.acquirer.bank, user)
         key = ("--key", self.house.signer_key(self.acquirer)) if signs else ()
-        argv = command.argv("bank", *words, "--profile", profile, *key)
-        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        return run(bank, *words, "--profile", profile, *key)
 
-    def bring_in(self, *files: Path) -> Done:
+    def bring_in(self, *files: Path) -> Result:
         return self.desk("file", "import", *files)
 
-    def settle(self, day: str) -> Done:
+    def settle(self, day: str) -> Result:
         return self.desk("settle", "--date", day, "--files", self.delivery)
 
-    def decide(self, verb: str, *names: str) -> Done:
+    def decide(self, verb: str, *names: str) -> Result:
         return self.desk("settlement", verb, *names, user="checker", signs=False)
 
     def settlements(self, day: str) -> list[dict[str, Any]]:
         """As the checker sees them."""
         words = ("settlement", "list", "--acquirer", self.acquirer.acquirer_id, "--date", day)
         done = self.desk(*words, user="checker", signs=False)
-        assert done.returncode == 0, done.stderr
+        assert done.exit_code == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def stated(self, day: str) -> str:
         """Close the day, import, settle, approve: the one settlement's id."""
         files = self.close_day(day)
         for done in (self.bring_in(*files), self.settle(day)):
-            assert done.returncode == 0, done.stdout + done.stderr
+            assert done.exit_code == 0, done.output
         (made,) = self.settlements(day)
         done = self.decide("approve", made["settlement"])
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.exit_code == 0, done.output
         return str(made["settlement"])
 
+    def statement(self, day: str, *words: str) -> Result:
+        """`clearline merchant statement` of a day."""
+        return run(merchant, "statement", "--home", self.house.merchant_dir, "--date", day, *words)
 
-def paid_on(house: House, *order_nos: str) -> set[str]:
-    """The clearing dates of these paid orders, as their results say."""
-    with opened(house.merchant_dir) as desk:
-        found = set()
-        for order_no in order_nos:
-            state = desk.book.state(order_no)
-            assert state is not None and state.attempt is not None
-            assert state.status is OrderStatus.PAID, state.status
-            day = reports.parse(state.attempt.result).report.clearing_date
-            assert day is not None
-            found.add(day)
-    return found
+
+def run(command: click.Command, *words: str | Path) -> Result:
+    """A command in this process: an interpreter each would cost more than what they do."""
+    return CliRunner().invoke(command, list(map(str, words)))
+
+
+def next_day(day: str) -> str:
+    """The one after it."""
+    return (date.fromisoformat(day) + timedelta(days=1)).isoformat()
