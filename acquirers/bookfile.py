@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _CLEARING: Final = """
-CREATE TABLE IF NOT EXISTS closed (date TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS closed (
+    date TEXT PRIMARY KEY, delivered INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS adjustment (
     id INTEGER PRIMARY KEY AUTOINCREMENT, reference TEXT NOT NULL, merchant_code TEXT NOT NULL,
     amount INTEGER NOT NULL, currency TEXT NOT NULL, clearing_date TEXT NOT NULL);

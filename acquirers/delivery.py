@@ -62,29 +62,40 @@ def deliver(kind: Kind, place: Place, day: str, now: datetime) -> list[Path]:
     Raises DeliveryError for a day that has not begun, sqlite3.Error when there is no book, OSError
     when a file can't be written.
     """
-    with closing(_opened(place.book)) as db, transaction(db):
-        current = clearing_date(db, now)
-        if day > current:
-            raise DeliveryError(f"{day} has not begun: what is charged now clears on {current}")
-        # A day before the current one is over as well, though nobody has asked for it yet.
-        db.execute("INSERT OR IGNORE INTO closed VALUES (?)", (day,))
+    with closing(_opened(place.book)) as db:
+        if _close(db, day, now):
+            return sorted(place.delivery.glob(f"{place.name}-{day}-*.csv"))
         adjustments = db.execute(
             "SELECT id, reference, merchant_code, amount, currency FROM adjustment"
             " WHERE clearing_date = ? ORDER BY id",
             (day,),
         ).fetchall()
-    rows: dict[tuple[str, str], list[Row]] = {}
-    for line in kind.read(place.book):
-        if line.clearing_date == day and line.net > 0:
-            rows.setdefault(_account(line), []).extend(_rows(line, place.fee_basis_points))
-    for number, reference, code, amount, currency in adjustments:
-        adjusted = Row(_adjustment(number), reference, "adjustment", amount)
-        rows.setdefault((code, currency), []).append(adjusted)
-    place.delivery.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return [
-        _written(place, (code, currency, day), found)
-        for (code, currency), found in sorted(rows.items())
-    ]
+        rows: dict[tuple[str, str], list[Row]] = {}
+        for line in kind.read(place.book):
+            if line.clearing_date == day and line.net > 0:
+                rows.setdefault(_account(line), []).extend(_rows(line, place.fee_basis_points))
+        for number, reference, code, amount, currency in adjustments:
+            adjusted = Row(_adjustment(number), reference, "adjustment", amount)
+            rows.setdefault((code, currency), []).append(adjusted)
+        place.delivery.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = [
+            _written(place, (code, currency, day), found)
+            for (code, currency), found in sorted(rows.items())
+        ]
+        db.execute("UPDATE closed SET delivered = 1 WHERE date = ?", (day,))
+        return made
+
+
+def _close(db: sqlite3.Connection, day: str, now: datetime) -> bool:
+    """Close the day; whether its files were made before. Raises DeliveryError."""
+    with transaction(db):
+        current = clearing_date(db, now)
+        if day > current:
+            raise DeliveryError(f"{day} has not begun: what is charged now clears on {current}")
+        # A day before the current one is over as well, though nobody has asked for it yet.
+        db.execute("INSERT OR IGNORE INTO closed VALUES (?, 0)", (day,))
+        (delivered,) = db.execute("SELECT delivered FROM closed WHERE date = ?", (day,)).fetchone()
+    return bool(delivered)
 
 
 def charge_back(kind: Kind, place: Place, reference: str, amount: int, now: datetime) -> str:

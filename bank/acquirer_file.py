@@ -91,7 +91,7 @@ def parse(data: bytes) -> DailyFile:
     except (UnicodeDecodeError, csv.Error) as error:
         raise _wrong(1, f"no CSV of ASCII: {error}") from None
     if len(lines) < 2 or lines[-1][:1] != ["T"]:
-        raise _wrong(len(lines), "the trailer is missing: the file is not whole")
+        raise _wrong(max(len(lines), 1), "the trailer is missing: the file is not whole")
     name, code, currency, day = _header(lines[0])
     rows = tuple(_row(number, line) for number, line in enumerate(lines[1:-1], 2))
     file = DailyFile(name, code, currency, day, rows, hashlib.sha256(data).hexdigest())
