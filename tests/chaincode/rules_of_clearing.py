@@ -377,7 +377,7 @@ DECIDING_SETTLEMENTS = [
     Row("1 a code", "card_data_refused", RULE, ruling(settlement=CARD_CODE), proposed),
     Row("2 none", "settlement_unknown", RULE, ruling(), filed()),
     Row(
-        "3 another bank's",
+        "3 another bank decides",
         "role_forbidden",
         RULE,
         ruling(),
