@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from books import read_ledger
 from clearing import Clearing, next_day
-from counter import UNIONPAY, WALLET, Till, numbered
+from counter import UNIONPAY, WALLET, Till, numbered, wait_until
 
 from clearline.house.layout import House
 
@@ -44,9 +44,10 @@ def test_ledger_file_and_statement_are_equal(house: House, till: Till, acquirer_
     assert (made["payments"], made["fees"], made["net"]) == (3 * 1234, 3 * 7, 3 * 1227)
     gone = clearing.desk("payout", settlement, "--paid", "--reference", "TRF-1")
     assert gone.exit_code == 0, gone.output
+    # The merchant's gateway may be the other bank's, and a moment behind.
+    wait_until(lambda: f"{settlement}: paid, 6 lines" in clearing.statement(day).stdout, "paid")
     shown = clearing.statement(day)
     assert shown.exit_code == 0, shown.output
-    assert f"{settlement}: paid, 6 lines" in shown.stdout
     # To repeat a step does no harm.
     (file,) = clearing.close_day(day)
     assert clearing.bring_in(file).stdout.rstrip().endswith(": duplicate")
@@ -97,6 +98,7 @@ def test_negative_net_returned_payout_and_tampered_file(
     assert (made["status"], made["net"]) == ("carried", -1234)
     refused = clearing.desk("payout", settled, "--paid", "--reference", "TRF-10")
     assert (refused.exit_code, "settlement_closed" in refused.stdout) == (1, True)
+    wait_until(lambda: f"{settled}: carried" in clearing.statement(third).stdout, "carried")
     for day in (first, second, third):
         shown = clearing.statement(day)
         assert shown.exit_code == 0, shown.output
