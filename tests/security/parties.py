@@ -21,8 +21,9 @@ from security_world import World
 from clearline import changes, clearing, intents, reports, times
 from clearline.cards import holds_card_number
 from clearline.changes import AccountChange, KeyChange
-from clearline.clearing import Entry, Filing, Part
+from clearline.clearing import Adjustment, Cleared, Entry, Filing, Part, Payout
 from clearline.clearing_records import settlement_id
+from clearline.clearing_schema import Cause, Paid
 from clearline.intents import CloseIntent, PayIntent, PaymentKey, Route
 from clearline.jws import Algorithm, KeySigner
 from clearline.reports import Report
@@ -36,6 +37,7 @@ ONE, TWO = "quiet-one", "quiet-two"
 CODE_ONE, CODE_TWO, OTHER_CODE = "SECONE1", "SECTWO1", "SECONE2"
 ACCOUNT = "c" * 64
 _HEADER = frozenset(one.name for one in fields(Filing))
+_COMMON = frozenset(one.name for one in fields(Cleared))
 # Anew in each run, so that a kept house does not know them.
 _RUN = secrets.token_hex(3)
 _numbers = count(1)
@@ -123,6 +125,27 @@ def _filing(day: str) -> Filing:
         fees=0,
         adjustments=0,
     )
+
+
+def cleared() -> dict[str, str]:
+    """A sound object of each kind of clearing, signed, that the ledger does not hold."""
+    filing_ = _filing("2026-11-20")
+    common = {name: one for name, one in filing_.payload().items() if name in _COMMON}
+    said: dict[str, Any] = {
+        "acquirer_file": filing_,
+        "adjustment": Adjustment(
+            **common, reference="CB-1", cause=Cause.CORRECTION, amount=-5, order_no="x", attempt=1
+        ),
+        "settlement": Part(
+            **common, run=1, file_digest="0" * 64, account_id=ACCOUNT, lines=0, payments=0,
+            refunds=0, fees=0, adjustments=0, carried=0, net=0, parts=1, part=1, entries=(),
+        ),
+        "payout": Payout(
+            **common, run=1, account_id=ACCOUNT, amount=5, status=Paid.PAID, reference="T-1",
+            value_date="2026-11-20",
+        ),
+    }  # fmt: skip
+    return {kind: clearing.sign(one, BANK_ONE) for kind, one in said.items()}
 
 
 def settlement(world: World, of: PayIntent) -> str:
