@@ -1,6 +1,7 @@
 """The file of a company's own book: SQLite, one entry a reference in the table `entry`.
 
-WAL, synchronous FULL: an entry is on stable storage before its answer leaves.
+WAL, synchronous FULL: an entry is on stable storage before its answer leaves. Each book also has
+the days that are closed, whose files were made, and its adjustments.
 """
 
 from __future__ import annotations
@@ -9,12 +10,21 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import fields
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+_CLEARING: Final = """
+CREATE TABLE IF NOT EXISTS closed (
+    date TEXT PRIMARY KEY, delivered INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS adjustment (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, reference TEXT NOT NULL, merchant_code TEXT NOT NULL,
+    amount INTEGER NOT NULL, currency TEXT NOT NULL, clearing_date TEXT NOT NULL);
+"""
+_CUT_OVER: Final = timedelta(hours=1)  # before midnight UTC
 _Entry = TypeVar("_Entry", bound="DataclassInstance")
 
 
@@ -24,8 +34,18 @@ def open_book(path: Path, schema: str) -> sqlite3.Connection:
     path.chmod(0o600)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
-    db.executescript(schema)
+    db.executescript(schema + _CLEARING)
     return db
+
+
+def clearing_date(db: sqlite3.Connection, now: datetime) -> str:
+    """The day that what is charged now clears on: the clock's, from 23:00 UTC on the next one's;
+    never one that is closed."""
+    by_clock = (now + _CUT_OVER).date()
+    (last,) = db.execute("SELECT max(date) FROM closed").fetchone()
+    if last is None:
+        return by_clock.isoformat()
+    return max(by_clock, date.fromisoformat(last) + timedelta(days=1)).isoformat()
 
 
 @contextmanager

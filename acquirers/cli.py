@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import ssl
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -15,11 +16,12 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from acquirers import delivery
 from acquirers import settings as acquirer_settings
 from acquirers.authority import FolderTakenError
 from acquirers.kinds import KINDS, Kind, Line, Settings
 from acquirers.settings import SettingsError
-from clearline import garbage, logs
+from clearline import garbage, logs, times
 
 _KIND = click.argument("kind", type=click.Choice(list(KINDS)))
 _CONFIG = click.option(
@@ -84,13 +86,65 @@ def book(kind: str, config: Path, as_json: bool) -> None:
     try:
         lines = KINDS[kind].read(settings.place.book)
     except sqlite3.Error as error:
-        raise click.ClickException(
-            f"{settings.place.book} can't be read ({error}); has the acquirer run yet?"
-        ) from None
+        raise _unread(settings, error) from None
     if as_json:
         click.echo(json.dumps(_as_json(lines), indent=1))
     else:
         Console().print(_table(kind, lines))
+
+
+@acquirer.command("file")
+@_KIND
+@_CONFIG
+@click.option("--date", "day", required=True, help="The clearing date, YYYY-MM-DD.")
+def daily_file(kind: str, config: Path, day: str) -> None:
+    """Close a clearing date and make its files, one for each merchant code and currency.
+
+    They lie in the delivery folder beside the book, where the bank fetches them; their paths are
+    printed. Asked for again, they are the same files.
+
+    Example: clearline acquirer file unionpay_iso8583 --config unionpay/settings.json --date 2026-11-23
+    """  # noqa: E501
+    settings = _load(kind, config)
+    try:
+        times.parse_date(day)
+        made = delivery.deliver(KINDS[kind], settings.place, day, datetime.now(UTC))
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    except sqlite3.Error as error:
+        raise _unread(settings, error) from None
+    for path in made:
+        click.echo(path)
+    if not made:
+        click.echo(f"nothing was cleared on {day}", err=True)
+
+
+@acquirer.command()
+@_KIND
+@_CONFIG
+@click.option("--reference", required=True, help="The payment's reference, as the book shows it.")
+@click.option("--amount", type=click.IntRange(0), default=0, help="Minor units (default: all).")
+def chargeback(kind: str, config: Path, reference: str, amount: int) -> None:
+    """Take a payment's money back from its merchant: an adjustment in the open day's file.
+
+    Example: clearline acquirer chargeback qr_wallet --config qr/settings.json --reference 5d41...
+    """
+    settings = _load(kind, config)
+    try:
+        made = delivery.charge_back(
+            KINDS[kind], settings.place, reference, amount, datetime.now(UTC)
+        )
+    except delivery.DeliveryError as error:
+        raise click.ClickException(str(error)) from None
+    except sqlite3.Error as error:
+        raise _unread(settings, error) from None
+    click.echo(made)
+
+
+def _unread(settings: Settings, error: sqlite3.Error) -> click.ClickException:
+    return click.ClickException(
+        f"{settings.place.book} can't be read ({error}); has the acquirer run yet?"
+    )
 
 
 async def _serve(kind: Kind, settings: Settings) -> None:

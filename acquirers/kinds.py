@@ -25,7 +25,7 @@ Settings = UnionPaySettings | WalletSettings
 @dataclass(frozen=True, slots=True)
 class Line:
     """What every book says of a reference: its state or code, charges, reversals, and the net in
-    minor units; `more` is all that this book says."""
+    minor units; its own reference and clearing date; `more` is all that this book says."""
 
     reference: str
     merchant_code: str
@@ -35,6 +35,8 @@ class Line:
     charges: int
     reversals: int
     net: int
+    own_reference: str
+    clearing_date: str
     more: dict[str, Any]
 
 
@@ -64,17 +66,17 @@ async def _serve_wallet(settings: WalletSettings, stop: asyncio.Event) -> None:
 
 
 def _read_unionpay(path: Path) -> list[Line]:
-    return [_line(entry, entry.code) for entry in unionpay_book.read_entries(path)]
+    return [_line(entry, entry.code, entry.rrn) for entry in unionpay_book.read_entries(path)]
 
 
 def _read_wallet(path: Path) -> list[Line]:
-    return [_line(entry, entry.state) for entry in wallet_book.read_entries(path)]
+    return [_line(entry, entry.state, entry.wallet_no) for entry in wallet_book.read_entries(path)]
 
 
-def _line(entry: unionpay_book.Entry | wallet_book.Entry, code: str) -> Line:
+def _line(entry: unionpay_book.Entry | wallet_book.Entry, code: str, own: str) -> Line:
     return Line(
         entry.reference, entry.merchant_code, entry.amount, entry.currency, code, entry.charges,
-        entry.reversals, entry.net, asdict(entry),
+        entry.reversals, entry.net, own, entry.clearing_date, asdict(entry),
     )  # fmt: skip
 
 

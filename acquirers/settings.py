@@ -1,6 +1,7 @@
 """What the settings files of all acquirers have in common: how they are read, and said to be wrong.
 
-Relative paths are taken from the file's folder. Unknown members are refused.
+Relative paths are taken from the file's folder. Unknown members are refused. Each may have
+`fee_basis_points`, what is taken of a payment in hundredths of a percent (60).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, Final, TypeVar
 
 _T = TypeVar("_T")
 _COMMON: Final = frozenset({"name", "network", "listen", "tls", "data_dir"})
+_FEE: Final = "fee_basis_points"
+_USUAL_FEE: Final = 60
 
 
 class SettingsError(ValueError):
@@ -30,7 +33,8 @@ class Members:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a server listens, with which TLS files, and where it keeps its book."""
+    """Where a server listens, with which TLS files, where it keeps its book, and what it takes
+    of a payment: `fee_basis_points`, hundredths of a percent."""
 
     name: str
     host: str
@@ -38,6 +42,12 @@ class Place:
     certificate: Path
     private_key: Path
     data_dir: Path
+    fee_basis_points: int = _USUAL_FEE
+
+    @property
+    def delivery(self) -> Path:
+        """The folder where a bank finds its daily files."""
+        return self.data_dir / "delivery"
 
     @property
     def book(self) -> Path:
@@ -87,7 +97,7 @@ def _checked(raw: Any, members: Members) -> dict[str, Any]:
         raise SettingsError("must be a JSON object")
     required = _COMMON | members.required
     missing = sorted(required - raw.keys())
-    unknown = sorted(raw.keys() - required - members.optional)
+    unknown = sorted(raw.keys() - required - members.optional - {_FEE})
     if missing or unknown:
         raise SettingsError(f"lacks {missing}" if missing else f"has unknown members {unknown}")
     return raw
@@ -105,4 +115,11 @@ def _place(raw: dict[str, Any], folder: Path) -> Place:
         certificate=folder / text(tls, "certificate"),
         private_key=folder / text(tls, "private_key"),
         data_dir=folder / text(raw, "data_dir"),
+        fee_basis_points=_fee(raw.get(_FEE, _USUAL_FEE)),
     )
+
+
+def _fee(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= 10_000:
+        raise SettingsError(f"{_FEE} must be 0 to 10000")
+    return value

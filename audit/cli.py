@@ -69,6 +69,8 @@ def verify(
         "invalid": totals.invalid,
         "payments": verifier.payments.counts(),
         "exceptions": verifier.payments.exceptions(),
+        "settlements": verifier.balances.counts(),
+        "left_out": verifier.balances.left_out(),
         "records": verifier.registry.counts(),
         "endorsements": totals.endorsements,
         "genesis": totals.genesis,
@@ -192,10 +194,14 @@ def _print(report: Mapping[str, object]) -> None:
     click.echo(f"blocks        {report['blocks']}, the last {report['tip']}")
     click.echo(f"genesis       {report['genesis']}")
     click.echo(f"transactions  {report['transactions']}, of them {report['invalid']} rejected")
-    for name in ("payments", "exceptions", "records", "endorsements"):
+    for name in ("payments", "exceptions", "settlements", "records", "endorsements"):
         counts = report[name]
         assert isinstance(counts, dict)  # noqa: S101 - made above
         shown = ", ".join(f"{key} {value}" for key, value in sorted(counts.items()))
         click.echo(f"{name:13} {shown or 'none'}")
+    left_out = report["left_out"]
+    assert isinstance(left_out, list)  # noqa: S101 - made above
+    for key in left_out:
+        click.echo(f"left out      {key}: it succeeded, and its day is settled without it")
     if report["ok"]:
         click.echo(f"verified      every check holds ({report['seconds']} s)")

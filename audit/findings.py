@@ -42,6 +42,10 @@ class Check(StrEnum):
     ATTEMPT = "attempt"
     LEASE = "lease"
     EQUIVOCATION = "equivocation"
+    SETTLEMENT = "settlement"
+    TOTALS = "totals"
+    PAYEE = "payee"
+    LINE = "line"
 
 
 class Wrong(Exception):  # noqa: N818 - a finding, not a fault of ours

@@ -210,6 +210,7 @@ def _payment(asked: Asked, code: str, signed: str, draft: Draft) -> Record:
         "close": "",
         "close_tx": "",
         "exceptions": [],
+        "settlement": "",
         "txs": [invocation.tx_id],
     }
 

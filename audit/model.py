@@ -17,7 +17,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from audit import cards, comparison, contradictions, intents, leases, registry, reports
+from audit import (
+    cards,
+    clearing,
+    comparison,
+    contradictions,
+    intents,
+    leases,
+    registry,
+    reports,
+    settlements,
+)
 from audit.draft import Draft, Outcome, Record, Refused, Step
 from audit.findings import Check, Wrong
 from audit.invocation import Invocation
@@ -45,9 +55,15 @@ _FUNCTIONS: Final[dict[str, _Function]] = {
     "TakeLease": _Function(("connector",), leases.parse, leases.decide),
     "ProposeRecords": _Function(("bank-maker",), registry.parse_suggestion, registry.propose),
     "DecideRecords": _Function(("bank-checker",), registry.parse_verdict, registry.decide),
+    "SubmitClearing": _Function(("bank-maker",), clearing.parse, clearing.decide),
+    "DecideSettlements": _Function(
+        ("bank-checker",), settlements.parse_verdict, settlements.decide
+    ),
 }
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
-_READERS: Final = ("GetPayments", "GetRecords", "ListPayments", "ListProposals")
+_READERS: Final = (
+    *("GetPayments", "GetRecords", "ListPayments", "ListProposals", "ListSettlements"),
+)
 
 
 class Model:

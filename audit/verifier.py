@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 
 from fabric_protos.common import common_pb2
 
+from audit.balances import Balances
 from audit.blocks import (
     CONFIG,
     VALID,
@@ -76,6 +77,7 @@ class Verifier:
         self._model = Model(network)
         self.registry = Registry(self._model.records)
         self.payments = Payments(self._model.records, self._model.steps)
+        self.balances = Balances(self._model.records)
         self.totals = Totals()
 
     def take(self, raw: bytes) -> Finding | None:

@@ -13,6 +13,7 @@ import orjson
 
 from bank import desk
 from bank.accounts import AccountError, name_account
+from bank.cli_clearing import COMMANDS
 from bank.connection import connected
 from bank.desk import Applied, Decision
 from bank.documents import (
@@ -263,6 +264,10 @@ def show(kind: str, record_id: str, profile: Path) -> None:
     if found is None:
         raise click.ClickException(f"{Code.NOT_FOUND}: the ledger holds no {kind} {record_id}")
     click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+
+
+for _command in COMMANDS:
+    bank.add_command(_command)
 
 
 def _signed_part(body: Json) -> dict[str, Json]:

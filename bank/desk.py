@@ -20,6 +20,7 @@ from clearline.codes import Code, Outcome
 from clearline.records import Proposal, from_json
 
 PAGE: Final = 200
+AT_ONCE: Final = Patience(missing=0.0)
 
 
 class DeskError(RuntimeError):
@@ -50,7 +51,7 @@ class Applied:
 async def propose(maker: Ledger, drafts: Sequence[Draft]) -> list[Outcome]:
     """ProposeRecords. Raises FabricError, DeskError."""
     argument = canonical.dumps([draft.to_json() for draft in drafts])
-    return _outcomes(await maker.submit("ProposeRecords", argument), len(drafts))
+    return outcomes(await maker.submit("ProposeRecords", argument), len(drafts))
 
 
 async def decide(
@@ -61,15 +62,15 @@ async def decide(
 ) -> list[Outcome]:
     """DecideRecords, the same decision on each, in their order; what is not there yet is asked
     for again. Raises FabricError, DeskError."""
-    outcomes: dict[str, Outcome] = {}
+    answered: dict[str, Outcome] = {}
 
     async def ask() -> list[Outcome]:
         # Only what is missing again: what was taken would now be called a duplicate.
-        left = [name for name in proposal_ids if _missing(outcomes.get(name))]
+        left = [name for name in proposal_ids if _missing(answered.get(name))]
         items = [{"proposal_id": name, "decision": decision.value} for name in left]
         answer = await checker.submit("DecideRecords", canonical.dumps(items))
-        outcomes.update(zip(left, _outcomes(answer, len(left)), strict=True))
-        return [outcomes[name] for name in proposal_ids]
+        answered.update(zip(left, outcomes(answer, len(left)), strict=True))
+        return [answered[name] for name in proposal_ids]
 
     return await patience.until(lambda answer: not any(map(_missing, answer)), ask)
 
@@ -112,7 +113,7 @@ async def proposals(desk: Ledger, status: str | None) -> list[Proposal]:
     while True:
         after = found[-1].proposal_id if found else None
         query = {"status": status, "start_after": after, "limit": PAGE}
-        page = _list(await desk.evaluate("ListProposals", canonical.dumps(query)))
+        page = listed(await desk.evaluate("ListProposals", canonical.dumps(query)))
         try:
             found += [from_json(Proposal, item) for item in page]
         except ValueError as error:
@@ -126,7 +127,7 @@ async def record(desk: Ledger, kind: str, record_id: str, patience: Patience = P
     argument = canonical.dumps([[kind, record_id]])
 
     async def ask() -> Json:
-        answer = _list(await desk.evaluate("GetRecords", argument))
+        answer = listed(await desk.evaluate("GetRecords", argument))
         if len(answer) != 1:
             raise DeskError(f"GetRecords answered {len(answer)} records for one")
         return answer[0]
@@ -134,8 +135,9 @@ async def record(desk: Ledger, kind: str, record_id: str, patience: Patience = P
     return await patience.until(lambda found: found is not None, ask)
 
 
-def _outcomes(answer: bytes, count: int) -> list[Outcome]:
-    items = _list(answer)
+def outcomes(answer: bytes, count: int) -> list[Outcome]:
+    """The contract's answer about so many items. Raises DeskError."""
+    items = listed(answer)
     if len(items) != count:
         raise DeskError(f"the contract answered {len(items)} outcomes for {count} items")
     try:
@@ -144,7 +146,8 @@ def _outcomes(answer: bytes, count: int) -> list[Outcome]:
         raise DeskError(f"the contract answered an outcome of another form: {error}") from None
 
 
-def _list(answer: bytes) -> list[Json]:
+def listed(answer: bytes) -> list[Json]:
+    """The contract's answer as the list it must be. Raises DeskError."""
     try:
         items = canonical.loads(answer)
     except CanonicalError as error:

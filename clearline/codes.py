@@ -62,6 +62,15 @@ class Code(StrEnum):
     LEASE_TAKEN = "lease_taken"
     LEASE_LOST = "lease_lost"
     NO_CONTRADICTION = "no_contradiction"
+    # clearing
+    FILE_UNKNOWN = "file_unknown"
+    TOTALS_MISMATCH = "totals_mismatch"
+    PAYEE_MISMATCH = "payee_mismatch"
+    LINE_UNKNOWN = "line_unknown"
+    LINE_MISMATCH = "line_mismatch"
+    ALREADY_SETTLED = "already_settled"
+    SETTLEMENT_UNKNOWN = "settlement_unknown"
+    SETTLEMENT_CLOSED = "settlement_closed"
     # registration
     PROPOSAL_UNKNOWN = "proposal_unknown"
     PROPOSAL_DECIDED = "proposal_decided"
@@ -158,6 +167,14 @@ _INFO: Final[dict[Code, tuple[int, str]]] = {
     Code.LEASE_TAKEN: (409, "Another holder or epoch has this acquirer's lease."),
     Code.LEASE_LOST: (409, "The report was submitted under an epoch that is not in force."),
     Code.NO_CONTRADICTION: (422, "The report contradicts none on the ledger."),
+    Code.FILE_UNKNOWN: (422, "The ledger holds no such file of the acquirer's for that day."),
+    Code.TOTALS_MISMATCH: (422, "The totals don't add up, or are not the file's."),
+    Code.PAYEE_MISMATCH: (422, "The payee is not the merchant's attested account of that day."),
+    Code.LINE_UNKNOWN: (422, "A line names what the ledger does not hold as this merchant's."),
+    Code.LINE_MISMATCH: (422, "A line's amount, currency or day is not the ledger's."),
+    Code.ALREADY_SETTLED: (409, "A line's object is in another settlement."),
+    Code.SETTLEMENT_UNKNOWN: (404, "No such settlement is on the ledger."),
+    Code.SETTLEMENT_CLOSED: (409, "The settlement stands where this can't follow."),
     Code.PROPOSAL_UNKNOWN: (404, "No such proposal is on the ledger."),
     Code.PROPOSAL_DECIDED: (409, "The proposal was decided before."),
     Code.SAME_PERSON: (403, "A maker can't check their own proposal."),

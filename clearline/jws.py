@@ -46,6 +46,7 @@ class Typ(StrEnum):
     INTENT = "clearline-intent+jws"
     CHANGE = "clearline-change+jws"
     REPORT = "clearline-report+jws"
+    CLEARING = "clearline-clearing+jws"
     RECEIPT = "clearline-receipt+jws"
     REFUSAL = "clearline-refusal+jws"
     WEBHOOK = "clearline-webhook+jws"

@@ -14,6 +14,13 @@ from typing import Any, Final, TypeVar
 
 from clearline import canonical
 from clearline.canonical import Json
+from clearline.clearing_records import (
+    AcquirerFile,
+    AdjustmentRecord,
+    Settlement,
+    SettlementPart,
+    Statement,
+)
 from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
 from clearline.proposals import PROPOSALS as PROPOSALS  # noqa: PLC0414 - callers know it from here
@@ -36,6 +43,11 @@ class Kind(StrEnum):
     EQUIVOCATION = "equivocation"
     LEASE = "lease"
     REGISTRATION = "registration"
+    ACQUIRER_FILE = "acquirer_file"
+    ADJUSTMENT = "adjustment"
+    SETTLEMENT = "settlement"
+    SETTLEMENT_PART = "settlement_part"
+    STATEMENT = "statement"
 
 
 def payment_key(key: PaymentKey) -> str:
@@ -151,6 +163,11 @@ class Merchant:
     accounts: list[dict[str, str]] = field(default_factory=list)
     txs: list[str] = field(default_factory=list)
 
+    def account_on(self, clearing_date: str) -> str:
+        """The account that this clearing date (YYYY-MM-DD) is settled to."""
+        due = [one["account_id"] for one in self.accounts if one["valid_from"] <= clearing_date]
+        return due[-1] if due else self.account_id
+
 
 @dataclass(frozen=True, slots=True)
 class MerchantCode:
@@ -203,7 +220,8 @@ class Payment:
 
     `exceptions` holds an object of kind, sequence, digest, amount, currency, status and tx_id for
     each success that came after the end (`kind` late_success): `open` until a reversal makes it
-    `resolved`. Its amount is what was paid, which need not be what was asked.
+    `resolved`. Its amount is what was paid, which need not be what was asked. `settlement` is the
+    id of the settlement whose line it is, empty until there is one.
     """
 
     merchant_id: str
@@ -226,6 +244,7 @@ class Payment:
     close: str = ""
     close_tx: str = ""
     exceptions: list[dict[str, Any]] = field(default_factory=list)
+    settlement: str = ""
     txs: list[str] = field(default_factory=list)
 
     @property
@@ -319,6 +338,11 @@ Record = TypeVar(
     Equivocation,
     Lease,
     Registration,
+    AcquirerFile,
+    AdjustmentRecord,
+    Settlement,
+    SettlementPart,
+    Statement,
 )
 _KINDS: Final[dict[type, Kind]] = {
     Entity: Kind.ENTITY,
@@ -332,6 +356,11 @@ _KINDS: Final[dict[type, Kind]] = {
     Equivocation: Kind.EQUIVOCATION,
     Lease: Kind.LEASE,
     Registration: Kind.REGISTRATION,
+    AcquirerFile: Kind.ACQUIRER_FILE,
+    AdjustmentRecord: Kind.ADJUSTMENT,
+    Settlement: Kind.SETTLEMENT,
+    SettlementPart: Kind.SETTLEMENT_PART,
+    Statement: Kind.STATEMENT,
 }
 _NAMES: Final = {kind: tuple(one.name for one in fields(kind)) for kind in _KINDS}
 

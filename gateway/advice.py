@@ -60,6 +60,18 @@ ADVICE: Final[dict[Code, str]] = {
     Code.LEASE_TAKEN: "Read the lease, and take the next epoch only if you mean to.",
     Code.LEASE_LOST: "Stop: another connector of this acquirer has taken over.",
     Code.NO_CONTRADICTION: "Nothing: what is on the ledger agrees with it.",
+    Code.FILE_UNKNOWN: "Import the acquirer's file first, and settle by that very file.",
+    Code.TOTALS_MISMATCH: "Hold the file against the ledger line by line, and what is carried "
+    "against the statement; then state it again.",
+    Code.PAYEE_MISMATCH: "Settle to the merchant's account of that clearing date, as the "
+    "registry holds it.",
+    Code.LINE_UNKNOWN: "Ask the acquirer about the line; it is not settled until the ledger "
+    "holds its payment.",
+    Code.LINE_MISMATCH: "Ask the acquirer about the line: its file and its bank's reports differ.",
+    Code.ALREADY_SETTLED: "Take the line out: its money is settled.",
+    Code.SETTLEMENT_UNKNOWN: "Look at the settlement's id; the maker is told it.",
+    Code.SETTLEMENT_CLOSED: "Read the settlement and the statement; what was stated is mended by "
+    "an adjustment.",
     Code.PROPOSAL_UNKNOWN: "Look at the proposal's id; the maker is told it.",
     Code.PROPOSAL_DECIDED: "Read what was decided; make a new proposal for another change.",
     Code.SAME_PERSON: "Let another person of the bank check it.",

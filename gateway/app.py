@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from flask import Flask
 
-from gateway import about, health, http, metrics, pages, payments, problems, reads, receipt_reads
+from gateway import (
+    about,
+    health,
+    http,
+    metrics,
+    pages,
+    payments,
+    problems,
+    reads,
+    receipt_reads,
+    settlements,
+)
 from gateway.availability import Bounds
 from gateway.courier import Courier
 from gateway.crowding import Crowding
@@ -49,6 +60,7 @@ def create_app(settings: Settings, buckets: SharedBuckets | None = None) -> Flas
         ),
     )
     webhooks.install(app, settings)
-    for room in (payments, reads, receipt_reads, webhooks, about, health, pages, metrics):
+    rooms = (payments, reads, receipt_reads, settlements, webhooks, about, health, pages, metrics)
+    for room in rooms:
         app.register_blueprint(room.blueprint)
     return app

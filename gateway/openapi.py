@@ -13,7 +13,13 @@ from clearline.codes import Code
 from clearline.refusals import REFUSAL
 from clearline.schema import AMOUNT, ATTEMPT, IDENTIFIER, ORDER_NO, SHA256_HEX
 from clearline.statuses import Reason, Status
-from gateway import about, openapi_headers, openapi_paths, receipt_reads
+from gateway import (
+    about,
+    openapi_headers,
+    openapi_paths,
+    receipt_reads,
+    settlement_openapi,
+)
 from gateway.availability import Availability
 from gateway.openapi_parts import COMPACT, closed, listed, ref
 from gateway.settings import Settings
@@ -98,6 +104,7 @@ def document(settings: Settings) -> Json:
 
 def _schemas(settings: Settings) -> Json:
     return {
+        **settlement_openapi.schemas(),
         **webhooks.schemas(),
         "PayIntent": intents.PAY.json_schema()
         | {"description": "the payload of an intent's JWS (typ clearline-intent+jws)"},

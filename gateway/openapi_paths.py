@@ -7,7 +7,7 @@ from typing import Final
 from clearline.canonical import MAX_INTEGER, Json
 from clearline.codes import Code
 from clearline.schema import ATTEMPT, ORDER_NO
-from gateway import receipt_reads, selection
+from gateway import receipt_reads, selection, settlement_openapi
 from gateway.openapi_headers import Headers, Limited
 from gateway.openapi_parts import COMPACT, bare, content, listed, problems, query, ref
 from gateway.reads import DEFAULT_PAGE, LARGEST_PAGE
@@ -54,6 +54,7 @@ def paths(intent_codes: tuple[Code, ...]) -> dict[str, Json]:
         "/v1/payments/{order_no}/receipts": receipt_reads.path(
             _MIN_BLOCK, _READ_CODES, Headers(_READ), _READING
         ),
+        **settlement_openapi.paths(_MIN_BLOCK, _READ_CODES, Headers(_READ), _READING),
         **webhooks.paths(),
         "/v1/gateway": {"get": _about()},
         "/healthz": {"get": _plain("The process is alive.", ref("Alive"))},

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from clearline import jws, records
 from clearline.canonical import Json
+from clearline.clearing_records import AcquirerFile, Settlement, SettlementPart
 from clearline.fabric.blocks import Block, BlockTransaction, Write
 from clearline.intents import PaymentKey
 from clearline.logs import get_logger
@@ -27,6 +28,9 @@ from clearline.statuses import Status
 _REGISTRY: Final[dict[str, Callable[[Json], object]]] = {
     Kind.MERCHANT: partial(records.from_json, Merchant),
     Kind.ACQUIRER: partial(records.from_json, Acquirer),
+    Kind.ACQUIRER_FILE: partial(records.from_json, AcquirerFile),
+    Kind.SETTLEMENT: partial(records.from_json, Settlement),
+    Kind.SETTLEMENT_PART: partial(records.from_json, SettlementPart),
 }
 _PAYMENT_MEMBERS: Final = {"type", *(one.name for one in fields(records.Payment))}
 _CREATED: Final = re.compile(rb'"created":"([0-9TZ:.-]{24})"')

@@ -93,6 +93,15 @@ class Snapshot:
         found = self._registered(Kind.ACQUIRER, acquirer_id)
         return None if found is None else _acquirer(found)
 
+    def registered(self, kind: Kind, prefix: str) -> list[tuple[int, bytes]]:
+        """The records of a kind whose id begins so, by id: block of the last change, and bytes."""
+        rows = self._connection.execute(
+            "SELECT block_number, record FROM registry WHERE kind = ? AND id >= ? AND id < ?"
+            " ORDER BY id",
+            (kind.value, prefix, f"{prefix}\x7f"),
+        )
+        return [(int(row[0]), bytes(row[1])) for row in rows]
+
     def payment(self, key: PaymentKey) -> PaymentAnswer | None:
         """A payment on the ledger."""
         row = self._connection.execute(

@@ -17,7 +17,15 @@ from clearline import bearer, canonical
 from clearline.canonical import CanonicalError, Json
 from clearline.jws import Algorithm, KeySigner
 from clearline.schema import SchemaError
-from merchant import cli_change, cli_close, cli_omissions, cli_pay, cli_webhook, profile
+from merchant import (
+    cli_change,
+    cli_close,
+    cli_omissions,
+    cli_pay,
+    cli_statement,
+    cli_webhook,
+    profile,
+)
 from merchant.attempts import Entry
 from merchant.desk import DEFAULT_HOME, ENVIRONMENT, Desk, home_option, load_profile, opened
 from merchant.importer import Bad, FileRefusedError, Format, Taken, read
@@ -293,6 +301,7 @@ for _command in (
     cli_pay.status,
     cli_pay.list_orders,
     cli_omissions.omissions,
+    cli_statement.statement,
 ):
     merchant.add_command(_command)
 for _command in (cli_webhook.webhook, cli_webhook.listen):

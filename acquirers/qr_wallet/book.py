@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from acquirers.bookfile import Entries, open_book, transaction
+from acquirers.bookfile import Entries, clearing_date, open_book, transaction
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entry (
@@ -115,6 +116,10 @@ class Book:
     def put(self, entry: Entry) -> None:
         """Store an entry, replacing the one of its reference."""
         _ENTRIES.put(self._db, entry)
+
+    def clearing_date(self, now: datetime) -> str:
+        """The day that what is charged now clears on."""
+        return clearing_date(self._db, now)
 
     def write(self, at: str, what: str, reference: str, outcome: str) -> int:
         """Append to the journal; answers the line's number."""

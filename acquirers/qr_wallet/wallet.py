@@ -20,7 +20,6 @@ from acquirers.qr_wallet.settings import WalletSettings
 ROUTE: Final = "QRW-SANDBOX"
 PAY, PAY_LATE, REFUSE, NOTICE = "pay", "pay_late", "refuse", "notice:"
 _GRACE: Final = timedelta(seconds=5)  # after expires_at, for a close to come first
-_CUT_OVER: Final = timedelta(hours=1)  # before midnight UTC
 _DISORDER_SECONDS: Final = 0.2
 _TEXTS: Final[dict[str, str]] = {
     "reference": "[0-9a-f]{40}",
@@ -219,7 +218,7 @@ class Wallet:
             entry,
             charges=1,
             charged_amount=entry.amount + more,
-            clearing_date=(now + _CUT_OVER).date().isoformat(),
+            clearing_date=self._book.clearing_date(now),
         )
         return self._ended(paid, State.PAID, behaviour, now)
 

@@ -7,10 +7,11 @@ has at most one charge and one reversal; the journal keeps every message that re
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from acquirers.bookfile import Entries, open_book
+from acquirers.bookfile import Entries, clearing_date, open_book
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS vault (
@@ -109,6 +110,10 @@ class Book:
     def put(self, entry: Entry) -> None:
         """Store an entry, replacing the one of its reference."""
         _ENTRIES.put(self._db, entry)
+
+    def clearing_date(self, now: datetime) -> str:
+        """The day that what is charged now clears on."""
+        return clearing_date(self._db, now)
 
     def open_account(self, token: str, account: str) -> None:
         """Remember in the vault whose token this is."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from acquirers.unionpay_iso8583 import sandbox
@@ -18,7 +18,6 @@ from acquirers.unionpay_iso8583.sandbox import Answering, Behaviour, Loss
 from acquirers.unionpay_iso8583.settings import KnownMerchant, UnionPaySettings
 
 ROUTE: Final = "UPOP-SANDBOX"
-_CUT_OVER: Final = timedelta(hours=1)  # before midnight UTC
 _ECHOED: Final = ("3", "4", "7", "11", "12", "13", "18", "32", "33", "41", "42", "49", "60", "61")
 _NEEDED: Final = {
     "0200": ("3", "4", "7", "11", "18", "32", "33", "41", "42", "49", "60", "61"),
@@ -112,7 +111,7 @@ class Host:
             currency=request.get("49"),
             code=code,
             auth_code=_auth_code(entry.reference) if code == Rc.APPROVED else "",
-            clearing_date=self._clearing_date(),
+            clearing_date=self._book.clearing_date(self._clock()),
             charges=1 if code == Rc.APPROVED else 0,
         )
         if acting is not None:
@@ -185,9 +184,6 @@ class Host:
         if known is None and len(code) == 15 and code.startswith("898") and code.isdigit():
             return KnownMerchant(f"SANDBOX MERCHANT {code[-6:]}", request.get("18") or "0000")
         return known
-
-    def _clearing_date(self) -> str:
-        return (self._clock() + _CUT_OVER).date().isoformat()
 
     def _journal(self, request: Message, code: str) -> int:
         return self._book.write(

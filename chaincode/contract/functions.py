@@ -10,7 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from chaincode.contract import evidence, intents, leases, reads, registry, reports
+from chaincode.contract import (
+    clearing,
+    evidence,
+    intents,
+    leases,
+    reads,
+    registry,
+    reports,
+    settlements,
+)
 from chaincode.contract.context import Role, Submitter, Transaction
 from chaincode.contract.decision import Decision, Refused, Taken, fold, parse_items
 from chaincode.contract.overlay import Overlay
@@ -87,6 +96,8 @@ Function = (
     | Writer[Statement]
     | Writer[leases.Takeover]
     | Writer[registry.Suggestion]
+    | Writer[clearing.Item]
+    | Writer[settlements.Verdict]
     | (Writer[registry.Verdict] | KeyReader | RangeReader)
 )
 
@@ -113,10 +124,20 @@ FUNCTIONS: Mapping[str, Function] = {
     "DecideRecords": Writer(
         (Role.BANK_CHECKER,), registry.parse_verdict, registry.plan_verdicts, registry.decide
     ),
+    "SubmitClearing": Writer(
+        (Role.BANK_MAKER,), clearing.parse, lambda items, _: clearing.plan(items), clearing.decide
+    ),
+    "DecideSettlements": Writer(
+        (Role.BANK_CHECKER,),
+        settlements.parse_verdict,
+        lambda items, _: settlements.plan_verdicts(items),
+        settlements.decide,
+    ),
     "GetPayments": KeyReader(_READERS, reads.payment_keys),
     "GetRecords": KeyReader(_READERS, reads.record_keys),
     "ListPayments": RangeReader(_READERS, reads.payments_range),
     "ListProposals": RangeReader(_READERS, reads.proposals_range),
+    "ListSettlements": RangeReader(_READERS, reads.settlements_range),
 }
 
 

@@ -6,13 +6,15 @@
                                                                    -> [payment, ...] by key
     ListProposals {"status": proposed|approved|rejected or null, "start_after": id or null,
                    "limit": 1..200}                                -> [proposal, ...] by id
+    ListSettlements {"acquirer_id", "start_after": id or null, "limit": 1..200}
+                                                                   -> [settlement, ...] by id
 
 A list shorter than its limit is the end; else the last entry is the next `start_after`. What looks
 like a card number is refused here too (docs/adr/0007): a read can be submitted, and its arguments
 would stand in a block.
 A merchant code's id is "<acquirer_id>/<code>", a registration's "<country>/<number>", a payment's
 "<merchant_id>/<order_no>/<attempt>", a report's and an equivocation's that and "/<number>";
-attempts and numbers have four digits there.
+attempts and numbers have four digits there. Those of clearing: clearline/clearing_records.py.
 """
 
 from __future__ import annotations
@@ -63,6 +65,9 @@ class _After:
 
 _LIST_PAYMENTS = Members(
     {"merchant_id": IDENTIFIER, "start_after": Nullable(_After()), "limit": _LIMIT}
+)
+_LIST_SETTLEMENTS = Members(
+    {"acquirer_id": IDENTIFIER, "start_after": Nullable(_RECORD_ID), "limit": _LIMIT}
 )
 _LIST_PROPOSALS = Members({"status": _STATUS, "start_after": Nullable(IDENTIFIER), "limit": _LIMIT})
 
@@ -130,6 +135,19 @@ def proposals_range(query: Json) -> Range:
     # "-" is the lowest character of an id, so the first id after `after` is `after` and a "-".
     start = prefix if after is None else f"{prefix}{after}-"
     return Range(start, f"{prefix[:-1]}0", query["limit"], query["status"] or "")
+
+
+def settlements_range(query: Json) -> Range:
+    """The range ListSettlements asks for; raises Refusal."""
+    _check(_LIST_SETTLEMENTS, query, "")
+    prefix = record_key(Kind.SETTLEMENT, f"{query['acquirer_id']}/")
+    after = query["start_after"]
+    _keep_out("", query["acquirer_id"], after or "")
+    if after is not None and not after.startswith(f"{query['acquirer_id']}/"):
+        raise Refusal(Code.MALFORMED, "/start_after: is not an id of this acquirer's")
+    # A run has two digits, so no settlement stands between its key and that key with a 0.
+    start = prefix if after is None else f"{record_key(Kind.SETTLEMENT, after)}0"
+    return Range(start, f"{prefix[:-1]}0", query["limit"])
 
 
 def answer(values: Sequence[bytes | None]) -> bytes:

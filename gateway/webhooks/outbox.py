@@ -25,6 +25,7 @@ from gateway.webhooks import schedule, store
 from gateway.webhooks.store import StoreError
 
 _NO_TIME: Final = "1970-01-01T00:00:00.000Z"  # of a transaction that claims none
+_CLEARING: Final = b"SubmitClearing"
 _DAY: Final = 86_400.0
 _PRUNED: Final = 5_000  # events forgotten at once
 
@@ -202,7 +203,8 @@ class Outbox:
 
     def _events(self, block: Block) -> Iterator[_Found]:
         for transaction in block.transactions:
-            if not transaction.is_valid:
+            # To be in a settlement is no news of a payment: merchants read their settlements.
+            if not transaction.is_valid or transaction.args[:1] == (_CLEARING,):
                 continue
             for item, write in enumerate(transaction.writes):
                 if self._is(write, Kind.PAYMENT):

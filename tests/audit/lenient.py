@@ -12,14 +12,20 @@ from typing import Any
 
 import contract_world as w
 from forge import Decided
+from rules_of_clearing import FILING
 from samples import INTENT, REPORT
 
 from clearline import canonical, jws, times
 from clearline.canonical import CanonicalError
+from clearline.clearing_schema import What
 from clearline.jws import JwsError
 
 Record = dict[str, Any]
-_SAMPLES = {"clearline-intent+jws": INTENT.payload(), "clearline-report+jws": REPORT.payload()}
+_SAMPLES = {
+    "clearline-intent+jws": INTENT.payload(),
+    "clearline-report+jws": REPORT.payload(),
+    "clearline-clearing+jws": FILING.payload(),
+}
 
 
 @dataclass
@@ -111,6 +117,35 @@ class Lenient:
         there = self.state.get(f"{subject}/{named}") or {"type": subject, "txs": []}
         self._put(f"{subject}/{named}", there | body)
         return ["proposal", item["proposal_id"]], "approved", None
+
+    def _SubmitClearing(self, item: Any) -> tuple[list[Any], str, str | None]:
+        said = _payload(item, "clearline-clearing+jws")
+        if said["kind"] not in list(What):
+            said = FILING.payload()
+        place = "/".join(
+            str(said[one]) for one in ("acquirer_id", "merchant_code", "currency", "clearing_date")
+        )
+        own = {"digest": canonical.digest(said), "msp_id": self.msp_id, "txs": [self.tx_id]}
+        if said["kind"] == "acquirer_file":
+            self.writes[f"acquirer_file/{place}"] = said | own | {"filing": item}
+            return ["acquirer_file", place], "", None
+        if said["kind"] == "adjustment":
+            name = f"{said['acquirer_id']}/{said['reference']}"
+            self.writes[f"adjustment/{name}"] = said | own | {"adjustment": item}
+            return ["adjustment", name], "", None
+        name = f"{place}/{said['run']:02d}"
+        self._put(f"settlement/{name}", self.state.get(f"settlement/{name}") or said | {"txs": []})
+        if said["kind"] == "payout":
+            return ["settlement", name], said["status"], None
+        part = f"{name}/{said['part']:04d}"
+        self.writes[f"settlement_part/{part}"] = {"text": item, "settlement": name} | own
+        return ["settlement_part", part], "proposed", None
+
+    def _DecideSettlements(self, item: Any) -> tuple[list[Any], str, str | None]:
+        name = item["settlement"]
+        key = f"settlement/{name}"
+        self._put(key, (self.state.get(key) or {"txs": []}) | {"status": "stated"})
+        return ["settlement", name], "stated", None
 
     def _put(self, key: str, record: Record) -> None:
         self.writes[key] = record | {"txs": [*record["txs"], self.tx_id]}

@@ -82,6 +82,26 @@ NAMES: dict[str, dict[Check, tuple[str, ...]]] = {
         Check.KEY: ("key_refused", "key_unknown", "key_revoked"),
         Check.MERCHANT_SIGNATURE: ("change_too_late",),
     },
+    "SubmitClearing": ALWAYS
+    | {
+        Check.ACQUIRER_SIGNATURE: ("acquirer_unknown", *SIGNED),
+        Check.ROLE: ("role_forbidden",),
+        Check.OWNERSHIP: ("merchant_code_mismatch",),
+        Check.RECORD: ("conflict",),
+        Check.SETTLEMENT: (
+            *("network_mismatch", "file_unknown", "settlement_unknown", "settlement_closed"),
+        ),
+        Check.TOTALS: ("totals_mismatch",),
+        Check.PAYEE: ("payee_mismatch",),
+        Check.LINE: ("payment_unknown", "line_unknown", "line_mismatch", "already_settled"),
+    },
+    "DecideSettlements": ALWAYS
+    | {
+        Check.ROLE: ("role_forbidden",),
+        Check.MAKER_CHECKER: ("same_person",),
+        Check.SETTLEMENT: ("settlement_unknown", "settlement_closed"),
+        Check.TOTALS: ("totals_mismatch",),
+    },
 }
 NAMED = {
     function: {code: check for check, codes in checks.items() for code in codes}
@@ -95,6 +115,8 @@ EXCEPT = {
     "new key, signer revoked since": Check.MERCHANT_SIGNATURE,
     "account signed before the last": Check.RECORD,
     "account for a day before the last's": Check.RECORD,
+    "16 another maker": Check.MAKER_CHECKER,
+    "3 another bank decides": Check.ROLE,
 }
 CALL_CHECKS = {
     "function_unknown": Check.CALL,

@@ -18,6 +18,7 @@ import pytest
 from contract_world import NOW, USUAL, Ledger
 from cryptography.hazmat.primitives.asymmetric import ec
 from rule_rows import ACCEPTED, DECLINED, PAN, reported
+from rules_of_clearing import ADJUSTMENT, FILING, PART, PAYOUT, filed, ruling, stated
 
 import audit
 from audit import cards, model
@@ -70,6 +71,7 @@ ACCOUNT_CHANGE = AccountChange(
     *(w.NETWORK, w.INTENT.merchant_id, w.OTHER_ACCOUNT, "BKONCNBJ", "0002"),
     *("2026-11-23T08:00:00.000Z", "2026-11-24"),
 )
+CLEARED = (FILING, ADJUSTMENT, PART, PAYOUT)
 OWN = acquirer_reference(w.INTENT.key, w.NETWORK)
 
 
@@ -152,6 +154,9 @@ def items(chance: random.Random) -> Iterator[tuple[str, Any]]:
         body = faulty(chance, body)
     yield "ProposeRecords", w.proposal("new", kind) | {"body": body}
     yield "DecideRecords", faulty(chance, w.verdict("p1"))
+    kind = chance.choice(CLEARED)
+    yield "SubmitClearing", signed(chance, kind.payload(), Typ.CLEARING, w.BANK)
+    yield "DecideSettlements", faulty(chance, ruling())
 
 
 def judged(ledger: Ledger, auditor: Model, name: str, item: Any) -> None:
@@ -179,6 +184,24 @@ def judged(ledger: Ledger, auditor: Model, name: str, item: Any) -> None:
 def identity(who: Submitter) -> Identity:
     key = ec.derive_private_key(1, ec.SECP256R1()).public_key()
     return Identity(who.msp_id, "client", who.role, who.person, key)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_what_follows_the_payments_both_say_the_same(seed: int) -> None:
+    chance = random.Random(seed)
+    ledger = stated() if seed % 2 else filed()()
+    answered = 0
+    for _ in range(150):
+        kind = chance.choice(CLEARED)
+        item = signed(chance, kind.payload(), Typ.CLEARING, w.BANK)
+        auditor = Model(w.NETWORK)
+        auditor.records |= {key: strict_json(value) for key, value in ledger.state.items()}
+        try:
+            judged(ledger, auditor, "SubmitClearing", item)
+            answered += 1
+        except Wrong as wrong:
+            assert wrong.check is Check.CARD_DATA, f"{wrong}: {item}"
+    assert answered > 100
 
 
 @pytest.mark.parametrize(

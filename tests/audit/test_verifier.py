@@ -13,11 +13,14 @@ from change_forgeries import BANKS, CHANGE_FORGERIES, changed_by_its_merchant, n
 from forge import NETWORK, Forge, Tx
 from payment_forgeries import DECLINED, KEY, PAYMENT_FORGERIES, REVERSED, registering, shown
 from registrations import registrations
+from rules_of_clearing import PART, PAYOUT
+from settlement_forgeries import SETTLEMENT_FORGERIES, carried, decided, filed
 
 from audit.evidence import evidence, lines
 from audit.findings import Check, Finding
 from audit.source import Export, SourceError, from_file
 from audit.verifier import Verifier
+from clearline.clearing_schema import Paid
 from clearline.statuses import Reason, ReportKind, Status
 
 
@@ -202,12 +205,32 @@ def test_two_blocks_of_one_number_differ_in_the_tips(forge: Forge) -> None:
     assert len(tips) == 2
 
 
+def test_an_honest_settlement_and_a_payment_that_was_left_out_of_it(forge: Forge) -> None:
+    forge.add(forge.intent("O-2"))
+    forge.add(forge.report("O-2"))
+    filed(forge)
+    forge.add(carried(forge, PART))
+    forge.add(decided("reject"))
+    forge.add(carried(forge, PART, run=2))
+    verifier, finding = verify(forge.blocks)
+    assert finding is None, str(finding)
+    assert verifier.balances.counts() == {"rejected": 1, "proposed": 1}
+    assert verifier.balances.left_out() == []
+    forge.add(decided(run=2))
+    forge.add(carried(forge, PAYOUT, run=2, status=Paid.RETURNED))
+    verifier, finding = verify(forge.blocks)
+    assert finding is None, str(finding)
+    assert verifier.balances.counts() == {"rejected": 1, "returned": 1}
+    assert verifier.balances.left_out() == ["payment/M-0001/O-2/0001"]
+
+
 # Each makes a wrong channel of a right one; the auditor must name this check, in this block.
 FORGERIES: list[tuple[Forgery, Check]] = [
     *BLOCK_FORGERIES,
     *PAYMENT_FORGERIES,
     *ANSWER_FORGERIES,
     *CHANGE_FORGERIES,
+    *SETTLEMENT_FORGERIES,
 ]
 
 

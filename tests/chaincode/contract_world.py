@@ -64,6 +64,8 @@ USUAL = {
     "TakeLease": CONNECTOR,
     "ProposeRecords": MAKER,
     "DecideRecords": CHECKER,
+    "SubmitClearing": MAKER,
+    "DecideSettlements": CHECKER,
 }
 
 

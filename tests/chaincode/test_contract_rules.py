@@ -16,6 +16,7 @@ from contract_world import (
 )
 from rule_rows import PAN, Row
 from rules_of_changes import CHANGES
+from rules_of_clearing import CLEARING, DECIDING_SETTLEMENTS
 from rules_of_intents import CLOSES, INTENTS
 from rules_of_registry import DECIDING, PROPOSING
 from rules_of_reports import EVIDENCE, LEASES, REPORTS
@@ -27,7 +28,10 @@ from clearline.cards import holds_card_number
 from clearline.codes import Code, Refusal
 from clearline.statuses import Status
 
-ROWS = [*CHANGES, *INTENTS, *CLOSES, *REPORTS, *EVIDENCE, *LEASES, *PROPOSING, *DECIDING]
+ROWS = [
+    *CHANGES, *INTENTS, *CLOSES, *REPORTS, *EVIDENCE, *LEASES, *PROPOSING, *DECIDING,
+    *CLEARING, *DECIDING_SETTLEMENTS,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.function} {row.rule}: {row.code}")
@@ -75,6 +79,13 @@ CALLS = [
         w.AUDITOR,
     ),
     (
+        "another acquirer's settlement",
+        "malformed",
+        "ListSettlements",
+        b'{"acquirer_id":"a","start_after":"b/1/CNY/2026-11-23/01","limit":1}',
+        w.AUDITOR,
+    ),
+    (
         "a status of none",
         "malformed",
         "ListProposals",
@@ -96,7 +107,7 @@ for name in w.USUAL:
                 Submitter("BankOne", role, "p"),
             )
         )
-for name in ("GetPayments", "GetRecords", "ListPayments", "ListProposals"):
+for name in ("GetPayments", "GetRecords", "ListPayments", "ListProposals", "ListSettlements"):
     CALLS.append(
         (f"{name} by nobody", "role_forbidden", name, b"[1]", Submitter("BankOne", "", "p"))
     )
@@ -109,6 +120,7 @@ for name, asked in (
     ("ListPayments", f'{{"merchant_id":"{_CARD}","start_after":null,"limit":1}}'),
     ("ListPayments", f'{{"merchant_id":"M","start_after":["{_CARD}",1],"limit":1}}'),
     ("ListProposals", f'{{"status":null,"start_after":"{_CARD}","limit":1}}'),
+    ("ListSettlements", f'{{"acquirer_id":"{_CARD}","start_after":null,"limit":1}}'),
 ):
     CALLS.append(
         (

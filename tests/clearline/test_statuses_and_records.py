@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from samples import INTENT
 
-from clearline import canonical, records
+from clearline import canonical, clearing_records, records
 from clearline.codes import Code
 from clearline.intents import PaymentKey
 from clearline.records import Payment
@@ -89,6 +89,20 @@ RECORDS = [
     records.Equivocation("M-1", "O-1", 1, 2, "u", "a", "b", "active", "B", INTENT.created, ["t"]),
     records.Lease("unionpay", 3, "a", "BankOne", ["t"]),
     records.Registration("CN", "r-1", "E-1", ["t"]),
+    records.AcquirerFile(
+        "unionpay", "M-1", "1", "CNY", "2026-11-23", "f" * 64, 2, 5, 0, 1, -1,
+        "a.b.c", "0" * 64, "B",
+    ),
+    records.AdjustmentRecord(
+        "unionpay", "CB-1", "M-1", "1", "CNY", "2026-11-23", -1, "chargeback",
+        "a.b.c", "0" * 64, "B",
+    ),
+    records.Settlement(
+        "unionpay", "M-1", "1", "CNY", "2026-11-23", 1, "open", "f" * 64, "a" * 64, 2, 5, 0, 1, -1,
+        0, 3, 1, "0" * 64, "B", "m",
+    ),
+    records.SettlementPart("unionpay/1/CNY/2026-11-23/01", 1, "a.b.c", "0" * 64, ["t"]),
+    records.Statement("unionpay", "M-1", "1", "CNY", -5, "2026-11-23", "x", ["t"]),
 ]  # fmt: skip
 
 
@@ -104,6 +118,23 @@ def test_a_dump_is_the_record_and_its_kind(record: Any) -> None:
 def test_every_kind_of_record_is_dumped() -> None:
     kinds = {canonical.loads(records.dump(record))["type"] for record in RECORDS}
     assert kinds == {kind.value for kind in records.Kind}
+
+
+def test_a_settlement_adds_up_and_has_one_name() -> None:
+    settlement = next(one for one in RECORDS if isinstance(one, records.Settlement))
+    assert settlement.totals.net + settlement.carried == settlement.net == 3
+    assert settlement.id == "unionpay/1/CNY/2026-11-23/01"
+    part = clearing_records.part_key(settlement.place, 1, 12)
+    assert part == f"settlement_part/{settlement.id}/0012"
+
+
+def test_a_day_is_settled_to_the_account_that_holds_on_it() -> None:
+    merchant = next(one for one in RECORDS if isinstance(one, records.Merchant))
+    changes = [{"account_id": "b" * 64, "valid_from": "2026-11-24"},
+               {"account_id": "c" * 64, "valid_from": "2026-11-26"}]  # fmt: skip
+    moved = dataclasses.replace(merchant, accounts=changes)
+    days = ("2026-11-23", "2026-11-24", "2026-11-25", "2026-11-26")
+    assert [moved.account_on(day)[0] for day in days] == ["a", "b", "b", "c"]
 
 
 def test_keys_of_what_stands_beside_a_payment() -> None:

@@ -17,8 +17,10 @@ from helpers_gateway import (
     write_settings,
 )
 from helpers_ledger import Ledger
+from helpers_settlements import PLACE, SETTLEMENT
 
 from clearline import records
+from clearline.clearing_records import settlement_key
 from clearline.fabric.profile import Profile
 
 
@@ -35,6 +37,7 @@ class Described:
         for record in REGISTRY:
             kind, name = record_name(record)
             self.ledger.write(records.record_key(kind, name), records.dump(record))
+        self.ledger.write(settlement_key(PLACE, 1), records.dump(SETTLEMENT))
         self.committer = Process(folder, "committer", "committer", "--config", str(path))
         self.server = Process(folder, "serve", "serve", "--config", str(path))
         self.committer.start()
@@ -45,6 +48,7 @@ class Described:
         self.session.verify = str(folder / "cert.pem")
         until(self.ready, 20)
         self.order_no = (intent := new_intent()).order_no
+        self.known = {"order_no": self.order_no} | PLACE._asdict() | {"run": 1}
         posted = self.session.post(
             f"{self.url}/v1/payments",
             data=signed(intent),

@@ -78,6 +78,7 @@ CONFIG = settings(
 )
 
 
+_OF_A_SETTLEMENT = "/v1/settlements/{acquirer_id}/{merchant_code}/{currency}/{clearing_date}/{run}"
 _OF_A_WEBHOOK = "/v1/webhooks/{webhook_id}"
 OPERATIONS = [
     ("POST", "/v1/payments"),
@@ -85,6 +86,8 @@ OPERATIONS = [
     ("POST", "/v1/payments/batch"),
     ("GET", "/v1/payments/{order_no}"),
     ("GET", "/v1/payments/{order_no}/receipts"),
+    ("GET", "/v1/settlements"),
+    ("GET", _OF_A_SETTLEMENT),
     ("GET", "/v1/webhooks"),
     ("GET", "/v1/webhooks/{webhook_id}"),
     ("PUT", "/v1/webhooks/{webhook_id}"),
@@ -118,7 +121,7 @@ def test_an_operation_is_as_described(
 ) -> None:
     operation = schema[path][method]
     seen: Counter[int] = Counter()
-    known = {"order_no": described.order_no} if "{order_no}" in path else None
+    known = {name: one for name, one in described.known.items() if f"{{{name}}}" in path}
 
     @CONFIG
     @given(case=st.data())
@@ -145,8 +148,8 @@ def test_an_operation_is_as_described(
 
 
 def _headers(path: str, method: str) -> dict[str, str]:
-    reads = method == "GET" and path.startswith(("/v1/payments", "/v1/webhooks", "/v1/events"))
-    return token() if reads else {}
+    own = ("/v1/payments", "/v1/settlements", "/v1/webhooks", "/v1/events")
+    return token() if method == "GET" and path.startswith(own) else {}
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,9 @@ def test_description_names_every_code_an_intent_can_meet() -> None:
         "unauthenticated", "token_expired", "not_found", "method_not_allowed",
         "unsupported_media_type", "not_acceptable", "parameter_invalid", "block_not_reached",
         "webhook_unknown", "webhook_target_refused", "webhook_stale", "webhook_limit",
-        "webhooks_unavailable",
+        "webhooks_unavailable", "file_unknown", "totals_mismatch", "payee_mismatch",
+        "line_unknown", "line_mismatch", "already_settled", "settlement_unknown",
+        "settlement_closed",
     }  # fmt: skip
     assert {code.value for code in openapi.INTENT_CODES} == {c.value for c in Code} - others
 

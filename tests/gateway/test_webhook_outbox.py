@@ -126,6 +126,19 @@ def test_what_is_not_valid_or_no_payment_tells_nothing(made: Made) -> None:
     assert [due.payment for due in made.due()] == [f"{MERCHANT}/A-2/1"]
 
 
+def test_to_be_settled_is_no_event(made: Made) -> None:
+    made.register()
+    settled = payment(status="succeeded", settlement="unionpay/1/CNY/2026-11-23/01")
+    clearing = made.block(settled, apply=False)
+    (told,) = clearing.transactions
+    for name, events in ((b"SubmitClearing", 0), (b"SubmitReports", 1)):
+        made.outbox.close()
+        made.path = made.path.with_name(name.decode())
+        made.outbox = made.open()
+        block = replace(clearing, transactions=(replace(told, args=(name, b"[]")),))
+        assert made.outbox.apply(block) == events
+
+
 def test_a_block_that_does_not_continue_is_refused(made: Made) -> None:
     made.block(payment())
     next_one = made.block(payment("A-2"), apply=False)

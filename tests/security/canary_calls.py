@@ -12,6 +12,7 @@ from parties import BANK_ONE, ONE, OWNER
 from security_world import Answer, World
 
 from clearline import intents
+from clearline.clearing_schema import SCHEMAS
 from clearline.fabric.proposal import ProposalOptions
 from clearline.intents import CLOSE
 from clearline.proposals import PROPOSALS
@@ -50,6 +51,7 @@ def at_the_chaincode(world: World, run: Run) -> None:
         ])  # fmt: skip
     in_reports(world, run, submit)
     in_records(world, run, submit)
+    in_clearing(world, run, submit)
     in_reads(run, submit)
     for where, argument in (
         ("argument", new("chaincode argument").encode()),
@@ -115,6 +117,22 @@ def in_records(world: World, run: Run, submit: Any) -> None:
         where = f"chaincode decision {name}"
         item = {"proposal_id": "p", "decision": "approve"} | {name: new(where)}
         submit(where, "DecideRecords", [item], checker)
+
+
+def in_clearing(world: World, run: Run, submit: Any) -> None:
+    """Each member of each object of clearing, and of a decision on a settlement."""
+    maker, checker = world.user("BankOne", "maker"), world.user("BankOne", "checker")
+    for kind, sound in parties.cleared().items():
+        for name in (*SCHEMAS[kind].members, "memo"):
+            where = f"chaincode {kind} /{name}"
+            number = (run.canaries.short if name == "merchant_code" else run.canaries.new)(where)
+            changed = [["payment", number, 1, 0, 5]] if name == "entries" else number
+            compact = forge.with_payload(sound, BANK_ONE, **{name: changed})
+            submit(where, "SubmitClearing", [compact], maker)
+    for name in ("settlement", "decision", "memo"):
+        where = f"chaincode settlement's decision {name}"
+        item = {"settlement": f"{ONE}/C1/CNY/2026-11-23/01", "decision": "approve"}
+        submit(where, "DecideSettlements", [item | {name: run.canaries.new(where)}], checker)
 
 
 def sound_bodies() -> dict[str, dict[str, Any]]:

@@ -129,7 +129,8 @@ def in_requests(world: World, run: Run) -> None:
             keep(run, where, web.ask("GET", path, params={name: new(where)}, headers=mine))
     where = "a query's name"
     keep(run, where, web.ask("GET", "/v1/payments", params={new(where): "1"}, headers=mine))
-    for path in ("/v1/payments/{}", "/v1/payments/{}/x", "/{}", "/docs/{}"):
+    settlement = "/v1/settlements/unionpay/{}/CNY/2026-11-23/01"
+    for path in ("/v1/payments/{}", "/v1/payments/{}/x", settlement, "/{}", "/docs/{}"):
         where = f"path {path}"
         keep(run, where, web.ask("GET", path.format(new(where)), headers=mine))
     for name in ("Prefer", "Accept", "Content-Type", "Authorization"):

@@ -11,16 +11,19 @@ two merchants, keys good and revoked.
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import count
 from typing import Any
 
 from samples import INTENT, REPORT
 from security_world import World
 
-from clearline import changes, intents, reports, times
+from clearline import changes, clearing, intents, reports, times
 from clearline.cards import holds_card_number
 from clearline.changes import AccountChange, KeyChange
+from clearline.clearing import Adjustment, Cleared, Entry, Filing, Part, Payout
+from clearline.clearing_records import settlement_id
+from clearline.clearing_schema import Cause, Paid
 from clearline.intents import CloseIntent, PayIntent, PaymentKey, Route
 from clearline.jws import Algorithm, KeySigner
 from clearline.reports import Report
@@ -32,6 +35,9 @@ BANK_ONE_ES256 = KeySigner.generate(Algorithm.ES256)
 MERCHANT, OTHER_MERCHANT = "M-SEC", "M-OTHER"
 ONE, TWO = "quiet-one", "quiet-two"
 CODE_ONE, CODE_TWO, OTHER_CODE = "SECONE1", "SECTWO1", "SECONE2"
+ACCOUNT = "c" * 64
+_HEADER = frozenset(one.name for one in fields(Filing))
+_COMMON = frozenset(one.name for one in fields(Cleared))
 # Anew in each run, so that a kept house does not know them.
 _RUN = secrets.token_hex(3)
 _numbers = count(1)
@@ -99,6 +105,70 @@ def requested(world: World, **changed: Any) -> PayIntent:
     return wanted
 
 
+def filing(day: str, **changed: Any) -> str:
+    """The file of quiet-one's day for M-SEC, signed: empty."""
+    return clearing.sign(replace(_filing(day), **changed), BANK_ONE)
+
+
+def _filing(day: str) -> Filing:
+    return Filing(
+        network=INTENT.network,
+        acquirer_id=ONE,
+        merchant_id=MERCHANT,
+        merchant_code=CODE_ONE,
+        currency="CNY",
+        clearing_date=day,
+        file_digest="0" * 64,
+        lines=0,
+        payments=0,
+        refunds=0,
+        fees=0,
+        adjustments=0,
+    )
+
+
+def cleared() -> dict[str, str]:
+    """A sound object of each kind of clearing, signed, that the ledger does not hold."""
+    filing_ = _filing("2026-11-20")
+    common = {name: one for name, one in filing_.payload().items() if name in _COMMON}
+    said: dict[str, Any] = {
+        "acquirer_file": filing_,
+        "adjustment": Adjustment(
+            **common, reference="CB-1", cause=Cause.CORRECTION, amount=-5, order_no="x", attempt=1
+        ),
+        "settlement": Part(
+            **common, run=1, file_digest="0" * 64, account_id=ACCOUNT, lines=0, payments=0,
+            refunds=0, fees=0, adjustments=0, carried=0, net=0, parts=1, part=1, entries=(),
+        ),
+        "payout": Payout(
+            **common, run=1, account_id=ACCOUNT, amount=5, status=Paid.PAID, reference="T-1",
+            value_date="2026-11-20",
+        ),
+    }  # fmt: skip
+    return {kind: clearing.sign(one, BANK_ONE) for kind, one in said.items()}
+
+
+def settlement(world: World, of: PayIntent) -> str:
+    """A settlement of this payment and its day that waits for a checker: its id."""
+    totals = {"lines": 1, "payments": of.amount}
+    file = replace(_filing(REPORT.clearing_date or ""), **totals)
+    told = {name: value for name, value in file.payload().items() if name in _HEADER}
+    part = Part(
+        **told,
+        run=1,
+        account_id=ACCOUNT,
+        carried=0,
+        net=of.amount,
+        parts=1,
+        part=1,
+        entries=(Entry("payment", of.order_no, of.attempt, 0, of.amount),),
+    )
+    items = [clearing.sign(said, BANK_ONE) for said in (file, part)]
+    answer = world.submit(world.user("BankOne", "maker"), "SubmitClearing", items)
+    assert answer.codes == ["ok", "ok"], answer
+    return settlement_id(part.place, 1)
+
+
 def register(world: World) -> None:
     """Put the parties on the ledger, each bank its own, by maker and checker."""
     approve(
@@ -107,9 +177,9 @@ def register(world: World) -> None:
         ("acquirer", _acquirer(ONE, BANK_ONE, BANK_ONE_OLD, BANK_ONE_ES256)),
         ("entity", _entity("E-SEC")),
         ("entity", _entity("E-OTHER")),
-        ("account", _account("c" * 64, "E-SEC")),
+        ("account", _account(ACCOUNT, "E-SEC")),
         ("account", _account("d" * 64, "E-OTHER")),
-        ("merchant", _merchant(MERCHANT, "E-SEC", "c" * 64, CODE_ONE, OWNER, OWNER_OLD,
+        ("merchant", _merchant(MERCHANT, "E-SEC", ACCOUNT, CODE_ONE, OWNER, OWNER_OLD,
                                OWNER_ES256)),
         ("merchant", _merchant(OTHER_MERCHANT, "E-OTHER", "d" * 64, OTHER_CODE, OTHER)),
         ("merchant_key", {"merchant_id": MERCHANT, "action": "revoke",

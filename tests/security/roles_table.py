@@ -31,10 +31,13 @@ FUNCTIONS: dict[str, dict[str, May]] = {
     "TakeLease": {"connector": May.OWN},
     "ProposeRecords": {"bank-maker": May.YES},
     "DecideRecords": {"bank-checker": May.OWN},
+    "SubmitClearing": {"bank-maker": May.OWN},
+    "DecideSettlements": {"bank-checker": May.OWN},
     "GetPayments": _ALL,
     "GetRecords": _ALL,
     "ListPayments": _ALL,
     "ListProposals": _ALL,
+    "ListSettlements": _ALL,
 }
 # Organisational unit of a certificate that has the function's role: whether the peer lets it call.
 UNITS: dict[str, bool] = {
@@ -105,6 +108,11 @@ REST: dict[str, dict[str, str]] = {
     "GET /v1/payments/<order_no>": _READ,
     "GET /v1/payments/<order_no>/receipts": _READ,
     "GET /v1/payments": _READ,
+    "GET /v1/settlements": _READ,
+    # Of one that there is not: the house's merchant has none yet.
+    "GET /v1/settlements/<acquirer_id>/<merchant_code>/<currency>/<clearing_date>/<run>": (
+        _READ | {"the merchant": "settlement_unknown"}
+    ),
     "PUT /v1/webhooks/<webhook_id>": _POST,
     "DELETE /v1/webhooks/<webhook_id>": _POST | {"the merchant": "204"},
     "GET /v1/webhooks/<webhook_id>": _READ,

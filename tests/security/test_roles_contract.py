@@ -37,6 +37,7 @@ class Stage:
     waiting: PayIntent
     ended: PayIntent
     proposal_id: str
+    settlement: str
 
     def arguments(self) -> Mapping[str, Callable[[], Any]]:
         """A sound argument for each function, its effect not yet on the ledger."""
@@ -56,6 +57,8 @@ class Stage:
                 {"proposal_id": parties.order_no("p"), "kind": "entity", "body": entity}
             ],
             "DecideRecords": lambda: [{"proposal_id": self.proposal_id, "decision": "reject"}],
+            "SubmitClearing": lambda: [parties.filing("2026-11-24")],
+            "DecideSettlements": lambda: [{"settlement": self.settlement, "decision": "reject"}],
             "GetPayments": lambda: [list(self.ended.key)],
             "GetRecords": lambda: [["merchant", parties.MERCHANT]],
             "ListPayments": lambda: {
@@ -64,12 +67,18 @@ class Stage:
                 "limit": 1,
             },
             "ListProposals": lambda: {"status": None, "start_after": None, "limit": 1},
+            "ListSettlements": lambda: {
+                "acquirer_id": parties.ONE,
+                "start_after": None,
+                "limit": 1,
+            },
         }
 
 
 @pytest.fixture(scope="module")
 def stage(world: World) -> Stage:
-    """A payment that waits, one that ended, a proposal that is open: BankOne's all."""
+    """A payment that waits, one that ended and is in a settlement, a proposal that is open:
+    BankOne's all."""
     ended = parties.requested(world)
     connector = world.user("BankOne", "connector")
     done = world.submit(connector, "SubmitReports", [parties.signed_report(ended)])
@@ -82,7 +91,8 @@ def stage(world: World) -> Stage:
         [{"proposal_id": proposal_id, "kind": "merchant_status", "body": body}],
     )
     assert made.codes == ["ok"]
-    return Stage(parties.requested(world), ended, proposal_id)
+    settlement = parties.settlement(world, ended)
+    return Stage(parties.requested(world), ended, proposal_id, settlement)
 
 
 def test_every_function_has_a_row() -> None:
@@ -133,6 +143,8 @@ def test_a_refused_call_changed_nothing(world: World, stage: Stage) -> None:
     assert world.record("proposal", stage.proposal_id)["status"] == "proposed"
     assert world.record("lease", parties.ONE) is None
     assert world.record("entity", "E-NEW") is None
+    assert world.record("settlement", stage.settlement)["status"] == "proposed"
+    assert world.record("acquirer_file", f"{parties.ONE}/{parties.CODE_ONE}/CNY/2026-11-24") is None
 
 
 def test_a_maker_does_not_check(world: World, stage: Stage) -> None:

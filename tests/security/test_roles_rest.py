@@ -24,6 +24,7 @@ from gateway.settings import Settings
 CELLS = [(place, what, who) for place in range(2) for what in table.REST for who in table.SIGNERS]
 
 WEBHOOK = "hook"
+SETTLEMENT = "/v1/settlements/unionpay/898310148990001/CNY/2026-11-23/01"
 _ACTIONS = {"PUT": "register", "DELETE": "remove"}
 _sequences = count(time.time_ns() // 1_000)
 
@@ -65,6 +66,7 @@ def ask(world: World, web: Web, what: str, who: str) -> requests.Response:
             wish = registration(world, web, Action(_ACTIONS[method]), parties.MERCHANT)
             header, payload, _ = webhooks.sign(wish, parties.OWNER).split(".")
             return send_registration(web, method, f"{header}.{payload}.")
+        path = SETTLEMENT if "<run>" in path else path
         return web.ask(method, path.replace("<order_no>", "x").replace("<webhook_id>", WEBHOOK))
     merchant_id, key = signer(world, who, web)
     if what == "POST /v1/payments":
@@ -78,7 +80,8 @@ def ask(world: World, web: Web, what: str, who: str) -> requests.Response:
         made = wanted(world, merchant_id)
         assert web.post(intents.sign(made, key)).status_code == 201
         order_no = made.order_no
-    path = path.replace("<order_no>", order_no).replace("/receipts", "/receipts?attempt=1")
+    path = SETTLEMENT if "<run>" in path else path.replace("<order_no>", order_no)
+    path = path.replace("/receipts", "/receipts?attempt=1")
     return web.ask(method, path, headers=web.token(merchant_id, key))
 
 

@@ -8,7 +8,7 @@ by tests/chaincode/test_contract_rules.py.
 
 from clearline.codes import Code
 
-# Registration and webhooks: no payment meets them. They have tests of their own.
+# Registration, clearing and webhooks: no payment meets them. They have tests of their own.
 OTHERS = frozenset(
     {
         Code.PROPOSAL_UNKNOWN, Code.PROPOSAL_DECIDED, Code.SAME_PERSON, Code.ENTITY_UNKNOWN,
@@ -16,6 +16,8 @@ OTHERS = frozenset(
         Code.RECORD_FULL, Code.KEY_REFUSED, Code.CHANGE_TOO_LATE, Code.WEBHOOK_UNKNOWN,
         Code.WEBHOOK_TARGET_REFUSED, Code.WEBHOOK_STALE, Code.WEBHOOK_LIMIT,
         Code.WEBHOOKS_UNAVAILABLE,
+        Code.FILE_UNKNOWN, Code.TOTALS_MISMATCH, Code.PAYEE_MISMATCH, Code.LINE_UNKNOWN,
+        Code.LINE_MISMATCH, Code.ALREADY_SETTLED, Code.SETTLEMENT_UNKNOWN, Code.SETTLEMENT_CLOSED,
     }
 )  # fmt: skip
 # By real processes: a house of tests/e2e, of tests/security or of tests/faults.
