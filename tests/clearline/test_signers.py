@@ -272,6 +272,8 @@ REQUEST = wire.request_body(KEY.key_id, [b"aa.bb"])
         wire.request_body(KEY.key_id, [b"a.b"] * 33),
         b'{"inputs":["a.b"],' + REQUEST[1:],
     ],
+    ids=["empty", "list", "cut short", "no parts", "no header", "other member", "no inputs",
+         "too many", "twice"],
 )  # fmt: skip
 def test_a_call_that_is_none(body: bytes) -> None:
     with pytest.raises(WireError):
