@@ -185,7 +185,7 @@ class Host:
                 amount=int(request.get("4")),
                 currency=request.get("49"),
                 code=code,
-                clearing_date=self._clearing_date() if given else "",
+                clearing_date=self._book.clearing_date(self._clock()) if given else "",
                 given=given,
             )
         self._book.put_refund(refund)
