@@ -9,18 +9,17 @@ from typing import Final
 import click
 import orjson
 
-from clearline import intents, refunds, reports, times
+from clearline import refunds, times
 from clearline.canonical import Json
 from clearline.codes import Refusal
 from clearline.money import Money, MoneyError, parse_decimal
-from clearline.refunds import RefundIntent, RefundKey
+from clearline.refunds import RefundIntent
 from merchant.attempts import Attempt, OrderStatus, State
 from merchant.cli_pay import asked, connected
 from merchant.client import HttpGateways
 from merchant.desk import Desk, home_option, opened
-from merchant.profile import Profile
 from merchant.refundbook import RENEWABLE, BookedRefund, RefundChange, RefundStatus
-from merchant.refunding import Couriers, follow
+from merchant.refunding import Couriers, asked_of, follow
 from merchant.verify import DisputedError
 from merchant.verify_refunds import Refunding, verify_stored_refund
 
@@ -149,23 +148,18 @@ def _sign(desk: Desk, attempt: Attempt, number: int, money: Money) -> BookedRefu
     return desk.book.refunds.store(intent, refunds.sign(intent, desk.signer()))
 
 
-def asked_of(profile: Profile, desk: Desk, attempt: Attempt, booked: BookedRefund) -> Refunding:
-    """What an answer about a refund is held against."""
+def _asked(desk: Desk, attempt: Attempt, booked: BookedRefund) -> Refunding:
     try:
-        acquirer_id = reports.parse(attempt.result).report.acquirer_id
-        payment = intents.parse(attempt.compact).intent
+        return asked_of(desk.profile, desk.book, attempt, booked)
     except Refusal as error:
         raise click.ClickException(
             f"order {attempt.order_no} has no result to hold a refund against: {error}"
         ) from None
-    key = RefundKey(profile.merchant_id, booked.order_no, booked.attempt, booked.refund_no)
-    signed = {intent.digest(): intent for intent in desk.book.refunds.intents(booked)}
-    return Refunding(key, signed, payment, acquirer_id)
 
 
 def _follow(desk: Desk, attempt: Attempt, booked: BookedRefund, timeout: float) -> BookedRefund:
     book = desk.book.refunds
-    asked_ = asked_of(desk.profile, desk, attempt, booked)
+    asked_ = _asked(desk, attempt, booked)
 
     def moved(change: RefundChange) -> None:
         book.record(booked, change)
@@ -211,7 +205,7 @@ def shown_refunds(desk: Desk, attempt: Attempt) -> list[dict[str, Json]]:
         proof = ""
         if booked.result:
             try:
-                asked_ = asked_of(desk.profile, desk, attempt, booked)
+                asked_ = _asked(desk, attempt, booked)
                 verify_stored_refund(booked.result, booked.intent, asked_, desk.profile.pins)
                 proof = "verified"
             except DisputedError as error:

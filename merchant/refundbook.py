@@ -144,6 +144,8 @@ class RefundBook:
         key = _key(refund)
         with bookfile.writing(self._db):
             before = self._one(key)
+            if _older(change, before):
+                return before
             if before.status.final or before.code == Dispute.EQUIVOCATION:
                 if not change.status.final or _same(before.result, change.result):
                     return before
@@ -180,6 +182,12 @@ class RefundBook:
             for one in self.of(str(order_no))
             if (one.attempt, one.refund_no) == (attempt, number)
         )
+
+
+def _older(change: RefundChange, before: BookedRefund) -> bool:
+    """Whether it tells of something on its way that a later block has told otherwise."""
+    known, told = before.block_number, change.block_number
+    return not change.status.final and known is not None and told is not None and told < known
 
 
 def _booked(row: list[Any]) -> BookedRefund:

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final, Protocol
 
+from clearline import intents, reports
+from clearline.answers import RefundAnswer
 from clearline.codes import Code
 from clearline.refunds import RefundKey
+from merchant.attempts import Attempt
 from merchant.client import RefundAnswered, RefundReply, Refused
-from merchant.profile import Pins
-from merchant.refundbook import RefundChange, RefundStatus
+from merchant.orderbook import OrderBook
+from merchant.profile import Pins, Profile
+from merchant.refundbook import BookedRefund, RefundChange, RefundStatus
 from merchant.rota import Rota
 from merchant.verify import DisputedError, Proven
 from merchant.verify_refunds import Refunding, verify_refund
@@ -40,6 +44,18 @@ class Couriers:
     api: RefundApi
     urls: tuple[str, ...]
     rota: Rota
+
+
+def asked_of(
+    profile: Profile, book: OrderBook, attempt: Attempt, booked: BookedRefund
+) -> Refunding:
+    """What an answer about a refund is held against. Raises Refusal when its payment has no result
+    that could be read."""
+    acquirer_id = reports.parse(attempt.result).report.acquirer_id
+    payment = intents.parse(attempt.compact).intent
+    key = RefundKey(profile.merchant_id, booked.order_no, booked.attempt, booked.refund_no)
+    signed = {intent.digest(): intent for intent in book.refunds.intents(booked)}
+    return Refunding(key, signed, payment, acquirer_id)
 
 
 def follow(
@@ -71,7 +87,7 @@ def follow(
             if len(refusals) == len(couriers.urls):
                 return _refused(url, refusals)
         elif isinstance(reply, RefundAnswered):
-            change = _meaning(reply, url, asked, pins)
+            change = change_of(reply.answer, url, asked, pins)
             if change.status.final or change.status is RefundStatus.DISPUTED:
                 return change
             refusals.clear()
@@ -93,9 +109,10 @@ def _ask(
     return reply
 
 
-def _meaning(reply: RefundAnswered, url: str, asked: Refunding, pins: Pins) -> RefundChange:
+def change_of(answer: RefundAnswer, url: str, asked: Refunding, pins: Pins) -> RefundChange:
+    """What an answer about a refund makes of it."""
     try:
-        verdict = verify_refund(reply.answer, asked, pins)
+        verdict = verify_refund(answer, asked, pins)
     except DisputedError as error:
         return RefundChange(RefundStatus.DISPUTED, url, error.code, error.detail)
     status = RefundStatus(verdict.status.value)
@@ -104,7 +121,7 @@ def _meaning(reply: RefundAnswered, url: str, asked: Refunding, pins: Pins) -> R
         return RefundChange(
             status, url, reason, "", verdict.compact, verdict.tx_id, verdict.block_number
         )
-    return RefundChange(status, url, block_number=reply.answer.block_number)
+    return RefundChange(status, url, block_number=answer.block_number)
 
 
 def _refused(url: str, refusals: dict[int, Refused]) -> RefundChange:
