@@ -265,6 +265,30 @@ async def child(world: World, name: str) -> AsyncIterator[asyncio.subprocess.Pro
         await process.wait()
 
 
+async def child_dying(world: World, point: str) -> asyncio.subprocess.Process:
+    """A connector over this world's files that dies at `point`."""
+    paths = os.pathsep.join([str(CHILD.parent), str(CHILD.parent.parent / "support")])
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(CHILD),
+        str(world.folder),
+        point,
+        world.bench.acquirer_id,
+        env={"PYTHONPATH": paths},
+    )
+
+
+async def ended(process: asyncio.subprocess.Process) -> int:
+    """Its exit code; one that does not end is killed, and the test with it."""
+    try:
+        async with asyncio.timeout(15):
+            return await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
+
+
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     """Wait until something is so."""
     async with asyncio.timeout(seconds):

@@ -11,9 +11,8 @@ from typing import Any, cast
 import pytest
 from benches import BENCHES, UNIONPAY, WALLET, Bench, unionpay, wallet
 from fake_ledger import FakeLedger, Stored
-from helpers_connector import World, connected, until
+from helpers_connector import World, child_dying, connected, ended, until
 from scenarios import Scenario, play
-from test_kills import child, ended
 
 from chaincode.contract.context import Role
 from clearline import records, refunds, reports, times
@@ -178,7 +177,7 @@ def test_killed_at(tmp_path: Path, bench: Bench, point: str, token: str) -> None
             async with connected(world.parts(ledger, world.adapter())):
                 (key,) = await paid(world, ledger, token)
             asked = world.refund(ledger, key, 2933)
-            assert await ended(await child(world, point)) == -signal.SIGKILL
+            assert await ended(await child_dying(world, point)) == -signal.SIGKILL
             async with connected(world.parts(ledger, world.adapter())):
                 await ledger.until_refunded([asked])
         assert told(ledger, asked) == ["unknown", "succeeded"]
