@@ -64,13 +64,13 @@ def _requested(key: str, refund: Refund, place: Place, projection: Projection, n
     try:
         verify_refund(key, refund, place, projection, now)
     except Refusal as refusal:
+        if refusal.code is Code.EXPIRED:
+            return entry  # the forwarder ends it, once the ledger agrees that it is that late
         _log.warning(
             "a refund is not forwarded",
             extra={"refund": str(refund.key), "code": refusal.code, "why": refusal.detail},
         )
-        expired = refusal.code is Code.EXPIRED
-        reason = Reason.EXPIRED if expired else Reason.REFUSED_BY_CONNECTOR
-        said = {Telling.RESULT: Said(ended_unsent(reason, now))}
+        said = {Telling.RESULT: Said(ended_unsent(Reason.REFUSED_BY_CONNECTOR, now))}
         return replace(entry, phase=Phase.ANSWERED, said=said)
     return entry
 
