@@ -156,7 +156,7 @@ class Till:
         """POST /v1/payments/{order_no}/refunds."""
         headers = {"Content-Type": "application/jose"} | ({"Prefer": prefer} if prefer else {})
         path = f"/v1/payments/{order_no}/refunds"
-        return self._call("POST", path, gateway, headers, compact.encode())
+        return self.call("POST", path, gateway, headers, compact.encode())
 
     def get(self, order_no: str, gateway: int = 0, attempt: int = 1) -> dict[str, Any]:
         """The payment as a gateway shows it; the problem when it shows none."""
