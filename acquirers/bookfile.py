@@ -1,4 +1,4 @@
-"""The file of a company's own book: SQLite, one entry a reference in the table `entry`.
+"""The file of a company's own book: SQLite, one entry a reference in each of its tables.
 
 WAL, synchronous FULL: an entry is on stable storage before its answer leaves. Each book also has
 the days that are closed, whose files were made, and its adjustments.
@@ -64,8 +64,9 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 class Entries(Generic[_Entry]):
     """The entries of one kind, a dataclass whose fields are the table's columns."""
 
-    def __init__(self, kind: type[_Entry]) -> None:
+    def __init__(self, kind: type[_Entry], table: str = "entry") -> None:
         self._kind: Any = kind
+        self._table = table
         self._names = [item.name for item in fields(kind)]
         self._columns = ", ".join(self._names)
         self._marks = ", ".join("?" for _ in self._names)
@@ -73,7 +74,7 @@ class Entries(Generic[_Entry]):
     def find(self, db: sqlite3.Connection, reference: str) -> _Entry | None:
         """The entry of a reference."""
         row = db.execute(
-            f"SELECT {self._columns} FROM entry WHERE reference = ?",  # noqa: S608
+            f"SELECT {self._columns} FROM {self._table} WHERE reference = ?",  # noqa: S608
             (reference,),
         ).fetchone()
         return self._kind(*row) if row else None
@@ -81,7 +82,7 @@ class Entries(Generic[_Entry]):
     def put(self, db: sqlite3.Connection, entry: _Entry) -> None:
         """Store an entry, replacing the one of its reference."""
         db.execute(
-            f"INSERT OR REPLACE INTO entry ({self._columns}) VALUES ({self._marks})",  # noqa: S608
+            f"INSERT OR REPLACE INTO {self._table} ({self._columns}) VALUES ({self._marks})",  # noqa: S608
             [getattr(entry, name) for name in self._names],
         )
 
@@ -91,5 +92,6 @@ class Entries(Generic[_Entry]):
         Raises sqlite3.Error when there is no book.
         """
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-            rows = db.execute(f"SELECT {self._columns} FROM entry ORDER BY reference")  # noqa: S608
+            query = f"SELECT {self._columns} FROM {self._table} ORDER BY reference"  # noqa: S608
+            rows = db.execute(query)
             return [self._kind(*row) for row in rows]

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import ssl
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from rich.table import Table
 from acquirers import delivery
 from acquirers import settings as acquirer_settings
 from acquirers.authority import FolderTakenError
-from acquirers.kinds import KINDS, Kind, Line, Settings
+from acquirers.kinds import KINDS, Kind, Line, Returned, Settings
 from acquirers.settings import SettingsError
 from clearline import garbage, logs, times
 
@@ -78,19 +79,22 @@ def serve(kind: str, config: Path) -> None:
 @_CONFIG
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def book(kind: str, config: Path, as_json: bool) -> None:
-    """Show the acquirer's own book: charges, reversals and net of each reference.
+    """Show the acquirer's own book: charges, reversals and net of each reference, and refunds.
 
     Example: clearline acquirer book unionpay_iso8583 --config unionpay/settings.json --json
     """
     settings = _load(kind, config)
     try:
         lines = KINDS[kind].read(settings.place.book)
+        returned = KINDS[kind].refunds(settings.place.book)
     except sqlite3.Error as error:
         raise _unread(settings, error) from None
     if as_json:
-        click.echo(json.dumps(_as_json(lines), indent=1))
+        click.echo(json.dumps(_as_json(lines, returned), indent=1))
     else:
         Console().print(_table(kind, lines))
+        if returned:
+            Console().print(_refund_table(returned))
 
 
 @acquirer.command("file")
@@ -162,9 +166,10 @@ def _load(kind: str, config: Path) -> Settings:
         raise click.ClickException(str(error)) from None
 
 
-def _as_json(lines: Sequence[Line]) -> dict[str, object]:
+def _as_json(lines: Sequence[Line], returned: Sequence[Returned]) -> dict[str, object]:
     return {
         "references": [line.more | {"code": line.code, "net": line.net} for line in lines],
+        "refunds": [asdict(one) for one in returned],
         "totals": {
             "references": len(lines),
             "charges": sum(line.charges for line in lines),
@@ -182,5 +187,17 @@ def _table(kind: str, lines: Sequence[Line]) -> Table:
         table.add_row(
             line.reference, line.merchant_code, str(line.amount), line.currency,
             line.code or "-", str(line.charges), str(line.reversals), str(line.net),
+        )  # fmt: skip
+    return table
+
+
+def _refund_table(returned: Sequence[Returned]) -> Table:
+    table = Table(title="Its refunds")
+    for name in ("reference", "payment", "merchant", "amount", "cur", "code", "given back"):
+        table.add_column(name)
+    for one in returned:
+        table.add_row(
+            one.reference, one.payment, one.merchant_code, str(one.amount), one.currency,
+            one.code or "-", str(one.given),
         )  # fmt: skip
     return table

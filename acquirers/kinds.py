@@ -41,6 +41,22 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Returned:
+    """What every book says of a refund: its reference and its payment's, code or state, and what
+    was given back in minor units."""
+
+    reference: str
+    payment: str
+    merchant_code: str
+    amount: int
+    currency: str
+    code: str
+    given: int
+    clearing_date: str
+    requests_seen: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """One acquirer: `create(folder, host, port, network)`; `serve` runs until the event is set."""
 
@@ -49,6 +65,7 @@ class Kind:
     load: Callable[[Path], Settings]
     serve: Callable[[Any, asyncio.Event], Any]
     read: Callable[[Path], Sequence[Line]]
+    refunds: Callable[[Path], Sequence[Returned]]
 
 
 async def _serve_unionpay(settings: UnionPaySettings, stop: asyncio.Event) -> None:
@@ -80,6 +97,26 @@ def _line(entry: unionpay_book.Entry | wallet_book.Entry, code: str, own: str) -
     )  # fmt: skip
 
 
+def _refunds_of_unionpay(path: Path) -> list[Returned]:
+    return [
+        Returned(
+            one.reference, one.original, one.merchant_code, one.amount, one.currency, one.code,
+            one.amount * one.given, one.clearing_date, one.requests_seen,
+        )
+        for one in unionpay_book.read_refunds(path)
+    ]  # fmt: skip
+
+
+def _refunds_of_wallet(path: Path) -> list[Returned]:
+    return [
+        Returned(
+            one.reference, one.payment, one.merchant_code, one.amount, one.currency, one.state,
+            one.given, one.clearing_date, one.requests_seen,
+        )
+        for one in wallet_book.read_refunds(path)
+    ]  # fmt: skip
+
+
 KINDS: Final[dict[str, Kind]] = {
     "unionpay_iso8583": Kind(
         "127.0.0.1:8583",
@@ -87,6 +124,7 @@ KINDS: Final[dict[str, Kind]] = {
         unionpay_settings.load,
         _serve_unionpay,
         _read_unionpay,
+        _refunds_of_unionpay,
     ),
     "qr_wallet": Kind(
         "127.0.0.1:8590",
@@ -94,5 +132,6 @@ KINDS: Final[dict[str, Kind]] = {
         wallet_settings.load,
         _serve_wallet,
         _read_wallet,
+        _refunds_of_wallet,
     ),
 }

@@ -68,6 +68,7 @@ def verify(
         "transactions": totals.transactions,
         "invalid": totals.invalid,
         "payments": verifier.payments.counts(),
+        "refunds": verifier.payments.refund_counts(),
         "exceptions": verifier.payments.exceptions(),
         "settlements": verifier.balances.counts(),
         "left_out": verifier.balances.left_out(),
@@ -194,7 +195,8 @@ def _print(report: Mapping[str, object]) -> None:
     click.echo(f"blocks        {report['blocks']}, the last {report['tip']}")
     click.echo(f"genesis       {report['genesis']}")
     click.echo(f"transactions  {report['transactions']}, of them {report['invalid']} rejected")
-    for name in ("payments", "exceptions", "settlements", "records", "endorsements"):
+    names = ("payments", "refunds", "exceptions", "settlements", "records", "endorsements")
+    for name in names:
         counts = report[name]
         assert isinstance(counts, dict)  # noqa: S101 - made above
         shown = ", ".join(f"{key} {value}" for key, value in sorted(counts.items()))

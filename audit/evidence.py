@@ -13,6 +13,9 @@ _TYPS: Final = {
     "close": intents.TYP,
     "report": reports.TYP,
     "contradiction": reports.TYP,
+    "refund": intents.TYP,
+    "refund report": reports.TYP,
+    "refund contradiction": reports.TYP,
 }
 
 
@@ -22,7 +25,8 @@ def evidence(record: Record, steps: list[Step]) -> dict[str, Any]:
         "payment": {
             name: record[name]
             for name in ("merchant_id", "order_no", "attempt", "status", "reason", "amount",
-                         "currency", "acquirer_id", "merchant_code", "intent_digest")
+                         "currency", "refunded_amount", "acquirer_id", "merchant_code",
+                         "intent_digest")
         },
         "exceptions": record["exceptions"],
         "steps": [_step(step) for step in steps],
@@ -56,6 +60,8 @@ def lines(shown: dict[str, Any]) -> list[str]:
         f"{payment['acquirer_id']} as {payment['merchant_code']}",
         f"  intent digest {payment['intent_digest']}",
     ]
+    if payment["refunded_amount"]:
+        text.append(f"  {payment['refunded_amount']} minor units given back by refunds")
     for one in shown["exceptions"]:
         text.append(
             f"  {one['kind']} by report {one['sequence']}: "
@@ -64,16 +70,25 @@ def lines(shown: dict[str, Any]) -> list[str]:
     for step in shown["steps"]:
         payload = step["payload"]
         text += [
-            f"  {step['status']}: block {step['block']}, transaction {step['transaction']} "
-            f"{step['tx_id']}",
+            f"  {_subject(step)}{step['status']}: block {step['block']}, "
+            f"transaction {step['transaction']} {step['tx_id']}",
             f"    submitted {step['time']} by {step['submitted_by']}, endorsed by "
             f"{', '.join(step['endorsed_by'])}",
             f"    {step['signed']} signed with key {step['key_id']}: verified",
         ]
-        if step["signed"] in ("report", "contradiction"):
+        if step["signed"].endswith(("report", "contradiction")):
             text.append(
                 f"    {payload['kind']} {payload['sequence']}, {payload['status']}: "
                 f"{payload['reason']}, acquirer reference "
                 f"{payload['acquirer_reference']}, clearing date {payload['clearing_date']}"
             )
     return text
+
+
+def _subject(step: dict[str, Any]) -> str:
+    """Whose status a step tells, when it is not the payment's."""
+    number = step["payload"].get("refund_no")
+    if number is None:
+        return ""
+    money = f"{step['payload']['amount']} {step['payload']['currency']}"
+    return f"refund {number} of {money}: "

@@ -65,40 +65,51 @@ PAY: Final = Closed(
     }
 )
 CLOSE: Final = Closed({**_PAYMENT, "kind": one_of("close")})
+REFUND: Final = Closed(
+    {
+        **_PAYMENT,
+        "kind": one_of("refund"),
+        "refund_no": _NUMBER,
+        "amount": _AMOUNT,
+        "currency": currency,
+        "expires_at": moment,
+    }
+)
+REFUND_SCANNED: Final = ("network", "merchant_id", "order_no")
 PAY_SCANNED: Final = (
     *("network", "merchant_id", "order_no", "store", "terminal", "goods_category", "site"),
 )
 CLOSE_SCANNED: Final = ("network", "merchant_id", "order_no")
 INTENT_ITEM: Final = Closed({"intent": _SIGNED, "acquirer_id": _ID}, frozenset({"acquirer_id"}))
 
-REPORT: Final = Closed(
-    {
-        "kind": one_of("response", "unknown", "result", "reversal"),
-        "version": constant(1),
-        "network": _NETWORK,
-        "acquirer_id": _ID,
-        "merchant_id": _ID,
-        "order_no": _ORDER,
-        "attempt": _NUMBER,
-        "intent_digest": _HASH,
-        "sequence": _NUMBER,
-        "status": one_of("accepted", "unknown", "succeeded", "declined", "closed", "expired"),
-        "reason": one_of(*Reason),
-        "amount": _AMOUNT,
-        "currency": currency,
-        "acquirer_reference": _REFERENCE,
-        "merchant_name": nullable(printable(64)),
-        "merchant_code": nullable(_CODE),
-        "mcc": nullable(_MCC),
-        "payer_token": nullable(_TOKEN),
-        "clearing_route": nullable(_REFERENCE),
-        "clearing_date": nullable(day),
-        "forwarded_at": nullable(moment),
-        "answered_at": nullable(moment),
-        "ended_at": nullable(moment),
-        "native_digest": nullable(_HASH),
-    }
-)
+_REPORT: Final[dict[str, Shape]] = {
+    "kind": one_of("response", "unknown", "result", "reversal"),
+    "version": constant(1),
+    "network": _NETWORK,
+    "acquirer_id": _ID,
+    "merchant_id": _ID,
+    "order_no": _ORDER,
+    "attempt": _NUMBER,
+    "intent_digest": _HASH,
+    "sequence": _NUMBER,
+    "status": one_of("accepted", "unknown", "succeeded", "declined", "closed", "expired"),
+    "reason": one_of(*Reason),
+    "amount": _AMOUNT,
+    "currency": currency,
+    "acquirer_reference": _REFERENCE,
+    "merchant_name": nullable(printable(64)),
+    "merchant_code": nullable(_CODE),
+    "mcc": nullable(_MCC),
+    "payer_token": nullable(_TOKEN),
+    "clearing_route": nullable(_REFERENCE),
+    "clearing_date": nullable(day),
+    "forwarded_at": nullable(moment),
+    "answered_at": nullable(moment),
+    "ended_at": nullable(moment),
+    "native_digest": nullable(_HASH),
+}
+REPORT: Final = Closed(_REPORT)
+REFUND_REPORT: Final = Closed(_REPORT | {"refund_no": _NUMBER})
 REPORT_SCANNED: Final = (
     *("network", "acquirer_id", "merchant_id", "order_no", "merchant_name", "merchant_code"),
     *("payer_token", "clearing_route"),

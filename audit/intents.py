@@ -50,15 +50,20 @@ class Asked:
         return (self.place,)
 
 
-def parse(item: Any) -> Asked:
-    """Form and cards. Raises Refused."""
+def token_of(item: Any) -> Signed:
+    """An item's signed text taken apart, of whatever kind. Raises Refused."""
     _check(forms.INTENT_ITEM, item)
     try:
         token = read(item["intent"], TYP)
     except JoseError as error:
         raise Refused(Code.MALFORMED, Check.FORM, f"its intent is {error}") from None
-    intent, acquirer_id = token.payload, item.get("acquirer_id")
     _scan("kid", token.key_id)
+    return token
+
+
+def parse(item: Any, token: Signed) -> Asked:
+    """Form and cards of a request or a close. Raises Refused."""
+    intent, acquirer_id = token.payload, item.get("acquirer_id")
     closes = intent.get("kind") == "close"
     _check(forms.CLOSE if closes else forms.PAY, intent)
     if not closes:
@@ -84,15 +89,14 @@ def _check_pay(intent: Record) -> None:
 
 def decide(asked: Asked, draft: Draft) -> Outcome:
     """What the contract must answer; what follows goes into the draft. Raises Refused."""
-    merchant = _signed_by(asked, draft)
+    merchant = signed_by(asked.payload, asked.token, draft)
     payment = draft.get(asked.place)
     decided = _close if asked.payload["kind"] == "close" else _request
     return decided(asked, merchant, payment, draft)
 
 
-def _signed_by(asked: Asked, draft: Draft) -> Record:
-    """The merchant, whose key - perhaps revoked since - signed it."""
-    intent, token = asked.payload, asked.token
+def signed_by(intent: Record, token: Signed, draft: Draft) -> Record:
+    """The merchant, whose key - perhaps revoked since - signed it. Raises Refused."""
     if intent["network"] != draft.network:
         raise Refused(
             Code.NETWORK_MISMATCH, Check.INTENT, f"signed for network {intent['network']}"
@@ -135,7 +139,7 @@ def _request(asked: Asked, merchant: Record, payment: Record | None, draft: Draf
     if payment is not None:
         raise Refused(Code.CONFLICT, Check.RECORD, "another intent made this payment")
     code = _route(asked, merchant, draft)
-    _check_times(asked.payload, draft.invocation.time)
+    check_times(asked.payload, draft.invocation.time)
     _check_attempt(asked.payload, draft)
     draft.made[asked.place] = _payment(asked, code, signed, draft)
     return _taken(asked, "intent", draft)
@@ -168,8 +172,9 @@ def _route(asked: Asked, merchant: Record, draft: Draft) -> str:
     return found
 
 
-def _check_times(intent: Record, now: str) -> None:
-    """The texts of both have one form, so that they compare as the times they name."""
+def check_times(intent: Record, now: str) -> None:
+    """Raise Refused for one of the future or the past. The texts of both have one form, so that
+    they compare as the times they name."""
     if datetime.fromisoformat(intent["created"]) > datetime.fromisoformat(now) + AHEAD:
         raise Refused(Code.NOT_YET_VALID, Check.INTENT, f"created at {intent['created']}")
     if intent["expires_at"] <= now:
@@ -210,6 +215,7 @@ def _payment(asked: Asked, code: str, signed: str, draft: Draft) -> Record:
         "close": "",
         "close_tx": "",
         "exceptions": [],
+        "refunded_amount": 0,
         "settlement": "",
         "txs": [invocation.tx_id],
     }

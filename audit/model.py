@@ -21,11 +21,10 @@ from audit import (
     cards,
     clearing,
     comparison,
-    contradictions,
-    intents,
     leases,
+    refund_reports,
+    refunds,
     registry,
-    reports,
     settlements,
 )
 from audit.draft import Draft, Outcome, Record, Refused, Step
@@ -49,9 +48,11 @@ class _Function:
 
 
 _FUNCTIONS: Final[dict[str, _Function]] = {
-    "SubmitIntents": _Function(("gateway",), intents.parse, intents.decide),
-    "SubmitReports": _Function(("connector",), reports.parse, reports.decide),
-    "SubmitEvidence": _Function(_WITNESSES, contradictions.parse, contradictions.decide),
+    "SubmitIntents": _Function(("gateway",), refunds.parse, refunds.decide),
+    "SubmitReports": _Function(("connector",), refund_reports.parse, refund_reports.decide),
+    "SubmitEvidence": _Function(
+        _WITNESSES, refund_reports.parse_evidence, refund_reports.decide_evidence
+    ),
     "TakeLease": _Function(("connector",), leases.parse, leases.decide),
     "ProposeRecords": _Function(("bank-maker",), registry.parse_suggestion, registry.propose),
     "DecideRecords": _Function(("bank-checker",), registry.parse_verdict, registry.decide),

@@ -20,6 +20,18 @@ class Payments:
         """Every payment."""
         return {key: one for key, one in self._records.items() if key.startswith("payment/")}
 
+    @property
+    def refunds(self) -> dict[str, Record]:
+        """Every refund."""
+        return {key: one for key, one in self._records.items() if key.startswith("refund/")}
+
+    def refund_counts(self) -> dict[str, int]:
+        """Refunds by status."""
+        found: dict[str, int] = {}
+        for record in self.refunds.values():
+            found[record["status"]] = found.get(record["status"], 0) + 1
+        return found
+
     def counts(self) -> dict[str, int]:
         """Payments by status."""
         found: dict[str, int] = {}
@@ -31,5 +43,6 @@ class Payments:
         """What a supervisor must look at: open exceptions and equivocations."""
         return {
             "open": sum(map(excepted, self.records.values())),
-            "equivocations": sum(key.startswith("equivocation/") for key in self._records),
+            "equivocations": sum(key.startswith("equivocation/") for key in self._records)
+            + sum(len(one["contradictions"]) for one in self.refunds.values()),
         }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from audit import cards, forms
 from audit.draft import Draft, Outcome, Record, Refused
@@ -32,6 +32,18 @@ _KINDS: Final = {
     "result": FINAL,
     "reversal": _FAILED,
 }
+
+
+class Submitted(Protocol):
+    """A report, whatever it is about."""
+
+    @property
+    def token(self) -> Signed:
+        """The signed text, taken apart."""
+
+    @property
+    def payload(self) -> Record:
+        """What the bank signed."""
 
 
 @dataclass(frozen=True)
@@ -78,22 +90,27 @@ class Told:
         return f"{merchant_id}/{order_no}/{attempt:04d}"
 
 
-def parse(item: Any) -> Told:
+def item_of(item: Any) -> tuple[str, int]:
     """An item of SubmitReports: a report, bare or with its epoch. Raises Refused."""
     if isinstance(item, str):
-        return read_report(item, 0)
+        return item, 0
     _check(forms.REPORT_ITEM.fault(item))
-    return read_report(item["report"], item["epoch"])
+    return item["report"], item["epoch"]
 
 
-def read_report(compact: str, epoch: int) -> Told:
-    """Form and cards of a report. Raises Refused."""
+def token_of(compact: str) -> Signed:
+    """A report taken apart, whatever it is about. Raises Refused."""
     try:
         token = read(compact, TYP)
     except JoseError as error:
         raise Refused(Code.MALFORMED, Check.FORM, f"a report is {error}") from None
-    report = token.payload
     _scan("kid", token.key_id)
+    return token
+
+
+def told_by(compact: str, token: Signed, epoch: int) -> Told:
+    """Form and cards of a report on a payment. Raises Refused."""
+    report = token.payload
     _check(forms.REPORT.fault(report))
     kind, status = report["kind"], report["status"]
     if status not in _KINDS[kind]:
@@ -144,7 +161,7 @@ def decide(told: Told, draft: Draft) -> Outcome:
     return Outcome(code, Check.OUTCOME, told.name, changed["status"], draft.invocation.tx_id)
 
 
-def acquirer_of(told: Told, draft: Draft) -> Record:
+def acquirer_of(told: Submitted, draft: Draft) -> Record:
     """The acquirer a report names, on this network. Raises Refused."""
     report = told.payload
     if report["network"] != draft.network:
@@ -159,7 +176,7 @@ def acquirer_of(told: Told, draft: Draft) -> Record:
     return acquirer
 
 
-def signer(told: Told, acquirer: Record) -> Record:
+def signer(told: Submitted, acquirer: Record) -> Record:
     """The acquirer's key record that signed, perhaps revoked. Raises Refused."""
     found: Record | None = acquirer["keys"].get(told.token.key_id)
     if found is None:

@@ -93,7 +93,7 @@ class SignerDesk:
     def _read(self, text: bytes) -> Report | SignerRefusedError:
         """The report this is the signing input of, or why it is not signed."""
         try:
-            found = reports.parse(text.decode("ascii") + "." + _NO_SIGNATURE)
+            found = reports.parse_any(text.decode("ascii") + "." + _NO_SIGNATURE)
         except Refusal as error:
             return SignerRefusedError(f"not a report: {error}")
         token, report = found.token, found.report
@@ -113,7 +113,8 @@ def refusal(status: int, reason: str) -> Reply:
 
 
 def _fields(report: Report) -> dict[str, object]:
+    about = report.refund_key if report.refund_no else report.key
     return {
-        "payment": str(report.key), "sequence": report.sequence, "status": report.status,
+        "payment": str(about), "sequence": report.sequence, "status": report.status,
         "amount": report.amount, "currency": report.currency, "digest": report.digest(),
     }  # fmt: skip

@@ -14,6 +14,7 @@ from clearline.canonical import CanonicalError, Json
 from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
 from clearline.jws import JwsError, Signer, Typ, Unverified
+from clearline.refunds import RefundKey
 from clearline.schema import (
     ATTEMPT,
     IDENTIFIER,
@@ -48,7 +49,8 @@ class PaymentAnswer:
     """A payment at a gateway. `amount` in minor units; `tx_id` and `block_number` are those of
     its newest change, null while it is only received; `response`, `result`, `receipt` and `close`
     (the merchant's own) are JWS compact texts, null until there is one. `exceptions`: what came
-    after the end, as on the ledger: an object of EXCEPTION_MEMBERS each, `open` or `resolved`."""
+    after the end, as on the ledger: an object of EXCEPTION_MEMBERS each, `open` or `resolved`.
+    `refunded_amount`: what refunds have given back of it."""
 
     merchant_id: str
     order_no: str
@@ -67,6 +69,7 @@ class PaymentAnswer:
     block_number: int | None = None
     close: str | None = None
     exceptions: tuple[Json, ...] = ()
+    refunded_amount: int = 0
 
     @property
     def key(self) -> PaymentKey:
@@ -93,6 +96,54 @@ class PaymentAnswer:
             Status(answer.status)
         except TypeError:
             raise ValueError("not a payment: a member is missing") from None
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class RefundAnswer:
+    """A refund at a gateway, its members as those of a PaymentAnswer; `clearing_date` is the
+    result's, empty until there is one."""
+
+    merchant_id: str
+    order_no: str
+    attempt: int
+    refund_no: int
+    status: str
+    final: bool
+    amount: int
+    currency: str
+    acquirer_id: str
+    intent_digest: str
+    reason: str = ""
+    clearing_date: str = ""
+    result: str | None = None
+    receipt: str | None = None
+    tx_id: str | None = None
+    block_number: int | None = None
+
+    @property
+    def key(self) -> RefundKey:
+        """What names the refund."""
+        return RefundKey(self.merchant_id, self.order_no, self.attempt, self.refund_no)
+
+    def to_json(self) -> dict[str, Json]:
+        """The object that travels."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Json) -> RefundAnswer:
+        """The answer an object describes; members it does not know are left out.
+
+        Raises ValueError for an object that lacks one.
+        """
+        if not isinstance(value, dict):
+            raise ValueError("not a refund: not an object")
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        try:
+            answer = cls(**known)
+            Status(answer.status)
+        except TypeError:
+            raise ValueError("not a refund: a member is missing") from None
         return answer
 
 

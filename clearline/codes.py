@@ -48,8 +48,12 @@ class Code(StrEnum):
     CONFLICT = "conflict"
     ATTEMPT_OUT_OF_ORDER = "attempt_out_of_order"
     ALREADY_SUCCEEDED = "already_succeeded"
+    NOT_REFUNDABLE = "not_refundable"
+    REFUND_AMOUNT_REFUSED = "refund_amount_refused"
+    REFUND_OUT_OF_ORDER = "refund_out_of_order"
     # reports
     PAYMENT_UNKNOWN = "payment_unknown"
+    REFUND_UNKNOWN = "refund_unknown"
     ACQUIRER_MISMATCH = "acquirer_mismatch"
     INTENT_MISMATCH = "intent_mismatch"
     AMOUNT_MISMATCH = "amount_mismatch"
@@ -154,7 +158,14 @@ _INFO: Final[dict[Code, tuple[int, str]]] = {
         "The attempt before this one has not ended without success, or has an open exception.",
     ),
     Code.ALREADY_SUCCEEDED: (409, "An attempt at this order has succeeded."),
+    Code.NOT_REFUNDABLE: (409, "The payment has not succeeded, so nothing can be given back."),
+    Code.REFUND_AMOUNT_REFUSED: (
+        422,
+        "The refund is of more than is left of the payment, or of another currency.",
+    ),
+    Code.REFUND_OUT_OF_ORDER: (409, "The refund before this one is not there, or has not ended."),
     Code.PAYMENT_UNKNOWN: (404, "No such payment is on the ledger."),
+    Code.REFUND_UNKNOWN: (404, "No such refund is on the ledger."),
     Code.ACQUIRER_MISMATCH: (403, "The payment is not this acquirer's."),
     Code.INTENT_MISMATCH: (422, "The report is about another intent."),
     Code.AMOUNT_MISMATCH: (422, "The report's amount or currency is not the requested one."),

@@ -1,4 +1,4 @@
-"""Intents: what a merchant signs - to be paid (`pay`), or no longer (`close`).
+"""Intents: what a merchant signs - to be paid (`pay`), or no longer (`close`); refunds: refunds.py.
 
 Version 1 of `pay` carries every field supervision needs; `close` names the payment it ends.
 
@@ -247,22 +247,27 @@ def parse(compact: str | bytes) -> SignedIntent:
 
     Raises Refusal with `malformed` or `card_data_refused`, and where.
     """
-    return _pay(*_read(compact))
+    return _pay(*read(compact))
 
 
 def parse_close(compact: str | bytes) -> SignedClose:
     """The same for a close intent."""
-    return _close(*_read(compact))
+    return _close(*read(compact))
 
 
 def parse_any(compact: str | bytes) -> SignedIntent | SignedClose:
     """The same for either; `kind` of the payload decides."""
-    text, token, payload = _read(compact)
+    return of_payment(*read(compact))
+
+
+def of_payment(text: str, token: Unverified, payload: Json) -> SignedIntent | SignedClose:
+    """The same for what `read` has taken apart."""
     closes = isinstance(payload, dict) and payload.get("kind") == "close"
     return _close(text, token, payload) if closes else _pay(text, token, payload)
 
 
-def _read(compact: str | bytes) -> tuple[str, Unverified, Json]:
+def read(compact: str | bytes) -> tuple[str, Unverified, Json]:
+    """The text, the token and the payload of an intent of any kind: form only. Raises Refusal."""
     text = compact.decode("ascii", "replace") if isinstance(compact, bytes) else compact
     try:
         token = jws.take_apart(text)
@@ -274,7 +279,7 @@ def _read(compact: str | bytes) -> tuple[str, Unverified, Json]:
 
 
 def _close(text: str, token: Unverified, payload: Json) -> SignedClose:
-    _check(CLOSE, payload)
+    check(CLOSE, payload)
     fields = {name: value for name, value in payload.items() if name not in ("kind", "version")}
     intent = CloseIntent(**fields)
     for name in _SCANNED_CLOSE:
@@ -284,7 +289,7 @@ def _close(text: str, token: Unverified, payload: Json) -> SignedClose:
 
 
 def _pay(text: str, token: Unverified, payload: Json) -> SignedIntent:
-    _check(PAY, payload)
+    check(PAY, payload)
     intent = _from_payload(payload)
     if intent.expires_at <= intent.created:
         raise Refusal(Code.MALFORMED, "/expires_at: must be after created")
@@ -309,7 +314,8 @@ def card_data_in(intent: PayIntent) -> str | None:
     return None
 
 
-def _check(shape: Members, payload: Json) -> None:
+def check(shape: Members, payload: Json) -> None:
+    """Hold a payload against its closed schema. Raises Refusal `malformed`, and where."""
     try:
         shape.check(payload, "")
     except SchemaError as error:

@@ -24,6 +24,7 @@ from clearline.clearing_records import (
 from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
 from clearline.proposals import PROPOSALS as PROPOSALS  # noqa: PLC0414 - callers know it from here
+from clearline.refunds import Refund
 from clearline.statuses import Status
 
 EVENT: Final = "payments.v1"
@@ -39,6 +40,7 @@ class Kind(StrEnum):
     ACQUIRER = "acquirer"
     PROPOSAL = "proposal"
     PAYMENT = "payment"
+    REFUND = "refund"
     REPORT = "report"
     EQUIVOCATION = "equivocation"
     LEASE = "lease"
@@ -220,8 +222,9 @@ class Payment:
 
     `exceptions` holds an object of kind, sequence, digest, amount, currency, status and tx_id for
     each success that came after the end (`kind` late_success): `open` until a reversal makes it
-    `resolved`. Its amount is what was paid, which need not be what was asked. `settlement` is the
-    id of the settlement whose line it is, empty until there is one.
+    `resolved`. Its amount is what was paid, which need not be what was asked. `refunded_amount` is
+    what of a succeeded payment was given back by refunds. `settlement` is the id of the settlement
+    whose line it is, empty until there is one.
     """
 
     merchant_id: str
@@ -244,6 +247,7 @@ class Payment:
     close: str = ""
     close_tx: str = ""
     exceptions: list[dict[str, Any]] = field(default_factory=list)
+    refunded_amount: int = 0
     settlement: str = ""
     txs: list[str] = field(default_factory=list)
 
@@ -334,6 +338,7 @@ Record = TypeVar(
     Acquirer,
     Proposal,
     Payment,
+    Refund,
     Kept,
     Equivocation,
     Lease,
@@ -352,6 +357,7 @@ _KINDS: Final[dict[type, Kind]] = {
     Acquirer: Kind.ACQUIRER,
     Proposal: Kind.PROPOSAL,
     Payment: Kind.PAYMENT,
+    Refund: Kind.REFUND,
     Kept: Kind.REPORT,
     Equivocation: Kind.EQUIVOCATION,
     Lease: Kind.LEASE,

@@ -280,6 +280,7 @@ MERCHANT_CODE: Final = Text("[A-Za-z0-9]{1,15}", "must be 1 to 15 letters or dig
 CATEGORY: Final = Text("[a-z0-9_-]{1,32}", "must be 1 to 32 of a-z 0-9 _ -")
 SITE: Final = Text("[A-Za-z0-9.:_-]{1,128}", "must be a site or app id of 1 to 128 characters")
 ATTEMPT: Final = Integer(1, 9999)
+REFUND_NO: Final = Integer(1, 9999)
 EPOCH: Final = Integer(0, 2**31 - 1)
 JWS_TEXT: Final = Text(r"[A-Za-z0-9_.-]+", "must be a JWS compact text")
 AMOUNT: Final = Integer(1, MAX_AMOUNT)

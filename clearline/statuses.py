@@ -1,4 +1,4 @@
-"""A payment's statuses, which may follow which, and the reasons an ending can give."""
+"""A payment's and a refund's statuses, which may follow which, and the reasons of an ending."""
 
 from __future__ import annotations
 
@@ -59,6 +59,12 @@ STATUSES_OF: Final[dict[ReportKind, frozenset[Status]]] = {
     ReportKind.RESULT: FINAL,
     # Of a success that came after the end: the failure that was reported stands.
     ReportKind.REVERSAL: FINAL - {Status.SUCCEEDED},
+}
+# A refund is done or declined: nobody closes one, and one not forwarded in time is declined.
+REFUND_STATUSES_OF: Final[dict[ReportKind, frozenset[Status]]] = {
+    ReportKind.RESPONSE: frozenset({Status.ACCEPTED}),
+    ReportKind.UNKNOWN: frozenset({Status.UNKNOWN}),
+    ReportKind.RESULT: frozenset({Status.SUCCEEDED, Status.DECLINED}),
 }
 
 

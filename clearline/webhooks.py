@@ -13,12 +13,13 @@ from enum import StrEnum
 from typing import Final
 
 from clearline import canonical, jws
-from clearline.answers import PaymentAnswer
+from clearline.answers import PaymentAnswer, RefundAnswer
 from clearline.canonical import CanonicalError, Json
 from clearline.cards import holds_card_number
 from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
 from clearline.jws import JwsError, Signer, Typ, Unverified
+from clearline.refunds import RefundKey
 from clearline.schema import (
     IDENTIFIER,
     NETWORK,
@@ -40,7 +41,7 @@ ID_PREFIX: Final = "evt_"
 
 
 class EventType(StrEnum):
-    """What a webhook tells: a payment on the ledger has this status now."""
+    """What a webhook tells: a payment, or a refund, on the ledger has this status now."""
 
     REQUESTED = "payment.requested"
     ACCEPTED = "payment.accepted"
@@ -49,11 +50,27 @@ class EventType(StrEnum):
     DECLINED = "payment.declined"
     CLOSED = "payment.closed"
     EXPIRED = "payment.expired"
+    REFUND_REQUESTED = "refund.requested"
+    REFUND_ACCEPTED = "refund.accepted"
+    REFUND_UNKNOWN = "refund.unknown"
+    REFUND_SUCCEEDED = "refund.succeeded"
+    REFUND_DECLINED = "refund.declined"
 
     @classmethod
     def of(cls, status: Status) -> EventType:
-        """The type that tells this status. Raises ValueError for one that is not on the ledger."""
+        """The type that tells this status of a payment. Raises ValueError for one that is not on
+        the ledger."""
         return cls(f"payment.{status.value}")
+
+    @classmethod
+    def of_refund(cls, status: Status) -> EventType:
+        """The same of a refund."""
+        return cls(f"refund.{status.value}")
+
+    @property
+    def of_a_refund(self) -> bool:
+        """Whether it tells of a refund."""
+        return self.value.startswith("refund.")
 
 
 class Action(StrEnum):
@@ -159,11 +176,12 @@ def parse(compact: str | bytes) -> SignedRegistration:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a webhook's body tells. `timestamp` is the transaction's: its submitter's claim."""
+    """What a webhook's body tells. `timestamp` is the transaction's: its submitter's claim; `data`
+    the payment, or the refund when the type says so."""
 
     type: EventType
     timestamp: str
-    data: PaymentAnswer
+    data: PaymentAnswer | RefundAnswer
 
     def to_bytes(self) -> bytes:
         """The body: canonical JSON, so that the same event is the same bytes everywhere."""
@@ -181,14 +199,20 @@ class Event:
             raise ValueError("not an event: not an object")
         try:
             _TIME.check(value["timestamp"], "/timestamp")
-            kind, data = EventType(value["type"]), PaymentAnswer.from_json(value["data"])
-            if EventType.of(Status(data.status)) is not kind:
+            kind, data = _told(EventType(value["type"]), value["data"])
+            of = EventType.of_refund if kind.of_a_refund else EventType.of
+            if of(Status(data.status)) is not kind:
                 raise ValueError(f"{kind} tells the status {data.status}")
         except KeyError as error:
             raise ValueError(f"not an event: {error} is missing") from None
         return cls(kind, value["timestamp"], data)
 
 
-def event_id(network: str, tx_id: str, key: PaymentKey) -> str:
+def _told(kind: EventType, value: Json) -> tuple[EventType, PaymentAnswer | RefundAnswer]:
+    told = RefundAnswer if kind.of_a_refund else PaymentAnswer
+    return kind, told.from_json(value)
+
+
+def event_id(network: str, tx_id: str, key: PaymentKey | RefundKey) -> str:
     """`evt_` and 40 hex digits: what names an item of a transaction in this network."""
     return ID_PREFIX + canonical.digest([network, tx_id, *key])[:40]

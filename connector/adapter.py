@@ -21,6 +21,8 @@ class Capability(StrEnum):
     INQUIRY = "inquiry"
     CLOSE = "close"
     REVERSAL = "reversal"
+    REFUND = "refund"
+    REFUND_INQUIRY = "refund_inquiry"
 
 
 class Verdict(StrEnum):
@@ -37,7 +39,10 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is asked for. `amount` in minor units of `currency` (ISO 4217); `reference` is the
-    full reference, 40 hex digits, the acquirer's duplicate check; `expires_at` RFC 3339."""
+    full reference, 40 hex digits, the acquirer's duplicate check; `expires_at` RFC 3339.
+
+    Of a refund `refund_no` is its number (0: it is a payment) and `original` the payment's full
+    reference; payer token, category, terminal and product are empty: the acquirer knows them."""
 
     reference: str
     amount: int
@@ -48,6 +53,8 @@ class Order:
     terminal: str
     product: str
     expires_at: str = ""
+    refund_no: int = 0
+    original: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +79,9 @@ def held_against(order: Order, answer: Answer) -> Answer:
     """The answer; paid, or to be paid, but not exactly what was asked, is UNSURE."""
     if answer.verdict not in (Verdict.APPROVED, Verdict.ACCEPTED):
         return answer
-    asked = (order.amount, order.currency, order.merchant_code, order.payer_token)
-    if (answer.amount, answer.currency, answer.merchant_code, answer.payer_token) == asked:
+    asked = (order.amount, order.currency, order.merchant_code)
+    same_payer = order.refund_no or order.payer_token == answer.payer_token
+    if same_payer and (answer.amount, answer.currency, answer.merchant_code) == asked:
         return answer
     return replace(answer, verdict=Verdict.UNSURE, reason=Reason.INVALID_AMOUNT)
 
@@ -136,3 +144,11 @@ class Adapter(Protocol):
     async def close(self, order: Order, trace: str) -> Answer:
         """Ask that no payer can pay it any more: CLOSED, or what it had become before. Raises
         NotSentError, NoAnswerError."""
+
+    async def refund(self, order: Order, trace: str, tries: int) -> Answer:
+        """Ask for a refund: APPROVED, DECLINED, or ACCEPTED where it is done later. After `tries`
+        requests that may have been sent before it is a repeat, which the acquirer answers as the
+        first, and carries out when there was none. Raises NotSentError, NoAnswerError."""
+
+    async def inquire_refund(self, order: Order, trace: str) -> Answer:
+        """Ask what became of a refund. Raises NotSentError, NoAnswerError."""

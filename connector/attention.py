@@ -66,6 +66,14 @@ class Attentive:
         """See Adapter."""
         return await self._ask(self._adapter.close(order, trace))
 
+    async def refund(self, order: Order, trace: str, tries: int) -> Answer:
+        """See Adapter."""
+        return await self._ask(self._adapter.refund(order, trace, tries))
+
+    async def inquire_refund(self, order: Order, trace: str) -> Answer:
+        """See Adapter."""
+        return await self._ask(self._adapter.inquire_refund(order, trace))
+
     async def _ask(self, request: Awaitable[Answer]) -> Answer:
         self._asked_ever = number = self._asked_ever + 1
         self._asked[number] = asyncio.get_running_loop().time()

@@ -152,6 +152,8 @@ class Duty:
         entry = await self._work.database.run(find)
         if entry is None:
             return False
+        if entry.order.refund_no:
+            return True  # of a refund nothing is taken unasked
         answer = held_against(entry.order, answer)
         if entry.phase is Phase.ACCEPTED:
             return await self._watcher.notice(entry.key, answer)

@@ -21,7 +21,7 @@ from clearline.logs import get_logger
 from clearline.records import Kind, Payment
 from clearline.reports import acquirer_reference
 from clearline.statuses import Reason, Status
-from connector import memory, outbox
+from connector import memory, outbox, refunding
 from connector.adapter import Order
 from connector.database import Database
 from connector.entries import Ending, Entry, Said, SeenPayment, Telling
@@ -160,8 +160,21 @@ class Follower:
         if self._projection.apply(write):
             effects.records.append((write.key, write.value))
             return
-        if not write.key.startswith(_PAYMENTS) or self._ours not in write.value:
+        if self._ours not in write.value:
             return
+        if write.key.startswith(refunding.PREFIX):
+            self._consider_refund(write, effects)
+        elif write.key.startswith(_PAYMENTS):
+            self._consider_payment(write, effects)
+
+    def _consider_refund(self, write: Write, effects: Effects) -> None:
+        found = refunding.found(write.key, write.value, self._place, self._projection, effects.now)
+        if isinstance(found, Entry):
+            effects.entries.append(found)
+        elif found is not None:
+            effects.seen.append(found)
+
+    def _consider_payment(self, write: Write, effects: Effects) -> None:
         try:
             payment = records.load(Payment, write.value)
             status = Status(payment.status)

@@ -15,7 +15,7 @@ from typing import Final
 from clearline import times
 from clearline.logs import get_logger
 from clearline.statuses import Reason, Status
-from connector import outbox
+from connector import outbox, refunding
 from connector.adapter import (
     Adapter,
     Answer,
@@ -111,6 +111,10 @@ class Forwarder:
             self._known.discard(entry.key)
 
     async def _forward(self, entry: Entry) -> None:
+        if entry.order.refund_no and not self._settler.can(Capability.REFUND):
+            ending = refunding.ended_unsent(Reason.NOT_PERMITTED, times.now())
+            await self._settler.end_unsent(entry, ending)
+            return
         pause = _SHORTEST_PAUSE
         while self._open:
             if not await self._may_send(entry):
@@ -133,8 +137,7 @@ class Forwarder:
                 await asyncio.sleep(AGAIN_S)
                 continue
             if left <= 0:
-                ending = Ending(Status.EXPIRED, Reason.EXPIRED, ended_at=times.now())
-                await self._settler.end_unsent(entry, ending)
+                await self._settler.end_unsent(entry, _expired(entry, times.now()))
                 return False
             try:
                 async with asyncio.timeout(min(left, 60.0)):
@@ -154,7 +157,10 @@ class Forwarder:
             await self.close_unsent(entry)
             return True
         try:
-            answer = await self._adapter.pay(entry.order, trace)
+            if entry.order.refund_no:
+                answer = await self._adapter.refund(entry.order, trace, entry.tries)
+            else:
+                answer = await self._adapter.pay(entry.order, trace)
         except NotSentError as error:
             _log.info("not sent", extra={"payment": str(entry.payment), "reason": str(error)})
             await self._database.run(partial(outbox.unsent, key=entry.key))
@@ -199,18 +205,36 @@ class Forwarder:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _clear_once(self, entry: Entry) -> bool:
-        """Ask what became of it where that can be asked, else undo it; whether it is settled."""
+        """Ask what became of it where that can be asked, else undo it, or ask for the refund it is
+        once more; whether it is settled."""
         answer = None
-        if self._settler.can(Capability.INQUIRY):
+        if self._settler.inquires(entry):
             answer = await self._settler.inquire(entry)
             if answer.verdict is Verdict.ACCEPTED:
                 self._watcher.watch(await self._settler.accept(entry, answer))
                 return True
         if answer is None or answer.verdict is Verdict.UNSURE:
-            answer = await self._settler.undo(entry, Phase.DOUBTFUL)
+            answer = await self._once_more(entry)
+            if answer.verdict is Verdict.ACCEPTED:
+                self._watcher.watch(await self._settler.accept(entry, answer))
+                return True
         ending = ending_of(answer, times.now(), entry.closing)
         if ending is None:
             _log.error("not settled", extra={"payment": str(entry.payment)})
             return False
         await self._settler.end(entry, ending, answer)
         return True
+
+    async def _once_more(self, entry: Entry) -> Answer:
+        if entry.order.refund_no:
+            if not self._settler.can(Capability.REFUND):
+                return Answer(Verdict.DECLINED, Reason.NOT_PERMITTED, b"")
+            return await self._settler.repeat_refund(entry)
+        return await self._settler.undo(entry, Phase.DOUBTFUL)
+
+
+def _expired(entry: Entry, now: str) -> Ending:
+    """How what was not sent in time ends."""
+    if entry.order.refund_no:
+        return refunding.ended_unsent(Reason.EXPIRED, now)
+    return Ending(Status.EXPIRED, Reason.EXPIRED, ended_at=now)

@@ -14,6 +14,7 @@ from typing import Final
 from clearline.statuses import Reason, Status
 from connector import outbox
 from connector.entries import REJECTED, SIGNED, Entry, SeenPayment, Telling
+from connector.refunding import refused_here
 from connector.states import Phase
 
 EPOCH: Final = "epoch"
@@ -39,6 +40,8 @@ def see(db: sqlite3.Connection, seen: SeenPayment) -> bool:
         (seen.status, seen.sequence, int(seen.excepted), seen.key),
     )
     if cursor.rowcount and outbox.has_report(db, seen.key, seen.sequence):
+        if seen.status.final and not seen.excepted:
+            _see_refunded(db, seen)
         return False
     entry = outbox.find(db, seen.key)
     if entry is None:
@@ -46,6 +49,19 @@ def see(db: sqlite3.Connection, seen: SeenPayment) -> bool:
     else:
         _follow_others(db, entry, seen)
     return True
+
+
+def _see_refunded(db: sqlite3.Connection, seen: SeenPayment) -> None:
+    """A late success that is open here, and told last, and no exception on the ledger any more: a
+    refund has given it back."""
+    told = db.execute(
+        "SELECT 1 FROM report JOIN entry USING (key) WHERE key = ? AND phase = ?"
+        " AND sequence = ? AND telling = ? AND state <> ?",
+        (seen.key, Phase.LATE, seen.sequence, Telling.LATE, REJECTED),
+    ).fetchone()
+    if told is not None:
+        outbox.step(db, seen.key, Phase.REPORTED)
+        outbox.note(db, seen.key, "given back by a refund")
 
 
 def _follow_others(db: sqlite3.Connection, entry: Entry, seen: SeenPayment) -> None:
@@ -117,7 +133,7 @@ def leave_amnesia(db: sqlite3.Connection) -> int:
         return 0
     outbox.put_meta(db, _AMNESIA, "0")
     keys = [row[0] for row in db.execute("SELECT key FROM entry WHERE phase = 'pending'")]
-    keys += _ended_unasked(db)
+    keys += [key for key in _ended_unasked(db) if not _refused_here(db, key)]
     for key in keys:
         _forget_end(db, key)
         outbox.doubt(db, key, Reason.CONNECTION_LOST)
@@ -133,6 +149,11 @@ def _ended_unasked(db: sqlite3.Connection) -> list[str]:
         (Telling.RESULT,),
     )
     return [row[0] for row in rows]
+
+
+def _refused_here(db: sqlite3.Connection, key: str) -> bool:
+    entry = outbox.find(db, key)
+    return entry is not None and refused_here(entry)
 
 
 def _forget_end(db: sqlite3.Connection, key: str) -> None:
@@ -155,6 +176,9 @@ def take_over(db: sqlite3.Connection, epoch: int) -> int:
     for entry in outbox.in_phases(db, Phase.PENDING, Phase.SENDING, Phase.ANSWERED, Phase.STUCK):
         if entry.phase is Phase.STUCK and outbox.resumed(entry) is not Phase.ANSWERED:
             outbox.step(db, entry.key, outbox.resumed(entry))
+        elif refused_here(entry) and not Status(entry.ledger_status).final:
+            if entry.phase is Phase.STUCK:
+                outbox.step(db, entry.key, Phase.ANSWERED)
         elif entry.ledger_status and Status(entry.ledger_status).final:
             outbox.step(db, entry.key, Phase.REPORTED)
         else:

@@ -1,4 +1,4 @@
-"""The outbox: every payment of this acquirer from the ledger to the acquirer and back.
+"""The outbox: every payment and refund of this acquirer from the ledger to the acquirer and back.
 
 Functions over a SQLite connection, each one step, called inside `Database.run`. A step that the
 table of `states` does not have raises IllegalStepError and stores nothing. Who takes a step has the
@@ -315,10 +315,10 @@ def open_counts(db: sqlite3.Connection) -> dict[Phase, int]:
 
 def under_way(db: sqlite3.Connection) -> int:
     """Payments that the ledger shows as requested and that wait for no turn here: they are at the
-    acquirer, in doubt or stuck."""
+    acquirer, in doubt or stuck. Refunds are not counted: gateways pace payments."""
     row = db.execute(
         "SELECT count(*) FROM entry WHERE phase IN ('sending', 'doubtful', 'stuck')"
-        " AND phase <> 'reported' AND ledger_status = 'requested'"
+        " AND phase <> 'reported' AND ledger_status = 'requested' AND key LIKE 'payment/%'"
     ).fetchone()
     return int(row[0])
 

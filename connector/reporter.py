@@ -19,6 +19,7 @@ from clearline.codes import Code, Outcome
 from clearline.fabric.queue_items import RESULTS, ItemRefused, QueueClosed, QueueFull, QueueItem
 from clearline.jws import Signer, Typ
 from clearline.logs import get_logger
+from clearline.records import payment_key
 from clearline.reports import Report
 from clearline.signers.distant import DistantSigner
 from connector import outbox, reporting
@@ -148,7 +149,7 @@ class Reporter:
             item_id="report-" + hashlib.sha256(payload.encode()).hexdigest()[:40],
             function="SubmitReports",
             payload=payload,
-            keys=(entry.key,),
+            keys=_keys(entry),
             priority=RESULTS,
         )
         refused = ""
@@ -224,6 +225,13 @@ class Reporter:
 
 def _stored(telling: Telling, report: Report, compact: str) -> StoredReport:
     return StoredReport(0, report.sequence, telling, report.status, compact, SIGNED)
+
+
+def _keys(entry: Entry) -> tuple[str, ...]:
+    """The records a report on this entry writes: a refund's moves its payment too."""
+    if entry.order.refund_no:
+        return (entry.key, payment_key(entry.payment))
+    return (entry.key,)
 
 
 def _fields(entry: Entry, report: StoredReport, reason: str) -> dict[str, object]:

@@ -73,6 +73,7 @@ def build(entry: Entry, telling: Telling, place: Place) -> Report:
         answered_at=ending.answered_at,
         ended_at=ending.ended_at,
         native_digest=native_digest(said.salt, said.native),
+        refund_no=entry.order.refund_no,
     )
 
 

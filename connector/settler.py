@@ -108,7 +108,21 @@ class Settler:
 
     async def inquire(self, entry: Entry) -> Answer:
         """What became of it. Raises NotSentError, NoAnswerError."""
+        if entry.order.refund_no:
+            return await self._adapter.inquire_refund(entry.order, entry.trace)
         return await self._adapter.inquire(entry.order, entry.trace)
+
+    def inquires(self, entry: Entry) -> bool:
+        """Whether the acquirer can be asked what became of it."""
+        refund = entry.order.refund_no
+        return self.can(Capability.REFUND_INQUIRY if refund else Capability.INQUIRY)
+
+    async def repeat_refund(self, entry: Entry) -> Answer:
+        """Ask again for a refund in doubt: under its reference it is carried out once, and the
+        answer is that of the first request. Raises as `undo`."""
+        begin = partial(outbox.begin_try, key=entry.key, phase=Phase.DOUBTFUL)
+        entry = await self._database.run(begin)
+        return await self._adapter.refund(entry.order, entry.trace, entry.tries)
 
     async def undo(self, entry: Entry, phase: Phase) -> Answer:
         """Give back what was paid and let nothing more be paid: a reversal, or a close where there

@@ -1,8 +1,9 @@
-"""Where a payment stands in the outbox, and which step may follow which. Pure.
+"""Where a payment or a refund stands in the outbox, and which step may follow which. Pure.
 
 pending -> sending -> answered -> reported             the ordinary way
 sending -> accepted -> answered                        where the payer acts later
-sending -> doubtful -> answered | accepted             what can't be proved unsent
+sending -> doubtful -> answered | accepted             what can't be proved unsent: inquired,
+                                                       reversed; a refund is asked for again
 pending -> answered                                    refused, expired or closed, never sent
 sending -> pending                                     proved unsent
 reported -> late -> undone -> reported                 a success after a reported end, given back

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from clearline import intents, jws, records
+from clearline import intents, jws, records, refunds
 from clearline.codes import Code, Refusal
 from clearline.intents import PayIntent, Route, SignedClose, SignedIntent
 from clearline.jws import JwsError
 from clearline.records import KeyRecord, Merchant, Payment
+from clearline.refunds import Refund, RefundIntent, SignedRefund
 from connector.projection import Projection
 
 ACTIVE: Final = "active"
@@ -97,6 +98,46 @@ def verify_close(payment: Payment, place: Place, projection: Projection) -> None
     _signed_by(merchant, signed)
 
 
+def verify_refund(
+    key: str, refund: Refund, place: Place, projection: Projection, now: str
+) -> RefundIntent:
+    """Check a refund with status `requested`, found at ledger key `key`, at the time `now`.
+
+    Raises Refusal with the first reason not to forward it. That no more is given back than was
+    paid the acquirer's own book holds once more.
+    """
+    # 1. The record is where its content says it is.
+    if refunds.refund_key(refund.key) != key:
+        raise Refusal(Code.MALFORMED, "the record is not the one its key names")
+    # 2. The intent is well-formed: header, closed schema, no card data.
+    signed = refunds.parse(refund.intent)
+    intent = signed.intent
+    # 3. It was signed for this network.
+    if intent.network != place.network:
+        raise Refusal(Code.NETWORK_MISMATCH, f"signed for {intent.network}")
+    # 4. The record says what the intent says.
+    said = (refund.key, refund.amount, refund.currency, refund.expires_at, refund.intent_digest)
+    if said != (intent.key, intent.amount, intent.currency, intent.expires_at, intent.digest()):
+        raise Refusal(Code.INTENT_MISMATCH, "the record is not what the merchant signed")
+    # 5. It is of this acquirer.
+    if refund.acquirer_id != place.acquirer_id:
+        raise Refusal(Code.ACQUIRER_MISMATCH, f"its acquirer is {refund.acquirer_id}")
+    # 6. The merchant is registered, and its key on the ledger made the signature, on a day on
+    # which it counted. A suspended merchant's payers get their money back too.
+    merchant = projection.merchant(intent.merchant_id)
+    if merchant is None:
+        raise Refusal(Code.MERCHANT_UNKNOWN, intent.merchant_id)
+    _signed_by(merchant, signed).require_active(refund.requested_at[:10])
+    # 7. The money is at a code of this merchant.
+    owner = projection.merchant_code(place.acquirer_id, refund.merchant_code)
+    if owner is None or owner.merchant_id != merchant.merchant_id:
+        raise Refusal(Code.MERCHANT_CODE_MISMATCH, "the code is not this merchant's")
+    # 8. It has not expired by our own clock.
+    if intent.expires_at <= now:
+        raise Refusal(Code.EXPIRED, f"expired at {intent.expires_at}")
+    return intent
+
+
 def _same(payment: Payment, intent: PayIntent) -> None:
     said = (payment.key, payment.amount, payment.currency, payment.expires_at)
     if said != (intent.key, intent.amount, intent.currency, intent.expires_at):
@@ -116,7 +157,7 @@ def _acquirer_works(intent: PayIntent, place: Place, projection: Projection, now
         raise Refusal(Code.CURRENCY_NOT_ACCEPTED, intent.currency)
 
 
-def _signed_by(merchant: Merchant, signed: SignedIntent | SignedClose) -> KeyRecord:
+def _signed_by(merchant: Merchant, signed: SignedIntent | SignedClose | SignedRefund) -> KeyRecord:
     record = merchant.keys.get(signed.token.key_id)
     if record is None:
         raise Refusal(Code.KEY_UNKNOWN, signed.token.key_id)

@@ -1,4 +1,4 @@
-"""Watches over payments that wait for their payer until they end.
+"""Watches over payments that wait for their payer, and refunds under way, until they end.
 
 One task a payment, and everything that happens to it goes through that task in turn: a notice, an
 inquiry when none comes, the merchant's close, its expiry. So no notice can cross a close.
@@ -7,13 +7,14 @@ inquiry when none comes, the merchant's close, its expiry. So no notice can cros
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from typing import Final
 
 from clearline import times
 from clearline.logs import get_logger
 from clearline.statuses import Reason
-from connector.adapter import Answer, Capability, NoAnswerError, NotSentError, Verdict
+from connector.adapter import Answer, NoAnswerError, NotSentError, Verdict
 from connector.clock import AGAIN_S, LedgersClock
 from connector.entries import Entry, ending_of
 from connector.settler import Settler
@@ -144,10 +145,10 @@ class Watcher:
         try:
             if await self._closing(entry):
                 return await self._settle(entry, await self._settler.close(entry))
-            if not self._settler.can(Capability.INQUIRY):
+            if not self._settler.inquires(entry):
                 return False
             answer = await self._settler.inquire(entry)
-            if answer.verdict is Verdict.UNSURE:
+            if answer.verdict is Verdict.UNSURE and not entry.order.refund_no:
                 _log.error("the acquirer contradicts itself: undone",
                            extra={"payment": str(entry.payment)})  # fmt: skip
                 answer = await self._settler.undo(entry, Phase.ACCEPTED)
@@ -165,11 +166,16 @@ class Watcher:
         return True
 
     async def _closing(self, entry: Entry) -> str:
-        """Why it is to be closed, empty while it is not."""
+        """Why it is to be closed, empty while it is not; a refund never is."""
+        if entry.order.refund_no:
+            return ""
         if entry.closing:
             return entry.closing
         return Reason.EXPIRED.value if await self._clock.passed(entry.expires_at) else ""
 
 
 def _seconds_left(entry: Entry) -> float:
+    """Until it is to be closed; a refund that the acquirer has accepted is not."""
+    if entry.order.refund_no:
+        return math.inf
     return (times.parse(entry.expires_at) - times.parse(times.now())).total_seconds()

@@ -46,8 +46,16 @@ ADVICE: Final[dict[Code, str]] = {
     Code.ATTEMPT_OUT_OF_ORDER: "Ask for the attempt before: it has not ended. Or money came in "
     "after its end, which the acquiring bank must reverse first.",
     Code.ALREADY_SUCCEEDED: "Nothing: the order is paid by an earlier attempt.",
+    Code.NOT_REFUNDABLE: "Ask for the payment's status: only what has succeeded can be refunded; "
+    "close one that is open.",
+    Code.REFUND_AMOUNT_REFUSED: "Ask for the payment: refund at most its amount less its "
+    "refunded_amount, in its currency; of a late success, all that was paid.",
+    Code.REFUND_OUT_OF_ORDER: "Ask for the refund before: it has not ended, or another gateway is "
+    "ahead; one refund of a payment is open at a time.",
     Code.PAYMENT_UNKNOWN: "Look at merchant, order and attempt; another gateway may be ahead: say "
     "min_block.",
+    Code.REFUND_UNKNOWN: "Look at merchant, order, attempt and refund number; another gateway may "
+    "be ahead: say min_block.",
     Code.ACQUIRER_MISMATCH: "Report the payments of this acquirer only.",
     Code.INTENT_MISMATCH: _REPORT,
     Code.AMOUNT_MISMATCH: "Reverse at the acquirer: it charged something else than was asked for.",

@@ -14,6 +14,7 @@ from gateway import (
     problems,
     reads,
     receipt_reads,
+    refunds,
     settlements,
 )
 from gateway.availability import Bounds
@@ -60,7 +61,10 @@ def create_app(settings: Settings, buckets: SharedBuckets | None = None) -> Flas
         ),
     )
     webhooks.install(app, settings)
-    rooms = (payments, reads, receipt_reads, settlements, webhooks, about, health, pages, metrics)
+    rooms = (
+        payments, refunds, reads, receipt_reads, settlements, webhooks, about, health, pages,
+        metrics,
+    )  # fmt: skip
     for room in rooms:
         app.register_blueprint(room.blueprint)
     return app

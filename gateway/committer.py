@@ -26,8 +26,8 @@ from clearline.fabric.queue_items import (
     QueueFull,
 )
 from clearline.fabric.store import StoreError
-from clearline.intents import PaymentKey
 from clearline.logs import get_logger
+from clearline.refunds import RefundKey
 from gateway.flights import Flight, Flights
 from gateway.ledger_ports import Peer, Queue
 from gateway.limits import Line, TokenBuckets
@@ -38,6 +38,8 @@ from gateway.messages import (
     Submitted,
     Until,
     Verb,
+    named,
+    payment_of,
     submit_from_json,
     submitted_to_json,
 )
@@ -82,17 +84,18 @@ class Committer:
         """Take up every intent a receipt was given for and whose end is not known."""
         for held in self._projection.receipts.open():
             document: Json = orjson.loads(held.payload)
+            number = document.get("refund_no")
             submission = Submission(
-                held.key,
+                held.key if number is None else RefundKey(*held.key, number),
                 held.intent_digest,
                 document["intent"],
-                document.get("acquirer_id", ""),  # a close has none
+                document.get("acquirer_id", ""),  # a close and a refund have none
                 "",
             )
             flight = self._flights.add(submission)
             flight.receipt = held.receipt
             flight.deadline = parse_receipt(held.receipt)[0].deadline
-            known = self._on_ledger(submission, self._projection.digest_of(held.key))
+            known = self._on_ledger(submission, self._projection.digest_of(submission.key))
             if known is None:
                 self._send(flight)
             elif known.state is State.REFUSED:
@@ -114,7 +117,7 @@ class Committer:
             return [submitted_to_json(answer) for answer in answers]
         if verb is Verb.FINAL:
             key, wait = body
-            return await self._watches.final(PaymentKey(*key), float(wait))
+            return await self._watches.final(named(key), float(wait))
         if verb is Verb.BLOCK:
             number, wait = body
             return await self._watches.block(int(number), float(wait))
@@ -129,7 +132,7 @@ class Committer:
     async def applied(self, changes: tuple[PaymentChange, ...]) -> None:
         """A block was applied to the projection: wake whoever waited for it."""
         for change in changes:
-            for flight in self._flights.of_payment(change.key):
+            for flight in self._flights.of(change.key):
                 submission = flight.submission
                 own = (
                     change.closing
@@ -194,7 +197,7 @@ class Committer:
             return None
         if digest == submission.intent_digest:
             return Submitted(State.DUPLICATE)
-        return Submitted(State.REFUSED, Code.CONFLICT, "another intent has this payment's key")
+        return Submitted(State.REFUSED, Code.CONFLICT, "another intent has this key")
 
     def _crowded(self, submission: Submission, now: str) -> Submitted | None:
         """Why it is not taken now, None when it is."""
@@ -289,8 +292,8 @@ class Committer:
             submission = flight.submission
             if flight.receipt:
                 signed = self._signing.refuse(flight.receipt, answer.code)
-                named = (submission.key, submission.intent_digest)
-                self._projection.receipts.refuse(named, answer.code, answer.detail, signed)
+                named_ = (payment_of(submission.key), submission.intent_digest)
+                self._projection.receipts.refuse(named_, answer.code, answer.detail, signed)
                 if not signed or flight.deadline < times.now():
                     self._miss(flight)
             fields = {"payment": str(submission.key), "code": answer.code.value}
@@ -327,9 +330,9 @@ class Committer:
                 )
                 self._projection.receipts.put(
                     OpenReceipt(
-                        flight.submission.key,
+                        payment_of(flight.submission.key),
                         flight.submission.intent_digest,
-                        flight.item.payload,
+                        flight.submission.kept,
                         flight.receipt,
                     )
                 )
@@ -362,8 +365,8 @@ class Committer:
         if not flight.deadline:
             return
         submission = flight.submission
-        named = (submission.key, submission.intent_digest)
-        self._projection.receipts.note_missed(named, flight.deadline, flight.receipt)
+        named_ = (payment_of(submission.key), submission.intent_digest)
+        self._projection.receipts.note_missed(named_, flight.deadline, flight.receipt)
         self.missed_receipts += 1
         fields = {"payment": str(submission.key), "deadline": flight.deadline}
         _log.error("a receipt's word is not kept", extra=fields)

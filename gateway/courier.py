@@ -17,8 +17,8 @@ from typing import Final
 
 from clearline.canonical import Json
 from clearline.codes import Code, Refusal
-from clearline.intents import PaymentKey
 from gateway.messages import (
+    Named,
     Standing,
     Submit,
     Submitted,
@@ -126,8 +126,8 @@ class Courier:
         body = self._ask(Verb.SUBMIT, submit_to_json(request), request.wait)
         return [submitted_from_json(item) for item in body]
 
-    def wait_final(self, key: PaymentKey, wait: float) -> bool:
-        """Wait up to `wait` seconds until the projection shows the payment ended."""
+    def wait_final(self, key: Named, wait: float) -> bool:
+        """Wait up to `wait` seconds until the projection shows the payment or refund ended."""
         return bool(self._ask(Verb.FINAL, [list(key), wait], wait))
 
     def wait_block(self, number: int, wait: float) -> int:

@@ -28,6 +28,7 @@ A close passes 1 to 6, whatever the merchant's status, and
      9  the payment, where this gateway sees it, has not ended    already_final
 
 Whether there is such a payment is the contract's: another gateway may have brought it just now.
+Refunds come by an address of their own: gateway.refunds.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ from dataclasses import dataclass
 from clearline import intents
 from clearline.answers import PaymentAnswer
 from clearline.codes import Code, Refusal
-from clearline.intents import CloseIntent, PayIntent
+from clearline.intents import CloseIntent, PayIntent, SignedClose, SignedIntent
 from clearline.jws import JwsError
 from clearline.records import KeyRecord, Merchant
+from clearline.refunds import SignedRefund
 from gateway import routing
 from gateway.messages import Submission
 from gateway.reader import Snapshot, verification_key
@@ -75,6 +77,14 @@ class Known:
 def verify(compact: str | bytes, network: str, snapshot: Snapshot) -> Verified:
     """Checks 1 to 6. Raises Refusal with the first that fails."""
     signed = intents.parse_any(compact)
+    merchant, key = signer_of(signed, network, snapshot)
+    return Verified(signed.intent, signed.compact, signed.intent.digest(), merchant, key)
+
+
+def signer_of(
+    signed: SignedIntent | SignedClose | SignedRefund, network: str, snapshot: Snapshot
+) -> tuple[Merchant, KeyRecord]:
+    """Checks 3 to 6 of any intent: whose it is, and with which key. Raises Refusal."""
     intent, token = signed.intent, signed.token
     if intent.network != network:
         raise Refusal(Code.NETWORK_MISMATCH, f"this is {network}")
@@ -88,7 +98,7 @@ def verify(compact: str | bytes, network: str, snapshot: Snapshot) -> Verified:
         verification_key(key).verify(token)
     except JwsError as error:
         raise Refusal(Code.SIGNATURE_INVALID, str(error)) from None
-    return Verified(intent, signed.compact, intent.digest(), merchant, key)
+    return merchant, key
 
 
 def admit(

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from clearline.fabric.queue_items import QueueItem
-from clearline.intents import PaymentKey
 from clearline.records import payment_key
-from gateway.messages import Submission, Submitted
+from clearline.refunds import RefundKey, refund_key
+from gateway.messages import Named, Submission, Submitted
 
 FUNCTION = "SubmitIntents"
 
@@ -33,7 +33,7 @@ class Flights:
 
     def __init__(self) -> None:
         self._by_id: dict[str, Flight] = {}
-        self._by_key: dict[PaymentKey, list[Flight]] = {}
+        self._by_key: dict[Named, list[Flight]] = {}
         self._of_merchant: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -51,8 +51,8 @@ class Flights:
         """How many this one has."""
         return self._of_merchant[merchant_id]
 
-    def of_payment(self, key: PaymentKey) -> tuple[Flight, ...]:
-        """Those that ask for this payment; they differ in their intents."""
+    def of(self, key: Named) -> tuple[Flight, ...]:
+        """Those that ask for this payment or refund; they differ in their intents."""
         return tuple(self._by_key.get(key, ()))
 
     def get(self, item_id: str) -> Flight | None:
@@ -65,7 +65,7 @@ class Flights:
             submission.item_id,
             FUNCTION,
             submission.payload,
-            (payment_key(submission.key),),
+            (_ledger_key(submission.key),),
             owner=submission.key.merchant_id,
         )
         decided = asyncio.get_running_loop().create_future()
@@ -86,3 +86,7 @@ class Flights:
         self._of_merchant[key.merchant_id] -= 1
         if not self._of_merchant[key.merchant_id]:
             del self._of_merchant[key.merchant_id]
+
+
+def _ledger_key(key: Named) -> str:
+    return refund_key(key) if isinstance(key, RefundKey) else payment_key(key)

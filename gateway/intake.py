@@ -153,9 +153,10 @@ def _known(item: Admitted, answer: Submitted) -> Entry | None:
 
 
 def _read(item: Admitted, answer: Submitted, snapshot: Snapshot) -> Entry:
-    payment = snapshot.payment(item.submission.key)
+    key = item.intent.key
+    payment = snapshot.payment(key)
     if answer.state is State.RECEIVED:
-        return _close_received(item, answer, payment or _held(item.submission.key, snapshot))
+        return _close_received(item, answer, payment or _held(key, snapshot))
     if payment is None:  # the committer answers when the projection has it
         raise Refusal(Code.LEDGER_UNAVAILABLE, "the payment is committed and not yet readable")
     return _taken(Code.OK if answer.state is State.COMMITTED else Code.DUPLICATE, payment, answer)

@@ -16,9 +16,13 @@ import orjson
 from clearline.canonical import Json
 from clearline.codes import Code
 from clearline.intents import PaymentKey
+from clearline.refunds import RefundKey
 
 MAX_FRAME: Final = 8 * 1024 * 1024
 _LENGTH: Final = struct.Struct(">I")
+
+
+Named = PaymentKey | RefundKey  # what a submission asks for
 
 
 class WireError(Exception):
@@ -54,9 +58,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """An admitted intent on its way to the contract; a close has neither route nor expiry."""
+    """An admitted intent on its way to the contract; a close has neither route nor expiry, a
+    refund no route."""
 
-    key: PaymentKey
+    key: Named
     intent_digest: str
     intent: str
     acquirer_id: str
@@ -71,13 +76,21 @@ class Submission:
     def payload(self) -> str:
         """One element of SubmitIntents' list."""
         # In the order of canonical JSON, which the contract reads fastest.
-        route = {} if self.closes else {"acquirer_id": self.acquirer_id}
+        route = {"acquirer_id": self.acquirer_id} if self.acquirer_id else {}
         return orjson.dumps(route | {"intent": self.intent}).decode()
+
+    @property
+    def kept(self) -> str:
+        """The same as a receipt's note keeps it, of a refund with its number."""
+        if isinstance(self.key, RefundKey):
+            note = {"intent": self.intent, "refund_no": self.key.refund_no}
+            return orjson.dumps(note).decode()
+        return self.payload
 
     @property
     def closes(self) -> bool:
         """Whether it is a close."""
-        return not self.acquirer_id
+        return not self.acquirer_id and isinstance(self.key, PaymentKey)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +161,7 @@ def submit_to_json(request: Submit) -> Json:
         request.until.value,
         request.wait,
         [
-            [*item.key, item.intent_digest, item.intent, item.acquirer_id, item.expires_at]
+            [list(item.key), item.intent_digest, item.intent, item.acquirer_id, item.expires_at]
             for item in request.submissions
         ],
     ]
@@ -159,12 +172,22 @@ def submit_from_json(body: Json) -> Submit:
     try:
         until, wait, items = body
         return Submit(
-            tuple(Submission(PaymentKey(*item[:3]), *item[3:]) for item in items),
+            tuple(Submission(named(item[0]), *item[1:]) for item in items),
             Until(until),
             float(wait),
         )
     except (TypeError, ValueError) as error:
         raise WireError(f"not a submission: {error}") from None
+
+
+def named(parts: Json) -> Named:
+    """The payment or refund that these three or four parts name. Raises TypeError."""
+    return RefundKey(*parts) if len(parts) == 4 else PaymentKey(*parts)
+
+
+def payment_of(key: Named) -> PaymentKey:
+    """The payment that this is, or is a refund of."""
+    return key.payment if isinstance(key, RefundKey) else key
 
 
 def submitted_to_json(answer: Submitted) -> Json:

@@ -18,6 +18,7 @@ from gateway import (
     openapi_headers,
     openapi_paths,
     receipt_reads,
+    refund_openapi,
     settlement_openapi,
 )
 from gateway.availability import Availability
@@ -66,6 +67,11 @@ _ANSWER_MEMBERS: Final[dict[str, Json]] = {
             }
         ),
     },
+    "refunded_amount": {
+        "type": "integer",
+        "minimum": 0,
+        "description": "what refunds have given back of it, in the currency's minor unit",
+    },
     "tx_id": {"type": ["string", "null"], "description": "of its newest change"},
     "block_number": {"type": ["integer", "null"], "minimum": 0},
 }
@@ -106,6 +112,7 @@ def _schemas(settings: Settings) -> Json:
     return {
         **settlement_openapi.schemas(),
         **webhooks.schemas(),
+        **refund_openapi.schemas(_ANSWER_MEMBERS),
         "PayIntent": intents.PAY.json_schema()
         | {"description": "the payload of an intent's JWS (typ clearline-intent+jws)"},
         "CloseIntent": intents.CLOSE.json_schema()
@@ -117,6 +124,11 @@ def _schemas(settings: Settings) -> Json:
         "Receipts": receipt_reads.SCHEMA,
         "Payment": closed(
             {item.name: _ANSWER_MEMBERS[item.name] for item in fields(PaymentAnswer)}
+            | {
+                "refunds": listed(ref("Refund"))
+                | {"description": "with one payment that has any: those on the ledger, in order"}
+            },
+            optional=("refunds",),
         ),
         "PaymentPage": closed(
             {

@@ -39,11 +39,13 @@ _DESCRIBED: Final[dict[str, tuple[str, Json]]] = {
     "RateLimit": ("What is left (`r`); in `t` seconds there is more.", _text(_LEFT)),
     "Retry-After": ("Seconds; the same again then is safe.", _SECONDS),
     "Location": (
-        "Where the payment is.",
-        _text(r"^/v1/payments/[A-Za-z0-9._-]{1,64}\?attempt=[1-9][0-9]{0,3}$"),
+        "Where the payment, or the refund, is.",
+        _text(
+            r"^/v1/payments/[A-Za-z0-9._-]{1,64}(/refunds/[1-9][0-9]{0,3})?\?attempt=[1-9][0-9]{0,3}$"
+        ),
     ),
     "Clearline-Block": ("The block the answer is of; for `min_block` elsewhere.", _BLOCK),
-    "ETag": ("For If-None-Match.", _text('^"[1-9][0-9]*-[0-9]+"$')),
+    "ETag": ("For If-None-Match.", _text('^"[1-9][0-9]*(-[0-9]+){1,2}"$')),
     "Preference-Applied": ("RFC 7240.", _text("^(wait=[0-9]+|respond-async)$")),
     "Link": (
         "The page about the code.",

@@ -7,7 +7,7 @@ from typing import Final
 from clearline.canonical import MAX_INTEGER, Json
 from clearline.codes import Code
 from clearline.schema import ATTEMPT, ORDER_NO
-from gateway import receipt_reads, selection, settlement_openapi
+from gateway import receipt_reads, refund_openapi, selection, settlement_openapi
 from gateway.openapi_headers import Headers, Limited
 from gateway.openapi_parts import COMPACT, bare, content, listed, problems, query, ref
 from gateway.reads import DEFAULT_PAGE, LARGEST_PAGE
@@ -41,6 +41,11 @@ _PREFER: Final[Json] = {
 }
 
 
+_SHARED: Final = refund_openapi.Shared(
+    _PREFER, _MIN_BLOCK, _READ_CODES, _READ, _POSTED, _READING, _POSTING
+)
+
+
 def paths(intent_codes: tuple[Code, ...]) -> dict[str, Json]:
     """The addresses; `intent_codes` are what an intent can be refused with."""
     page = _page("A code, with what to do.", "ProblemPage")
@@ -55,6 +60,7 @@ def paths(intent_codes: tuple[Code, ...]) -> dict[str, Json]:
             _MIN_BLOCK, _READ_CODES, Headers(_READ), _READING
         ),
         **settlement_openapi.paths(_MIN_BLOCK, _READ_CODES, Headers(_READ), _READING),
+        **refund_openapi.paths(_SHARED),
         **webhooks.paths(),
         "/v1/gateway": {"get": _about()},
         "/healthz": {"get": _plain("The process is alive.", ref("Alive"))},

@@ -17,6 +17,7 @@ from itertools import islice, takewhile
 from typing import Final
 
 from clearline.intents import PaymentKey
+from clearline.refunds import RefundKey
 from clearline.statuses import Status
 from gateway.availability import NOTHING, Backlog
 from gateway.projected import PaymentChange
@@ -53,7 +54,10 @@ class _Line:
             self.ended.popleft()
 
     def take(self, change: PaymentChange) -> int:
-        """What a block shows of a payment; 1 when it was reported on, else 0."""
+        """What a block shows of a payment; 1 when it was reported on, else 0. Refunds are not in
+        the line: nobody who pays waits for them."""
+        if isinstance(change.key, RefundKey):
+            return 0
         if change.status is Status.REQUESTED:
             if change.key not in self.open and not change.closing:
                 self.came += 1

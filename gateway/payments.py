@@ -19,7 +19,7 @@ from gateway import http, problems
 from gateway.http import services
 from gateway.intake import Entry
 from gateway.limits import POLICY_HEADER, Allowance
-from gateway.messages import Until
+from gateway.messages import Submitted, Until
 from gateway.prefer import Preferences
 from gateway.settings import Limits
 
@@ -32,11 +32,11 @@ blueprint = Blueprint("payments", __name__)
 def post_payment() -> Response:
     """One intent, to be paid or to be closed; 201 committed, 200 a duplicate, 202 received, or the
     refusal."""
-    limits = _limits()
+    limits = posting_limits()
     compact = http.body(INTENT, limits.intent_bytes).strip(b" \t\r\n")
     http.parameters()
     asked = http.preferences()
-    end = time.monotonic() + _bound(asked)
+    end = time.monotonic() + bound(asked)
     entries = _take([compact], asked)
     _show_limits(entries)
     (entry,) = entries
@@ -60,7 +60,7 @@ def post_payment() -> Response:
 @blueprint.post("/v1/payments/batch")
 def post_batch() -> Response:
     """Many intents; 200 and an outcome for each, in order."""
-    limits = _limits()
+    limits = posting_limits()
     compacts = _intents(http.body("application/json", limits.batch_bytes), limits.batch_items)
     http.parameters()
     asked = http.preferences()
@@ -96,10 +96,11 @@ def _take(compacts: list[Json], asked: Preferences) -> list[Entry]:
         return provided.intake.take(compacts, Until.ACCEPTED, 0.0)
     with provided.waiting.commit() as seated:
         until = Until.COMMITTED if seated else Until.ACCEPTED
-        return provided.intake.take(compacts, until, _bound(asked))
+        return provided.intake.take(compacts, until, bound(asked))
 
 
-def _bound(asked: Preferences) -> float:
+def bound(asked: Preferences) -> float:
+    """Seconds a commit is waited for."""
     limits = services().settings.limits
     return float(limits.commit_wait_s if asked.wait is None else asked.wait)
 
@@ -148,11 +149,16 @@ def _intents(data: bytes, most: int) -> list[Json]:
 
 def _declined(entry: Entry) -> problems.Declined:
     code = entry.code or Code.LEDGER_UNAVAILABLE
-    pause = 0 if entry.limits is None else entry.limits.retry_after
-    return problems.Declined(code, entry.detail, {"Retry-After": str(pause)} if pause else {})
+    return problems.Declined(code, entry.detail, pause_of(entry.limits))
 
 
-def _limits() -> Limits:
+def pause_of(refused: Submitted | None) -> dict[str, str]:
+    """When what a limit refused may come again."""
+    pause = 0 if refused is None else refused.retry_after
+    return {"Retry-After": str(pause)} if pause else {}
+
+
+def posting_limits() -> Limits:
     """This gateway's; from here on every answer to this request has the policy."""
     limits = services().settings.limits
     g.headers = {POLICY_HEADER: limits.posts.header}
@@ -162,7 +168,12 @@ def _limits() -> Limits:
 def _show_limits(entries: list[Entry]) -> None:
     """What is left in the bucket these intents were taken from: of several merchants' buckets the
     one that has least. What was on the ledger before took nothing from any."""
-    told = [entry.limits for entry in entries if entry.limits and entry.limits.remaining >= 0]
+    show_limits([entry.limits for entry in entries if entry.limits])
+
+
+def show_limits(answers: list[Submitted]) -> None:
+    """The same of what the committer answered."""
+    told = [answer for answer in answers if answer.remaining >= 0]
     if told:
         least = min(told, key=lambda one: one.remaining)
         left = Allowance(least.remaining, least.retry_after)

@@ -1,4 +1,5 @@
-"""What a block makes of the projection: its payments' rows and changes, its registry records.
+"""What a block makes of the projection: its payments' and refunds' rows and changes, its registry
+records.
 
 Only writes of VALID transactions in the contract's namespace count.
 """
@@ -24,6 +25,8 @@ from clearline.intents import PaymentKey
 from clearline.logs import get_logger
 from clearline.records import Acquirer, Kind, Merchant
 from clearline.statuses import Status
+from gateway import refund_rows
+from gateway.messages import Named
 
 _REGISTRY: Final[dict[str, Callable[[Json], object]]] = {
     Kind.MERCHANT: partial(records.from_json, Merchant),
@@ -38,9 +41,10 @@ _log = get_logger("clearline.gateway.projection")
 
 
 class PaymentChange(NamedTuple):
-    """What a block made of a payment; `closing`: the merchant's close stands on it."""
+    """What a block made of a payment, or of a refund; `closing`: the merchant's close stands on
+    the payment."""
 
-    key: PaymentKey
+    key: Named
     intent_digest: str
     status: Status
     tx_id: str
@@ -49,14 +53,16 @@ class PaymentChange(NamedTuple):
     closing: bool = False
 
 
+Rows = dict[str, tuple[tuple[object, ...], PaymentChange]]
+
+
 def effects(
     block: Block, namespace: str
-) -> tuple[
-    dict[str, tuple[tuple[object, ...], PaymentChange]],
-    dict[str, tuple[str, str, int, bytes]],
-]:
-    """A block's last write of each payment (row and change) and of each registry record."""
-    payments: dict[str, tuple[tuple[object, ...], PaymentChange]] = {}
+) -> tuple[Rows, Rows, dict[str, tuple[str, str, int, bytes]]]:
+    """A block's last write of each payment and refund (row and change) and of each registry
+    record."""
+    payments: Rows = {}
+    refunds: Rows = {}
     registered: dict[str, tuple[str, str, int, bytes]] = {}
     for transaction in block.transactions:
         if not transaction.is_valid:
@@ -67,13 +73,35 @@ def effects(
             kind, _, name = write.key.partition("/")
             if kind == Kind.PAYMENT:
                 _payment(payments, write, transaction, block.number)
+            elif kind == Kind.REFUND:
+                _refund(refunds, write, transaction.tx_id, block.number)
             elif kind in _REGISTRY and _is_record(kind, write, transaction.tx_id):
                 registered[write.key] = (kind, name, block.number, write.value)
-    return payments, registered
+    return payments, refunds, registered
+
+
+def _refund(refunds: Rows, write: Write, tx_id: str, block_number: int) -> None:
+    try:
+        refund = refund_rows.read(write.value)
+        change = PaymentChange(
+            refund.key,
+            refund.intent_digest,
+            Status(refund.status),
+            tx_id,
+            block_number,
+            refund.acquirer_id,
+        )
+    except ValueError as error:
+        _log.error(
+            "not a refund record",
+            extra={"key": write.key, "tx_id": tx_id, "block": block_number, "reason": str(error)},
+        )
+        return
+    refunds[write.key] = (refund_rows.row(refund, tx_id, block_number, write.value), change)
 
 
 def _payment(
-    payments: dict[str, tuple[tuple[object, ...], PaymentChange]],
+    payments: Rows,
     write: Write,
     transaction: BlockTransaction,
     block_number: int,

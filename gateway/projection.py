@@ -19,8 +19,10 @@ from clearline.fabric.blocks import Block
 from clearline.fabric.blockstream import Position
 from clearline.intents import PaymentKey
 from clearline.records import Acquirer, Kind
+from clearline.refunds import RefundKey
 from clearline.statuses import Status
-from gateway import projected, receipt_book
+from gateway import projected, receipt_book, refund_rows
+from gateway.messages import Named, payment_of
 from gateway.projected import PaymentChange
 from gateway.projection_formats import FORMAT, bring_up
 from gateway.receipt_book import ReceiptBook
@@ -121,13 +123,15 @@ class Projection:
                 f"block {block.number} does not continue block {self.last_block} of {self._path}: "
                 "the file is of another ledger; remove it to have it made again"
             )
-        payments, registered = projected.effects(block, self._namespace)
+        payments, refunds, registered = projected.effects(block, self._namespace)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(_PUT_PAYMENT, [row for row, _ in payments.values()])
-            changes = [change for _, change in payments.values()]
-            ended = self.receipts.among([(one.key, one.intent_digest) for one in changes])
-            closed = {change.key for change in changes if change.closing}
+            self._connection.executemany(refund_rows.PUT, [row for row, _ in refunds.values()])
+            changes = [change for _, change in (*payments.values(), *refunds.values())]
+            named = [(payment_of(one.key), one.intent_digest) for one in changes]
+            ended = self.receipts.among(named)
+            closed = {payment_of(change.key) for change in changes if change.closing}
             self.receipts.end(ended, closed)
             self._connection.executemany(
                 "INSERT OR REPLACE INTO registry VALUES (?, ?, ?, ?)", registered.values()
@@ -144,8 +148,11 @@ class Projection:
         self.receipts.ended(ended, closed)
         return tuple(changes)
 
-    def digest_of(self, key: PaymentKey) -> str | None:
-        """The digest of the intent this payment was made by, None when it is not on the ledger."""
+    def digest_of(self, key: Named) -> str | None:
+        """The digest of the intent this payment or refund was made by, None when it is not on the
+        ledger."""
+        if isinstance(key, RefundKey):
+            return refund_rows.digest_of(self._connection, key)
         row = self._connection.execute(
             "SELECT intent_digest FROM payments"
             " WHERE merchant_id = ? AND order_no = ? AND attempt = ?",
@@ -153,24 +160,35 @@ class Projection:
         ).fetchone()
         return None if row is None else str(row[0])
 
-    def is_closing(self, key: PaymentKey) -> bool:
-        """Whether the merchant's close stands on the payment."""
+    def is_closing(self, key: Named) -> bool:
+        """Whether the merchant's close stands on the payment; never on a refund."""
+        if isinstance(key, RefundKey):
+            return False
         row = self._connection.execute(
             "SELECT record FROM payments WHERE merchant_id = ? AND order_no = ? AND attempt = ?",
             key,
         ).fetchone()
         return row is not None and bool(orjson.loads(row[0]).get("close"))
 
-    def digests_of(self, keys: Sequence[PaymentKey]) -> dict[PaymentKey, str]:
-        """As digest_of, of those of the keys that are on the ledger; one statement for all."""
-        asked = orjson.dumps([list(key) for key in keys]).decode()
-        return {
-            PaymentKey(row[0], row[1], row[2]): row[3]
-            for row in self._connection.execute(_DIGESTS, (asked,))
-        }
+    def digests_of(self, keys: Sequence[Named]) -> dict[Named, str]:
+        """As digest_of, of those of the keys that are on the ledger; one statement for all
+        payments."""
+        refunds = [key for key in keys if isinstance(key, RefundKey)]
+        found: dict[Named, str] = {}
+        if len(refunds) < len(keys):
+            asked = orjson.dumps([list(key) for key in keys if len(key) == 3]).decode()
+            rows = self._connection.execute(_DIGESTS, (asked,))
+            found |= {PaymentKey(row[0], row[1], row[2]): row[3] for row in rows}
+        for refund in refunds:
+            digest = refund_rows.digest_of(self._connection, refund)
+            if digest is not None:
+                found[refund] = digest
+        return found
 
-    def is_final(self, key: PaymentKey) -> bool:
-        """Whether the payment is on the ledger and has ended."""
+    def is_final(self, key: Named) -> bool:
+        """Whether the payment or refund is on the ledger and has ended."""
+        if isinstance(key, RefundKey):
+            return refund_rows.is_final(self._connection, key)
         row = self._connection.execute(
             "SELECT status FROM payments WHERE merchant_id = ? AND order_no = ? AND attempt = ?",
             key,
@@ -201,5 +219,5 @@ def _prepare(connection: sqlite3.Connection) -> None:
         raise ProjectionError(f"it is of format {version}, not {FORMAT}; remove it")
     if 0 < version < FORMAT:
         bring_up(connection, version)
-    connection.executescript(SCHEMA + receipt_book.SCHEMA)
+    connection.executescript(SCHEMA + receipt_book.SCHEMA + refund_rows.SCHEMA)
     connection.execute(f"PRAGMA user_version = {FORMAT}")

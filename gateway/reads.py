@@ -64,12 +64,17 @@ def get_payment(order_no: str) -> Response:
     )
     if payment.block_number is None:
         return http.json_response(payment, 200, headers)
-    # A payment changes at most once a block that is seen, so the block names the representation.
-    tag = f"{payment.attempt}-{payment.block_number}"
+    with services().reader.snapshot() as snapshot:
+        refunds = snapshot.refunds(*payment.key)
+    # A payment, and each refund of it, changes at most once a block that is seen, so the newest of
+    # those blocks names the representation.
+    newest = max(payment.block_number, *(one.block_number or 0 for one in refunds), 0)
+    tag = f"{payment.attempt}-{newest}"
     if request.if_none_match.contains(tag):
         answer = Response(status=304, headers=headers)
     else:
-        answer = http.json_response(payment, 200, headers)
+        body = payment.to_json() | ({"refunds": refunds} if refunds else {})
+        answer = http.json_response(body, 200, headers)
     answer.set_etag(tag)
     return answer
 

@@ -49,10 +49,12 @@ CREATE TABLE IF NOT EXISTS missed (
     PRIMARY KEY (merchant_id, order_no, attempt, intent_digest)
 ) WITHOUT ROWID;
 """
-# A close names its payment and nothing else: whichever stands on it is the one receipted.
+# A close names its payment and nothing else: whichever stands on it is the one receipted. A refund
+# has no route either, but a number.
 _CLOSED: Final = """
 DELETE FROM receipts WHERE merchant_id = ? AND order_no = ? AND attempt = ?
     AND json_extract(payload, '$.acquirer_id') IS NULL
+    AND json_extract(payload, '$.refund_no') IS NULL
 """
 _DAY: Final = 86_400.0
 _REASONS_KEPT: Final = 7 * _DAY  # seconds why a received intent is not there can be read
@@ -62,7 +64,8 @@ Named = tuple[PaymentKey, str]  # a payment and an intent's digest
 
 @dataclass(frozen=True, slots=True)
 class OpenReceipt:
-    """An intent this gateway gave a receipt for, and whose end it has not seen yet."""
+    """An intent this gateway gave a receipt for, and whose end it has not seen yet; of a refund
+    `key` is the payment's, and the number stands in `payload`."""
 
     key: PaymentKey
     intent_digest: str
@@ -146,7 +149,7 @@ class ReceiptBook:
         """After that transaction: the same."""
         self._received.difference_update(ended)
         if closed:
-            self._received = {one for one in self._received if one[0] not in closed}
+            self._received = self._load_received()  # a refund's may be among them and stay
 
     def _load_received(self) -> set[Named]:
         return {

@@ -7,9 +7,8 @@ from typing import Final
 from clearline.cards import redact
 from clearline.codes import Code, Outcome
 from clearline.fabric.queue_items import ItemRefused, ItemResult
-from clearline.intents import PaymentKey
 from clearline.logs import get_logger
-from gateway.messages import State, Submitted
+from gateway.messages import Named, State, Submitted
 
 _CARD_DATA: Final = f"chaincode response 400, {Code.CARD_DATA_REFUSED}:"
 _log = get_logger("clearline.gateway.committer")
@@ -29,7 +28,7 @@ def meaning(result: ItemResult) -> Submitted:
     return Submitted(State.REFUSED, outcome.code, redact(outcome.detail))
 
 
-def refused_by_network(key: PaymentKey, error: ItemRefused) -> Submitted:
+def refused_by_network(key: Named, error: ItemRefused) -> Submitted:
     """What is said of an intent that the queue gives up for good."""
     # The reason goes to the log only: a chaincode's own words may hold anything.
     _log.error(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from clearline.intents import PaymentKey
+from gateway.messages import Named
 from gateway.projected import PaymentChange
 from gateway.projection import Projection
 
@@ -15,7 +15,7 @@ class Watches:
 
     def __init__(self, projection: Projection) -> None:
         self._projection = projection
-        self._finals: dict[PaymentKey, list[asyncio.Future[None]]] = {}
+        self._finals: dict[Named, list[asyncio.Future[None]]] = {}
         self._applied = asyncio.Condition()
 
     async def applied(self, changes: Iterable[PaymentChange]) -> None:
@@ -29,8 +29,8 @@ class Watches:
         async with self._applied:
             self._applied.notify_all()
 
-    async def final(self, key: PaymentKey, wait: float) -> bool:
-        """Whether the payment has ended, at the latest `wait` seconds from now."""
+    async def final(self, key: Named, wait: float) -> bool:
+        """Whether the payment or refund has ended, at the latest `wait` seconds from now."""
         if self._projection.is_final(key):
             return True
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

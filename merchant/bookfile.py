@@ -11,7 +11,7 @@ from typing import Final
 
 from merchant.attempts import BookError
 
-_VERSION: Final = 4
+_VERSION: Final = 5
 _APPLICATION_ID: Final = 0x434C4D42
 _SCHEMA: Final = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -96,7 +96,36 @@ CREATE TABLE refusals (
     PRIMARY KEY (receipt, refusal)
 );
 """
-_STEPS: Final = (_SCHEMA, _EVENTS, _CLOSES, _FOUND)  # from format n to n + 1
+# Since format 5: refunds.
+_REFUNDS: Final = """
+CREATE TABLE refund_intents (
+    order_no TEXT NOT NULL REFERENCES orders,
+    attempt INTEGER NOT NULL,
+    refund_no INTEGER NOT NULL CHECK (refund_no BETWEEN 1 AND 9999),
+    digest TEXT NOT NULL,
+    compact TEXT NOT NULL,
+    signed_at TEXT NOT NULL,
+    PRIMARY KEY (order_no, attempt, refund_no, digest)
+);
+CREATE TABLE refunds (
+    order_no TEXT NOT NULL REFERENCES orders,
+    attempt INTEGER NOT NULL,
+    refund_no INTEGER NOT NULL,
+    amount INTEGER NOT NULL,
+    currency TEXT NOT NULL,
+    compact TEXT NOT NULL,
+    status TEXT NOT NULL,
+    code TEXT NOT NULL DEFAULT '',
+    detail TEXT NOT NULL DEFAULT '',
+    gateway TEXT NOT NULL DEFAULT '',
+    result TEXT NOT NULL DEFAULT '',
+    tx_id TEXT NOT NULL DEFAULT '',
+    block_number INTEGER,
+    changed_at TEXT NOT NULL,
+    PRIMARY KEY (order_no, attempt, refund_no)
+);
+"""
+_STEPS: Final = (_SCHEMA, _EVENTS, _CLOSES, _FOUND, _REFUNDS)  # from format n to n + 1
 
 
 def opened(path: Path, about: dict[str, str]) -> sqlite3.Connection:

@@ -32,6 +32,7 @@ from merchant.webhook_keys import WebhookFile
 
 _ENDS: Final = (
     EventType.SUCCEEDED, EventType.DECLINED, EventType.CLOSED, EventType.EXPIRED,
+    EventType.REFUND_SUCCEEDED, EventType.REFUND_DECLINED,
 )  # fmt: skip
 _gateway = click.option(
     "--gateway",

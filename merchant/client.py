@@ -18,11 +18,12 @@ import requests
 import urllib3.exceptions
 
 from clearline import bearer
-from clearline.answers import PaymentAnswer
+from clearline.answers import PaymentAnswer, RefundAnswer
 from clearline.canonical import Json
 from clearline.cards import redact
 from clearline.intents import PaymentKey
 from clearline.jws import Signer
+from clearline.refunds import RefundKey
 from merchant.profile import Profile
 from merchant.sights import Sight, sight_of
 
@@ -43,6 +44,14 @@ class Answered:
     """The gateway says something about the payment; `body` is the text, as evidence."""
 
     answer: PaymentAnswer
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefundAnswered:
+    """The gateway says something about a refund; `body` is the text, as evidence."""
+
+    answer: RefundAnswer
     body: str
 
 
@@ -77,7 +86,9 @@ class Broken:
     reason: str
 
 
-Reply = Answered | Refused | Busy | Unreachable | Broken
+_Trouble = Refused | Busy | Unreachable | Broken
+Reply = Answered | _Trouble
+RefundReply = RefundAnswered | _Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +162,19 @@ class HttpGateways:
         path = f"/v1/payments/{key.order_no}?attempt={key.attempt}"
         reply = self.read(gateway, Request("GET", path, _prefer(wait), wait=wait))
         return _payment(reply) if isinstance(reply, Response) else reply
+
+    def post_refund(self, gateway: int, key: RefundKey, compact: str, wait: int) -> RefundReply:
+        """POST /v1/payments/{order_no}/refunds with one signed refund."""
+        headers = {"Content-Type": "application/jose"} | _prefer(wait)
+        path = f"/v1/payments/{key.order_no}/refunds"
+        reply = self.call(gateway, Request("POST", path, headers, compact.encode(), wait))
+        return _refund(reply) if isinstance(reply, Response) else reply
+
+    def get_refund(self, gateway: int, key: RefundKey, wait: int) -> RefundReply:
+        """GET /v1/payments/{order_no}/refunds/{refund_no}?attempt=N."""
+        path = f"/v1/payments/{key.order_no}/refunds/{key.refund_no}?attempt={key.attempt}"
+        reply = self.read(gateway, Request("GET", path, _prefer(wait), wait=wait))
+        return _refund(reply) if isinstance(reply, Response) else reply
 
     def read(self, gateway: int, request: Request) -> Response | Unreachable | Broken:
         """One exchange with a bearer token."""
@@ -332,6 +356,17 @@ def _answer(value: Json) -> Answered | Broken:
     except ValueError as error:
         return Broken(f"the answer is no payment: {error}"[:200])
     return Answered(answer, orjson.dumps(value).decode())
+
+
+def _refund(response: Response) -> RefundReply:
+    if response.status not in (200, 201, 202):
+        return refusal(response)
+    value = _json(response.body)
+    try:
+        answer = RefundAnswer.from_json(value)
+    except ValueError as error:
+        return Broken(f"the answer is no refund: {error}"[:200])
+    return RefundAnswered(answer, orjson.dumps(value).decode())
 
 
 def _json(body: bytes) -> Json:

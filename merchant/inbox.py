@@ -13,13 +13,16 @@ from enum import StrEnum
 from typing import Final
 
 from clearline import canonical, times, webhooks
-from clearline.answers import PaymentAnswer
+from clearline.answers import PaymentAnswer, RefundAnswer
 from clearline.canonical import CanonicalError, Json
+from clearline.codes import Refusal
 from clearline.webhooks import Event
 from merchant.attempts import Change, KeptAnswer, News, OrderStatus
 from merchant.jobs import STATUS_OF, Mode, start
 from merchant.orderbook import OrderBook
 from merchant.profile import Profile
+from merchant.refundbook import RefundStatus
+from merchant.refunding import asked_of, change_of
 from merchant.verify import DisputedError, Proven, verify
 
 NOT_HERE: Final = "not_here"
@@ -46,6 +49,13 @@ class Delivery:
     event: Event
     body: str
     gateway: str = ""
+
+    @property
+    def payment(self) -> PaymentAnswer:
+        """What it tells of a payment. Raises TypeError for one that tells of a refund."""
+        if not isinstance(self.event.data, PaymentAnswer):
+            raise TypeError("the event tells of a refund")
+        return self.event.data
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +99,66 @@ def take(book: OrderBook, profile: Profile, deliveries: Sequence[Delivery]) -> l
 
     Raises BookError or sqlite3.Error when the book can't be used; then nothing is taken.
     """
+    of_payments = [one for one in deliveries if not one.event.type.of_a_refund]
+    payments = iter(_take_payments(book, profile, of_payments))
+    return [
+        _take_refund(book, profile, one) if one.event.type.of_a_refund else next(payments)
+        for one in deliveries
+    ]
+
+
+def _take_payments(
+    book: OrderBook, profile: Profile, deliveries: Sequence[Delivery]
+) -> list[Taken]:
     known = [book.taken(delivery.event_id) for delivery in deliveries]
     news = [_news(book, profile, delivery) for delivery in deliveries]
     written = book.take(news)
     for delivery, before, item in zip(deliveries, known, news, strict=True):
-        said = _exceptions(delivery.event.data)
+        said = _exceptions(delivery.payment)
         if said and not before and item.change is not None:
             # The end stays; that money came in after it is for people to see.
             answer = KeptAnswer(times.now(), delivery.gateway, said, delivery.body)
-            book.keep(*delivery.event.data.key[1:], answer)
+            book.keep(*delivery.payment.key[1:], answer)
     return [
         _taken(delivery, before, item, change)
         for delivery, before, item, change in zip(deliveries, known, news, written, strict=True)
     ]
 
 
-def _news(book: OrderBook, profile: Profile, delivery: Delivery) -> News:
+def _take_refund(book: OrderBook, profile: Profile, delivery: Delivery) -> Taken:
+    """One about a refund: written into the book, then noted as taken; a repeat of either half
+    changes nothing."""
     answer = delivery.event.data
+    if not isinstance(answer, RefundAnswer):
+        raise TypeError("the event tells of a payment")
+    if book.taken(delivery.event_id):
+        return Taken(Kind.KNOWN, answer.order_no, answer.status)
+    found = [
+        (attempt, booked)
+        for booked in book.refunds.of(answer.order_no)
+        for attempt in book.attempts(answer.order_no)
+        if (booked.attempt, booked.refund_no) == (answer.attempt, answer.refund_no)
+        and attempt.attempt == answer.attempt
+    ]
+    if not found:
+        book.take([News(delivery.event_id, None, NOT_HERE)])
+        return Taken(Kind.NOT_HERE, answer.order_no, answer.status)
+    attempt, booked = found[0]
+    try:
+        asked = asked_of(profile, book, attempt, booked)
+        change = change_of(answer, delivery.gateway, asked, profile.pins)
+    except Refusal as error:
+        return Taken(Kind.DISPUTED, answer.order_no, answer.status, str(error))
+    written = book.refunds.record(booked, change)
+    if change.status is RefundStatus.DISPUTED:
+        detail = f"{change.code}: {change.detail}"
+        return Taken(Kind.DISPUTED, answer.order_no, answer.status, detail)
+    book.take([News(delivery.event_id, None, str(written.status))])
+    return Taken(Kind.STORED, answer.order_no, f"refund {written.refund_no} {written.status}")
+
+
+def _news(book: OrderBook, profile: Profile, delivery: Delivery) -> News:
+    answer = delivery.payment
     found = [a for a in book.attempts(answer.order_no) if a.attempt == answer.attempt]
     if not found:
         return News(delivery.event_id, None, NOT_HERE)
@@ -157,8 +210,7 @@ def _exceptions(answer: PaymentAnswer) -> str:
 
 
 def _taken(delivery: Delivery, known: bool, news: News, written: Change | None) -> Taken:
-    order_no = delivery.event.data.order_no
-    said = delivery.event.data.status
+    order_no, said = delivery.payment.order_no, delivery.payment.status
     if known:
         return Taken(Kind.KNOWN, order_no, said)
     if news.change is None:

@@ -27,6 +27,7 @@ from merchant.attempts import (
 )
 from merchant.omissions import Found, Omission
 from merchant.orders import Order
+from merchant.refundbook import RefundBook
 from merchant.verify import Dispute
 
 # How far a status that is not proven is on its way: news of an earlier one changes nothing.
@@ -47,6 +48,11 @@ class OrderBook:
     def __init__(self, path: Path, network: str, merchant_id: str) -> None:
         """Open the book, making it when there is none. Raises BookError."""
         self._db = bookfile.opened(path, {"network": network, "merchant_id": merchant_id})
+
+    @property
+    def refunds(self) -> RefundBook:
+        """The refunds of its orders."""
+        return RefundBook(self._db)
 
     def _writing(self) -> AbstractContextManager[None]:
         return bookfile.writing(self._db)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-from merchant.client import Broken, Busy, Reply, Unreachable
+from merchant.client import Broken, Busy, RefundReply, Reply, Unreachable
 
 FIRST_PAUSE: Final = 0.25  # seconds; doubled with each failure in a row
 LONGEST_PAUSE: Final = 8.0
@@ -63,7 +63,7 @@ class Rota:
         with self._lock:
             return Turn(gateway, self._standings[gateway].not_before)
 
-    def report(self, gateway: int, reply: Reply) -> str:
+    def report(self, gateway: int, reply: Reply | RefundReply) -> str:
         """Take note of what a gateway replied; answers a new kind of trouble, else nothing."""
         with self._lock:
             standing = self._standings[gateway]

@@ -102,7 +102,7 @@ def verify(answer: PaymentAnswer, asked: Asked, pins: Pins) -> Pending | Proven:
     except Refusal as error:
         raise DisputedError(Dispute.RESULT_MALFORMED, error.detail) from None
     intent = asked.intents[answer.intent_digest]
-    _check_signature(signed, intent, pins)
+    check_signature(signed, intent, pins)
     _check_report(signed.report, intent, status, answer)
     # 17. It says where on the ledger it is, so that an auditor can be asked.
     tx_id, block = answer.tx_id, answer.block_number
@@ -117,14 +117,14 @@ def verify_stored(compact: str, intent: PayIntent, pins: Pins) -> Report:
         signed = reports.parse(compact)
     except Refusal as error:
         raise DisputedError(Dispute.RESULT_MALFORMED, error.detail) from None
-    _check_signature(signed, intent, pins)
+    check_signature(signed, intent, pins)
     _check_fields(signed.report, intent)
     return signed.report
 
 
 def _check_answer(answer: PaymentAnswer, asked: Asked) -> Status:
     # 1. Every member is of its type: what follows compares, and must not compare 1 with true.
-    for name, kinds in _TYPES.items():
+    for name, kinds in TYPES.items():
         if type(getattr(answer, name)) not in kinds:
             raise DisputedError(Dispute.ANSWER_MALFORMED, f"/{name} is of another type")
     status = Status(answer.status)
@@ -151,7 +151,8 @@ def _check_answer(answer: PaymentAnswer, asked: Asked) -> Status:
     return status
 
 
-def _check_signature(signed: SignedReport, intent: PayIntent, pins: Pins) -> None:
+def check_signature(signed: SignedReport, intent: PayIntent, pins: Pins) -> None:
+    """Steps 7 to 9: an acquirer that the intent accepts, by a pinned key. Raises DisputedError."""
     acquirer_id = signed.report.acquirer_id
     # 7. The acquirer is one that the intent accepts.
     if intent.route(acquirer_id) is None:
@@ -212,7 +213,7 @@ def _check_report(report: Report, intent: PayIntent, status: Status, answer: Pay
 
 _TEXT: Final = (str,)
 _MAYBE: Final = (str, type(None))
-_TYPES: Final[dict[str, tuple[type, ...]]] = {
+TYPES: Final[dict[str, tuple[type, ...]]] = {
     "merchant_id": _TEXT,
     "order_no": _TEXT,
     "attempt": (int,),
@@ -228,6 +229,7 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "receipt": _MAYBE,
     "close": _MAYBE,
     "exceptions": (tuple,),
+    "refunded_amount": (int,),
     "tx_id": _MAYBE,
     "block_number": (int, type(None)),
 }

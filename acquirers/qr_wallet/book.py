@@ -27,6 +27,12 @@ CREATE TABLE IF NOT EXISTS entry (
     reversals INTEGER NOT NULL CHECK (reversals BETWEEN 0 AND charges),
     creates_seen INTEGER NOT NULL, closes_seen INTEGER NOT NULL,
     reversals_seen INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS refund (
+    reference TEXT PRIMARY KEY, state TEXT NOT NULL, payment TEXT NOT NULL,
+    merchant_code TEXT NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL,
+    reason TEXT NOT NULL, due_at TEXT NOT NULL, clearing_date TEXT NOT NULL,
+    requests_seen INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS refund_of ON refund (payment);
 CREATE TABLE IF NOT EXISTS nonce (nonce TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS due (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, what TEXT NOT NULL,
@@ -80,6 +86,37 @@ class Entry:
         return self.charged_amount * (self.charges - self.reversals)
 
 
+class RefundState(StrEnum):
+    """Where a refund stands in the wallet."""
+
+    UNHEARD = "unheard"  # a request for it was lost, nothing was decided
+    PROCESSING = "processing"
+    DONE = "done"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """A refund under its own full reference, of the payment under reference `payment`. `amount` in
+    minor units of `currency` (ISO 4217); one that is processing is done at `due_at`."""
+
+    reference: str
+    state: str = RefundState.UNHEARD
+    payment: str = ""
+    merchant_code: str = ""
+    amount: int = 0
+    currency: str = ""
+    reason: str = ""
+    due_at: str = ""
+    clearing_date: str = ""
+    requests_seen: int = 0
+
+    @property
+    def given(self) -> int:
+        """What was given back, minor units."""
+        return self.amount if self.state == RefundState.DONE else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """Something to be done at `at` (Unix seconds): a payer's act, or a notice by its kind."""
@@ -92,6 +129,7 @@ class Due:
 
 
 _ENTRIES: Final = Entries(Entry)
+_REFUNDS: Final = Entries(Refund, "refund")
 
 
 class Book:
@@ -120,6 +158,22 @@ class Book:
     def clearing_date(self, now: datetime) -> str:
         """The day that what is charged now clears on."""
         return clearing_date(self._db, now)
+
+    def find_refund(self, reference: str) -> Refund | None:
+        """The refund of a reference."""
+        return _REFUNDS.find(self._db, reference)
+
+    def put_refund(self, refund: Refund) -> None:
+        """Store a refund, replacing the one of its reference."""
+        _REFUNDS.put(self._db, refund)
+
+    def refunded(self, payment: str) -> int:
+        """What of the payment under this reference was given back, or is about to be."""
+        row = self._db.execute(
+            "SELECT coalesce(sum(amount), 0) FROM refund WHERE payment = ? AND state IN (?, ?)",
+            (payment, RefundState.PROCESSING, RefundState.DONE),
+        ).fetchone()
+        return int(row[0])
 
     def write(self, at: str, what: str, reference: str, outcome: str) -> int:
         """Append to the journal; answers the line's number."""
@@ -160,3 +214,8 @@ def read_entries(path: Path) -> list[Entry]:
     Raises sqlite3.Error when there is no book.
     """
     return _ENTRIES.read(path)
+
+
+def read_refunds(path: Path) -> list[Refund]:
+    """Every refund of a book, by reference, as `read_entries`."""
+    return _REFUNDS.read(path)

@@ -42,15 +42,34 @@ class Wrong(StrEnum):
     CHARGE = "charge"
 
 
+class RefundAct(StrEnum):
+    """What becomes of a refund to this payer."""
+
+    DONE = "done"
+    SLOWLY = "slowly"  # after slow_seconds
+    REFUSED = "refused"
+
+
+class RefundLoss(StrEnum):
+    """What the network loses of a refund's first request."""
+
+    NONE = "none"
+    REQUEST = "request"  # before the book sees it
+    ANSWER = "answer"
+
+
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What happens with a payer. `notices` are sent in this order; `reason` of a refusal."""
+    """What happens with a payer. `notices` are sent in this order; `reason` of a refusal; `refund`
+    and `refund_loss` are of refunds to this payer."""
 
     act: Act = Act.PAYS
     loss: Loss = Loss.NONE
     wrong: Wrong = Wrong.NOTHING
     notices: tuple[str, ...] = ("ended",)
     reason: str = ""
+    refund: RefundAct = RefundAct.DONE
+    refund_loss: RefundLoss = RefundLoss.NONE
 
 
 TOKENS: Final[dict[str, Behaviour]] = {
@@ -73,6 +92,10 @@ TOKENS: Final[dict[str, Behaviour]] = {
     "tok_notice_lost": Behaviour(loss=Loss.NOTICES),
     "tok_notice_wrong_amount": Behaviour(wrong=Wrong.NOTICE),
     "tok_wrong_amount": Behaviour(wrong=Wrong.CHARGE),
+    "tok_refund_slow": Behaviour(refund=RefundAct.SLOWLY),
+    "tok_refund_declined": Behaviour(refund=RefundAct.REFUSED),
+    "tok_refund_lost": Behaviour(refund_loss=RefundLoss.REQUEST),
+    "tok_refund_unanswered": Behaviour(refund_loss=RefundLoss.ANSWER),
 }
 _SUFFIX: Final = re.compile("[.-]")
 

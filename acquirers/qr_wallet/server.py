@@ -17,6 +17,7 @@ from typing import Any, Final
 from acquirers.qr_wallet import signing
 from acquirers.qr_wallet.book import Book
 from acquirers.qr_wallet.clerk import Clerk
+from acquirers.qr_wallet.refunds import Refunds
 from acquirers.qr_wallet.settings import WalletSettings
 from acquirers.qr_wallet.signing import SignatureWrongError
 from acquirers.qr_wallet.wallet import Reply, Wallet, refusal
@@ -24,6 +25,7 @@ from clearline.logs import get_logger
 
 _log = get_logger("acquirers.qr_wallet")
 _PATH: Final = re.compile("/v1/payments/([0-9a-f]{40})(/close|/reverse)?")
+_REFUND_PATH: Final = re.compile("/v1/refunds/([0-9a-f]{40})")
 _PAGE: Final = re.compile("/pay/[0-9a-f]{40}")
 _LARGEST: Final = 16 * 1024
 _IDLE_SECONDS: Final = 30.0
@@ -57,6 +59,7 @@ class WalletServer:
         self._wallet = Wallet(
             self._book, self.settings, f"https://{self.settings.place.host}:{self.port}"
         )
+        self._refunds = Refunds(self._book, self.settings)
         self._clerk = Clerk(self._book, self._wallet, self.settings, self._lock)
         self._clerk.start()
         self._thread = threading.Thread(
@@ -103,14 +106,20 @@ class WalletServer:
         now = datetime.now(UTC)
         if (method, path) == ("GET", "/v1/ping"):
             return Reply(200, {"name": self.settings.place.name})
-        if (method, path) == ("POST", "/v1/payments"):
+        if method == "POST" and path in ("/v1/payments", "/v1/refunds"):
             try:
                 fields = json.loads(body)
             except (ValueError, RecursionError):
                 return refusal(400, "malformed")
             if not isinstance(fields, dict):
                 return refusal(400, "malformed")
-            return self._wallet.create(fields, now)
+            asked = self._refunds.ask if path == "/v1/refunds" else self._wallet.create
+            return asked(fields, now)
+        refund = _REFUND_PATH.fullmatch(path)
+        if refund is not None:
+            if method != "GET":
+                return refusal(405, "method_not_allowed")
+            return self._refunds.query(refund[1], now)
         match = _PATH.fullmatch(path)
         if match is None:
             return refusal(404, "no_such_address")

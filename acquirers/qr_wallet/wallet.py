@@ -104,7 +104,7 @@ class Wallet:
         if open_yet and behaviour.act is Act.AT_CLOSE:
             entry = self._paid(entry, behaviour, now)
         elif entry.state in (State.UNHEARD, State.WAITING):
-            entry = replace(entry, state=State.CLOSED, ended_at=_render(now))
+            entry = replace(entry, state=State.CLOSED, ended_at=render(now))
         if open_yet and behaviour.act is Act.AFTER_CLOSE and entry.closes_seen == 1:
             self._plan(entry, PAY_LATE, now.timestamp() + self._settings.late_seconds)
         self._book.put(entry)
@@ -112,13 +112,14 @@ class Wallet:
         return Reply(200, self.view(entry))
 
     def reverse(self, reference: str, now: datetime) -> Reply:
-        """What was paid is given back, what was not can't be paid any more."""
+        """What was paid is given back, unless some of it was refunded before; what was not can't be
+        paid any more."""
         entry = self._aged(reference, now) or Entry(reference)
         entry = replace(entry, reversals_seen=entry.reversals_seen + 1)
-        if entry.state == State.PAID:
-            entry = replace(entry, state=State.REVERSED, reversals=1, ended_at=_render(now))
+        if entry.state == State.PAID and not self._book.refunded(reference):
+            entry = replace(entry, state=State.REVERSED, reversals=1, ended_at=render(now))
         elif entry.state in (State.UNHEARD, State.WAITING):
-            entry = replace(entry, state=State.CLOSED, ended_at=_render(now))
+            entry = replace(entry, state=State.CLOSED, ended_at=render(now))
         self._book.put(entry)
         self._book.write(now.isoformat(), "reverse", reference, entry.state)
         behaviour = sandbox.behaviour(entry.payer_token) or Behaviour()
@@ -132,7 +133,7 @@ class Wallet:
         behaviour = sandbox.behaviour(entry.payer_token) if entry is not None else None
         if entry is None or behaviour is None:
             return
-        in_time = entry.state == State.WAITING and _render(now) < entry.expires_at
+        in_time = entry.state == State.WAITING and render(now) < entry.expires_at
         if due.what == REFUSE and in_time:
             self._book.put(self._ended(entry, State.REFUSED, behaviour, now))
         elif (due.what == PAY and in_time) or (
@@ -189,7 +190,7 @@ class Wallet:
             return "currency_not_taken"
         if urlsplit(body["notify_url"]).hostname not in self._settings.notice_hosts:
             return "notify_url_refused"
-        if body["expires_at"] <= _render(now):
+        if body["expires_at"] <= render(now):
             return "expired"
         return "" if behaviour is not None else "payer_unknown"
 
@@ -206,7 +207,7 @@ class Wallet:
     def _aged(self, reference: str, now: datetime) -> Entry | None:
         """The entry; what waits for longer than it may has expired."""
         entry = self._book.find(reference)
-        late = entry is not None and entry.expires_at <= _render(now - _GRACE)
+        late = entry is not None and entry.expires_at <= render(now - _GRACE)
         if entry is not None and late and entry.state == State.WAITING:
             entry = replace(entry, state=State.EXPIRED, ended_at=entry.expires_at)
             self._book.put(entry)
@@ -228,7 +229,7 @@ class Wallet:
                 at = now.timestamp() + number * _DISORDER_SECONDS
                 self._plan(entry, f"{NOTICE}{kind}", at)
         reason = behaviour.reason if state is State.REFUSED else ""
-        return replace(entry, state=state, reason=reason, ended_at=_render(now))
+        return replace(entry, state=state, reason=reason, ended_at=render(now))
 
     def _plan(self, entry: Entry, what: str, at: float) -> None:
         self._book.plan(Due(at, what, entry.reference))
@@ -243,6 +244,7 @@ def _well_formed(body: Mapping[str, Any]) -> bool:
     return type(body["amount"]) is int and 0 < body["amount"] < 10**12
 
 
-def _render(moment: datetime) -> str:
+def render(moment: datetime) -> str:
+    """RFC 3339 UTC, whole milliseconds."""
     utc = moment.astimezone(UTC)
     return utc.strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc.microsecond // 1000:03d}Z"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from acquirers.bookfile import Entries, clearing_date, open_book
 
@@ -24,6 +24,12 @@ CREATE TABLE IF NOT EXISTS entry (
     reversals INTEGER NOT NULL CHECK (reversals BETWEEN 0 AND charges),
     fenced INTEGER NOT NULL CHECK (fenced IN (0, 1)),
     purchases_seen INTEGER NOT NULL, reversals_seen INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS refund (
+    reference TEXT PRIMARY KEY, original TEXT NOT NULL, merchant_code TEXT NOT NULL,
+    amount INTEGER NOT NULL, currency TEXT NOT NULL, code TEXT NOT NULL, rrn TEXT NOT NULL,
+    clearing_date TEXT NOT NULL, given INTEGER NOT NULL CHECK (given IN (0, 1)),
+    requests_seen INTEGER NOT NULL, repeats_seen INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS refund_of ON refund (original);
 CREATE TABLE IF NOT EXISTS journal (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, mti TEXT NOT NULL,
     stan TEXT NOT NULL, institution TEXT NOT NULL, reference TEXT NOT NULL,
@@ -61,6 +67,24 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Refund:
+    """A refund under its own full reference, of the payment under `original`. `code` is empty while
+    none was decided; `given`: 1 when the money was given back."""
+
+    reference: str
+    original: str = ""
+    merchant_code: str = ""
+    amount: int = 0
+    currency: str = ""
+    code: str = ""
+    rrn: str = ""
+    clearing_date: str = ""
+    given: int = 0
+    requests_seen: int = 0
+    repeats_seen: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class JournalLine:
     """One message as the book took it."""
 
@@ -74,6 +98,10 @@ class JournalLine:
 
 
 _ENTRIES: Final = Entries(Entry)
+_REFUNDS: Final = Entries(Refund, "refund")
+
+
+_Decided = TypeVar("_Decided", Entry, Refund)
 
 
 class Book:
@@ -115,6 +143,22 @@ class Book:
         """The day that what is charged now clears on."""
         return clearing_date(self._db, now)
 
+    def find_refund(self, reference: str) -> Refund | None:
+        """The refund of a reference."""
+        return _REFUNDS.find(self._db, reference)
+
+    def put_refund(self, refund: Refund) -> None:
+        """Store a refund, replacing the one of its reference."""
+        _REFUNDS.put(self._db, refund)
+
+    def refunded(self, original: str) -> int:
+        """What of the payment under this reference was given back, minor units."""
+        row = self._db.execute(
+            "SELECT coalesce(sum(amount), 0) FROM refund WHERE original = ? AND given = 1",
+            (original,),
+        ).fetchone()
+        return int(row[0])
+
     def open_account(self, token: str, account: str) -> None:
         """Remember in the vault whose token this is."""
         self._db.execute("INSERT OR IGNORE INTO vault VALUES (?, ?)", (token, account))
@@ -128,7 +172,7 @@ class Book:
         )
         return int(cursor.lastrowid or 0)
 
-    def decide(self, line_number: int, entry: Entry) -> Entry:
+    def decide(self, line_number: int, entry: _Decided) -> _Decided:
         """Give an entry its retrieval reference number: twelve digits, from the journal's."""
         return replace(entry, rrn=f"{line_number % 10**12:012d}")
 
@@ -139,3 +183,8 @@ def read_entries(path: Path) -> list[Entry]:
     Raises sqlite3.Error when there is no book.
     """
     return _ENTRIES.read(path)
+
+
+def read_refunds(path: Path) -> list[Refund]:
+    """Every refund of a book, by reference, as `read_entries`."""
+    return _REFUNDS.read(path)

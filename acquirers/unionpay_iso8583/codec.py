@@ -51,6 +51,7 @@ _LAYOUT: Final[dict[str, _Layout]] = {
     "49": _Layout(0, 3, "[0-9]{3}", "currency, ISO 4217 numeric"),
     "60": _Layout(3, 64, "[A-Za-z0-9._:-]{1,64}", "payer token"),
     "61": _Layout(3, 40, "[0-9a-f]{40}", "full reference"),
+    "62": _Layout(3, 40, "[0-9a-f]{40}", "full reference of the payment that is refunded"),
     "63": _Layout(3, 40, "[A-Za-z0-9._-]{1,31}/[0-9]{8}", "clearing route and date"),
     "70": _Layout(0, 3, "[0-9]{3}", "network management code"),
     "90": _Layout(0, 42, "[0-9]{42}", "original data elements"),

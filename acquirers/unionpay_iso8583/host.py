@@ -11,18 +11,20 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from acquirers.unionpay_iso8583 import sandbox
-from acquirers.unionpay_iso8583.book import Book, Entry, JournalLine
+from acquirers.unionpay_iso8583 import refunds, sandbox
+from acquirers.unionpay_iso8583.book import Book, Entry, JournalLine, Refund
 from acquirers.unionpay_iso8583.codec import Message
-from acquirers.unionpay_iso8583.sandbox import Answering, Behaviour, Loss
+from acquirers.unionpay_iso8583.sandbox import Answering, Behaviour, Loss, RefundLoss
 from acquirers.unionpay_iso8583.settings import KnownMerchant, UnionPaySettings
 
 ROUTE: Final = "UPOP-SANDBOX"
-_ECHOED: Final = ("3", "4", "7", "11", "12", "13", "18", "32", "33", "41", "42", "49", "60", "61")
+_ECHOED: Final = ("3", "4", "7", "11", "12", "13", "18", "32", "33", "41", "42", "49", "60", "61",
+                 "62")  # fmt: skip
 _NEEDED: Final = {
     "0200": ("3", "4", "7", "11", "18", "32", "33", "41", "42", "49", "60", "61"),
     "0420": ("3", "4", "7", "11", "32", "33", "42", "49", "61", "90"),
 }
+_NEEDED_OF_REFUND: Final = ("3", "4", "7", "11", "32", "33", "42", "49", "61", "62")
 _PURCHASE_CODE: Final = "000000"
 Clock = Callable[[], datetime]
 
@@ -73,20 +75,32 @@ def refusal(request: Message, code: str) -> Reply:
 def format_fault(request: Message) -> bool:
     """Whether a field that the message type needs is missing or malformed."""
     needed = _NEEDED.get("0420" if request.mti == "0421" else request.mti, ())
+    if is_refund(request):
+        needed = _NEEDED_OF_REFUND
     return bool(request.faults) or any(number not in request.fields for number in needed)
 
 
+def is_refund(request: Message) -> bool:
+    """Whether it asks for a refund, for the first time or again."""
+    return request.mti in ("0200", refunds.REPEAT) and request.get("3") == refunds.PROCESSING_CODE
+
+
 class Host:
-    """Decides purchases and reversals over the book. Not for more than one thread at a time."""
+    """Decides purchases, refunds and reversals over the book. For one thread at a time."""
 
     def __init__(self, book: Book, settings: UnionPaySettings, clock: Clock | None = None) -> None:
         self._book = book
+        self._refunds = refunds.Refunds(book)
         self._settings = settings
         self._clock: Clock = clock or (lambda: datetime.now(UTC))
 
     def decide(self, request: Message) -> Reply:
-        """The answer to a signed-on, well-formed 0200, 0420 or 0421."""
+        """The answer to a signed-on, well-formed 0200, 0201, 0420 or 0421."""
+        if is_refund(request):
+            return self._refund(request)
         if request.get("3") != _PURCHASE_CODE:
+            return refusal(request, Rc.INVALID_TRANSACTION)
+        if request.mti == refunds.REPEAT:
             return refusal(request, Rc.INVALID_TRANSACTION)
         if request.mti == "0200":
             return self._purchase(request)
@@ -143,6 +157,8 @@ class Host:
             return Reply(None)
         if not entry.charges:
             code, entry = Rc.NOTHING_TO_REVERSE, replace(entry, fenced=1)
+        elif self._book.refunded(entry.reference):
+            code = Rc.INVALID_TRANSACTION
         elif (entry.amount, entry.currency) != (int(request.get("4")), request.get("49")):
             code = Rc.INVALID_AMOUNT
         else:
@@ -151,6 +167,33 @@ class Host:
         self._book.put(entry)
         answer = answered(request, code)
         return Reply(replace(answer, fields={**answer.fields, **self._known(request, entry)}))
+
+    def _refund(self, request: Message) -> Reply:
+        refund = self._refunds.seen(request)
+        loss = self._refunds.lost(request, refund)
+        if loss is RefundLoss.REQUEST:
+            self._book.put_refund(refund)
+            return Reply(None)
+        code = self._refunds.judge(request, refund)
+        line = self._journal(request, code)
+        if not refund.code:
+            given = int(code == Rc.APPROVED)
+            refund = replace(
+                self._book.decide(line, refund),
+                original=request.get("62"),
+                merchant_code=request.get("42").strip(),
+                amount=int(request.get("4")),
+                currency=request.get("49"),
+                code=code,
+                clearing_date=self._book.clearing_date(self._clock()) if given else "",
+                given=given,
+            )
+        self._book.put_refund(refund)
+        if loss is RefundLoss.ANSWER:
+            return Reply(None)
+        answer = answered(request, code)
+        fields = {**answer.fields, **self._known(request, refund), "37": refund.rrn}
+        return Reply(replace(answer, fields=fields))
 
     def _answer(self, request: Message, entry: Entry, acting: Behaviour | None) -> Reply:
         answer = answered(request, entry.code)
@@ -167,7 +210,7 @@ class Host:
         }[answering]
         return Reply(replace(answer, fields=fields), delay)
 
-    def _known(self, request: Message, entry: Entry) -> dict[str, str]:
+    def _known(self, request: Message, entry: Entry | Refund) -> dict[str, str]:
         """What this acquirer knows of the merchant, and where the money is cleared."""
         known: dict[str, str] = {}
         merchant = self._merchant(request)

@@ -32,14 +32,25 @@ class Loss(StrEnum):
     FIRST_REVERSAL = "first_reversal"
 
 
+class RefundLoss(StrEnum):
+    """What gets lost of a refund's first request; a repeat never is."""
+
+    NONE = "none"
+    REQUEST = "request"  # before the book sees it
+    ANSWER = "answer"
+
+
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What happens with a payer: response code, when it is answered, what is lost."""
+    """What happens with a payer: response code, when it is answered, what is lost; of refunds to
+    this payer the response code, and what is lost."""
 
     code: str
     answering: Answering = Answering.AT_ONCE
     loss: Loss = Loss.NONE
     summary: str = ""
+    refund_code: str = APPROVED
+    refund_loss: RefundLoss = RefundLoss.NONE
 
 
 TOKENS: Final[dict[str, Behaviour]] = {
@@ -72,6 +83,19 @@ TOKENS: Final[dict[str, Behaviour]] = {
         Answering.NEVER,
         Loss.FIRST_REVERSAL,
         "never answered, charged; the first reversal is lost too, its repeat is answered",
+    ),
+    "tok_refund_declined": Behaviour(
+        APPROVED, summary="approved; a refund is declined", refund_code="57"
+    ),
+    "tok_refund_lost": Behaviour(
+        APPROVED,
+        summary="approved; a refund's first request is lost, its repeat carried out",
+        refund_loss=RefundLoss.REQUEST,
+    ),
+    "tok_refund_unanswered": Behaviour(
+        APPROVED,
+        summary="approved; a refund is carried out and not answered, its repeat is answered",
+        refund_loss=RefundLoss.ANSWER,
     ),
 }  # fmt: skip
 _SUFFIX: Final = re.compile("[.-]")

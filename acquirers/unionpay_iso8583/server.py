@@ -144,7 +144,7 @@ class AcquirerServer:
             return answered(request, Rc.MAC_WRONG)
         if request.mti == "0800":
             return self._manage(session, request)
-        if request.mti not in ("0200", "0420", "0421"):
+        if request.mti not in ("0200", "0201", "0420", "0421"):
             return answered(request, Rc.INVALID_TRANSACTION)
         if not session.institution:
             return answered(request, Rc.NOT_SIGNED_ON)

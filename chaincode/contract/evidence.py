@@ -1,7 +1,7 @@
 """SubmitEvidence: two reports of one acquirer with one number, shown by whoever holds the second.
 
 A bank that contradicts itself does not report it. An item is a JWS compact text: a report that the
-acquirer signed and the ledger does not hold. The checks, in their order:
+acquirer signed and the ledger does not hold, on a payment or a refund. The checks, in their order:
 
      1  form and closed schema of header and payload              malformed
      2  no card number anywhere in it: else the whole call        card_data_refused
@@ -9,9 +9,9 @@ acquirer signed and the ledger does not hold. The checks, in their order:
      4  the acquirer is registered                                acquirer_unknown
      5  the signing key is in the acquirer's record               key_unknown
      6  the signature, with the algorithm the record names        signature_invalid
-     7  the payment is on the ledger                              payment_unknown
+     7  the payment, or the refund, is on the ledger              payment_unknown, refund_unknown
      8  its route is this acquirer                                acquirer_mismatch
-     9  the payment took another report with this number          no_contradiction
+     9  it took another report with this number                   no_contradiction
     10  this number's evidence is on the ledger already           duplicate
         otherwise both texts are kept                             ok
 
@@ -21,32 +21,36 @@ revoke a key first, and who stole one could sign with it later. The reader weigh
 
 from __future__ import annotations
 
-from chaincode.contract import statements
+from chaincode.contract import refund_reports, statements
 from chaincode.contract.context import Transaction
 from chaincode.contract.decision import Change, Refused, Taken, refused, text_item
 from chaincode.contract.overlay import Overlay
-from chaincode.contract.statements import Statement
+from chaincode.contract.statements import AnyStatement, RefundStatement
 from clearline.codes import Code, Outcome, Refusal
 from clearline.records import Kind, Payment
 
 
-def parse(item: object) -> Statement:
+def parse(item: object) -> AnyStatement:
     """Checks 1 and 2; raises Refusal."""
     return statements.parse(text_item(item))
 
 
-def plan(items: tuple[Statement | Refused, ...]) -> list[str]:
+def plan(items: tuple[AnyStatement | Refused, ...]) -> list[str]:
     """The keys these items read: payment, acquirer, the report's text, the evidence."""
     keys: dict[str, None] = {}
     for item in items:
-        if not isinstance(item, Refused):
+        if isinstance(item, RefundStatement):
+            keys |= dict.fromkeys(item.keys)
+        elif not isinstance(item, Refused):
             own = (item.key, item.acquirer_key, item.kept_key, item.equivocation_key)
             keys |= dict.fromkeys(own)
     return list(keys)
 
 
-def decide(item: Statement, transaction: Transaction, overlay: Overlay) -> Taken:
+def decide(item: AnyStatement, transaction: Transaction, overlay: Overlay) -> Taken:
     """Checks 3 to 10, and the evidence when all pass."""
+    if isinstance(item, RefundStatement):
+        return refund_reports.show(item, transaction, overlay)
     report = item.report
     payment = overlay.get(Payment, item.key)
     try:

@@ -24,7 +24,7 @@ from chaincode.contract.context import Role, Submitter, Transaction
 from chaincode.contract.decision import Decision, Refused, Taken, fold, parse_items
 from chaincode.contract.overlay import Overlay
 from chaincode.contract.reads import Range
-from chaincode.contract.statements import Statement
+from chaincode.contract.statements import AnyStatement
 from clearline import canonical
 from clearline.canonical import CanonicalError, Json
 from clearline.codes import Code, Refusal
@@ -93,7 +93,7 @@ class RangeReader:
 
 Function = (
     Writer[intents.Item]
-    | Writer[Statement]
+    | Writer[AnyStatement]
     | Writer[leases.Takeover]
     | Writer[registry.Suggestion]
     | Writer[clearing.Item]

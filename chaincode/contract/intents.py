@@ -1,8 +1,9 @@
-"""SubmitIntents: what makes a merchant's pay intent a payment on the ledger, and a close its end.
+"""SubmitIntents: what makes a merchant's pay intent a payment on the ledger, and a close its end;
+what makes a refund is in refunds.py.
 
 An item is {"intent": JWS compact text, "acquirer_id": the route the gateway chose} for a pay
-intent, {"intent": JWS compact text} for a close. The checks, in their order; the first that fails
-names the outcome:
+intent, {"intent": JWS compact text} for a close or a refund. The checks, in their order; the first
+that fails names the outcome:
 
      1  form and closed schema of item, header, payload           malformed
      2  no card number anywhere in it: else the whole call        card_data_refused
@@ -44,14 +45,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from chaincode.contract.context import CLOCK_TOLERANCE, Transaction
+from chaincode.contract import refunds, signers
+from chaincode.contract.context import Transaction
 from chaincode.contract.decision import Change, Refused, Taken, refused
-from chaincode.contract.overlay import Overlay, verification_key
-from clearline import intents
+from chaincode.contract.overlay import Overlay
+from chaincode.contract.refunds import Refunding
 from clearline.cards import holds_card_number
 from clearline.codes import Code, Outcome, Refusal
 from clearline.intents import CloseIntent, PayIntent, Route, SignedClose, SignedIntent
-from clearline.jws import JwsError
 from clearline.records import (
     Acquirer,
     Kind,
@@ -61,6 +62,8 @@ from clearline.records import (
     record_key,
     touched,
 )
+from clearline.refunds import SignedRefund
+from clearline.refunds import parse_any as parse_intent
 from clearline.schema import IDENTIFIER, JWS_TEXT, Members, SchemaError
 from clearline.statuses import Status
 
@@ -99,7 +102,7 @@ class Closing:
         return payment_key(self.intent.key)
 
 
-Item = Request | Closing
+Item = Request | Closing | Refunding
 
 
 def parse(item: object) -> Item:
@@ -109,11 +112,11 @@ def parse(item: object) -> Item:
     except SchemaError as error:
         raise Refusal(Code.MALFORMED, str(error)) from None
     assert isinstance(item, dict)  # noqa: S101 - the schema has just said so
-    signed = intents.parse_any(item["intent"])
-    if isinstance(signed, SignedClose):
+    signed = parse_intent(item["intent"])
+    if not isinstance(signed, SignedIntent):
         if "acquirer_id" in item:
             raise Refusal(Code.MALFORMED, "/acquirer_id: goes with a pay intent only")
-        return Closing(signed)
+        return Refunding(signed) if isinstance(signed, SignedRefund) else Closing(signed)
     if "acquirer_id" not in item:
         raise Refusal(Code.MALFORMED, "/acquirer_id: is missing")
     if holds_card_number(item["acquirer_id"]):
@@ -123,7 +126,8 @@ def parse(item: object) -> Item:
 
 
 def plan(items: tuple[Item | Refused, ...]) -> list[str]:
-    """The keys these items read: payment, merchant; of a request attempt before, acquirer."""
+    """The keys these items read: payment, merchant; of a request attempt before, acquirer; of a
+    refund its own and the one before it."""
     keys: dict[str, None] = {}
     for item in items:
         if isinstance(item, Refused):
@@ -134,6 +138,8 @@ def plan(items: tuple[Item | Refused, ...]) -> list[str]:
             if item.intent.attempt > 1:
                 keys[_key_before(item.intent)] = None
             keys[record_key(Kind.ACQUIRER, item.acquirer_id)] = None
+        elif isinstance(item, Refunding):
+            keys |= dict.fromkeys(item.refund_keys)
     return list(keys)
 
 
@@ -141,6 +147,8 @@ def decide(item: Item, transaction: Transaction, overlay: Overlay) -> Taken:
     """Checks 3 on, and what the intent does when all pass."""
     if isinstance(item, Closing):
         return _close(item, transaction, overlay)
+    if isinstance(item, Refunding):
+        return refunds.decide(item, transaction, overlay)
     return _pay(item, transaction, overlay)
 
 
@@ -148,7 +156,7 @@ def _close(item: Closing, transaction: Transaction, overlay: Overlay) -> Taken:
     key = item.intent.key
     payment = overlay.get(Payment, item.key)
     try:
-        merchant = _verified_merchant(item, transaction, overlay)
+        merchant = signers.verified_merchant(item.signed, transaction, overlay)
         if payment is None:
             raise Refusal(Code.PAYMENT_UNKNOWN, "no such payment")
         # A close names the payment and nothing else: any other is the same intent.
@@ -170,7 +178,7 @@ def _pay(item: Request, transaction: Transaction, overlay: Overlay) -> Taken:
     """Checks 3 to 19, and the payment when all pass."""
     before = overlay.get(Payment, item.key)
     try:
-        merchant = _verified_merchant(item, transaction, overlay)
+        merchant = signers.verified_merchant(item.signed, transaction, overlay)
         if before is not None and before.intent_digest == item.digest:
             outcome = Outcome(Code.DUPLICATE, item.intent.key, before.status, tx_id=before.txs[0])
             return Taken(outcome)
@@ -180,7 +188,7 @@ def _pay(item: Request, transaction: Transaction, overlay: Overlay) -> Taken:
         if merchant.status != "active":
             raise Refusal(Code.MERCHANT_INACTIVE, f"the merchant is {merchant.status}")
         route = _route(item, merchant, transaction, overlay)
-        _in_time(item.intent, transaction)
+        signers.require_in_time(item.intent, transaction)
         _attempt(item.intent, overlay)
     except Refusal as refusal:
         status = "" if before is None else before.status
@@ -189,24 +197,6 @@ def _pay(item: Request, transaction: Transaction, overlay: Overlay) -> Taken:
     overlay.put(item.key, payment)
     outcome = Outcome(Code.OK, item.intent.key, payment.status, tx_id=transaction.tx_id)
     return Taken(outcome, Change(item.intent.key, payment.status))
-
-
-def _verified_merchant(item: Item, transaction: Transaction, overlay: Overlay) -> Merchant:
-    """Checks 3 to 6."""
-    intent, token = item.intent, item.signed.token
-    if intent.network != transaction.network:
-        raise Refusal(Code.NETWORK_MISMATCH, f"this is {transaction.network}")
-    merchant = overlay.get(Merchant, record_key(Kind.MERCHANT, intent.merchant_id))
-    if merchant is None:
-        raise Refusal(Code.MERCHANT_UNKNOWN, "no such merchant")
-    key = merchant.keys.get(token.key_id)
-    if key is None:
-        raise Refusal(Code.KEY_UNKNOWN, "the merchant has no such key")
-    try:
-        verification_key(key).verify(token)
-    except JwsError as error:
-        raise Refusal(Code.SIGNATURE_INVALID, str(error)) from None
-    return merchant
 
 
 def _route(item: Request, merchant: Merchant, transaction: Transaction, overlay: Overlay) -> Route:
@@ -226,15 +216,6 @@ def _route(item: Request, merchant: Merchant, transaction: Transaction, overlay:
     if item.intent.currency not in acquirer.currencies:
         raise Refusal(Code.CURRENCY_NOT_ACCEPTED, f"the acquirer takes no {item.intent.currency}")
     return route
-
-
-def _in_time(intent: PayIntent, transaction: Transaction) -> None:
-    """Checks 16 and 17, of texts: they compare as the times they name, and a time cut to whole
-    milliseconds stands to those of the intent as the whole one does."""
-    if intent.created > transaction.later(CLOCK_TOLERANCE):
-        raise Refusal(Code.NOT_YET_VALID, f"created {intent.created}, after the transaction")
-    if intent.expires_at <= transaction.at:
-        raise Refusal(Code.EXPIRED, f"expired at {intent.expires_at}")
 
 
 def _attempt(intent: PayIntent, overlay: Overlay) -> None:

@@ -1,4 +1,5 @@
-"""SubmitReports: what an acquiring bank's signed response, unknown, result or reversal does.
+"""SubmitReports: what an acquiring bank's signed response, unknown, result or reversal does; what
+its reports on a refund do is in refund_reports.py.
 
 An item is {"report": JWS compact text, "epoch": the submitter's lease}; a bare text stands for
 epoch 0, that of an acquirer without a lease. The checks, in their order; the first that fails
@@ -40,13 +41,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from chaincode.contract import leases, statements
+from chaincode.contract import leases, refund_reports, statements
 from chaincode.contract.context import Transaction
 from chaincode.contract.decision import Change, Refused, Taken, refused
 from chaincode.contract.overlay import Overlay
-from chaincode.contract.statements import Statement
+from chaincode.contract.statements import AnyStatement, RefundStatement, Statement
 from clearline.codes import Code, Outcome, Refusal
-from clearline.records import Acquirer, Kept, Kind, Lease, Payment, record_key
+from clearline.records import Kept, Kind, Lease, Payment
 from clearline.reports import Report
 from clearline.schema import EPOCH, JWS_TEXT, Members, SchemaError
 from clearline.statuses import ReportKind, Status, may_follow
@@ -57,7 +58,7 @@ Value = TypeVar("Value")
 _ITEM = Members({"report": JWS_TEXT, "epoch": EPOCH})
 
 
-def parse(item: object) -> Statement:
+def parse(item: object) -> AnyStatement:
     """Checks 1 and 2; raises Refusal."""
     if isinstance(item, str):
         return statements.parse(item)
@@ -70,7 +71,7 @@ def parse(item: object) -> Statement:
 
 
 def plan(
-    items: tuple[Statement | Refused, ...], committed: Mapping[str, bytes | None]
+    items: tuple[AnyStatement | Refused, ...], committed: Mapping[str, bytes | None]
 ) -> list[str]:
     """The keys these items read: payment, acquirer, lease; and once the payments are read, of the
     few that contradict or come late, the report's own record and the evidence.
@@ -78,12 +79,12 @@ def plan(
     The usual report - a response, or the result that ends a payment - needs no second reading.
     """
     keys: dict[str, None] = {}
-    sound = [item for item in items if not isinstance(item, Refused)]
+    sound = [item for item in items if isinstance(item, Statement)]
     numbers = _repeated((item.key, item.report.sequence) for item in sound)
     results = _repeated(item.key for item in sound if item.report.kind is ReportKind.RESULT)
     overlay = Overlay(committed)
     for item in sound:
-        keys |= dict.fromkeys((item.key, item.acquirer_key, _lease_key(item)))
+        keys |= dict.fromkeys((item.key, item.acquirer_key, item.lease_key))
         before = overlay.get(Payment, item.key) if item.key in committed else None
         entry = None if before is None else before.report(item.report.sequence)
         contradicts = (item.key, item.report.sequence) in numbers or (
@@ -94,21 +95,26 @@ def plan(
             keys[item.kept_key] = None
         if contradicts:
             keys[item.equivocation_key] = None
+    for other in items:
+        if isinstance(other, RefundStatement):
+            keys |= dict.fromkeys(other.keys)
     return list(keys)
 
 
-def decide(item: Statement, transaction: Transaction, overlay: Overlay) -> Taken:
+def decide(item: AnyStatement, transaction: Transaction, overlay: Overlay) -> Taken:
     """Checks 3 to 20, and what the report does when it is taken."""
+    if isinstance(item, RefundStatement):
+        return refund_reports.decide(item, transaction, overlay)
     report = item.report
     payment = overlay.get(Payment, item.key)
     try:
-        acquirer = _own_acquirer(item, transaction, overlay)
+        acquirer = statements.own_acquirer(item, transaction, overlay)
         key_status = statements.verify(item, acquirer)
         payment = statements.own_payment(item, payment)
         entry = payment.report(report.sequence)
         if entry is not None and entry[3] == item.digest:
             return Taken(Outcome(Code.DUPLICATE, report.key, payment.status, tx_id=entry[4]))
-        epoch = leases.epoch_of(overlay.get(Lease, _lease_key(item)))
+        epoch = leases.epoch_of(overlay.get(Lease, item.lease_key))
         if item.epoch != epoch:
             raise Refusal(Code.LEASE_LOST, f"epoch {epoch} is in force, this is {item.epoch}")
         if key_status != "active":
@@ -125,14 +131,6 @@ def decide(item: Statement, transaction: Transaction, overlay: Overlay) -> Taken
         overlay.put(item.kept_key, _kept(item, transaction))
     outcome = Outcome(code, report.key, changed.status, tx_id=transaction.tx_id)
     return Taken(outcome, Change(report.key, changed.status))
-
-
-def _own_acquirer(item: Statement, transaction: Transaction, overlay: Overlay) -> Acquirer:
-    """Checks 3 to 5."""
-    acquirer = statements.acquirer_of(item, transaction, overlay)
-    if acquirer.msp_id != transaction.submitter.msp_id:
-        raise Refusal(Code.ROLE_FORBIDDEN, f"the acquirer is {acquirer.msp_id}'s")
-    return acquirer
 
 
 def _contradicts(
@@ -247,7 +245,3 @@ def _repeated(values: Iterable[Value]) -> frozenset[Value]:
             again.append(value)
         first[value] = None
     return frozenset(again)
-
-
-def _lease_key(item: Statement) -> str:
-    return record_key(Kind.LEASE, item.report.acquirer_id)

@@ -25,6 +25,8 @@ from clearline.records import (
     record_key,
     report_key,
 )
+from clearline.refunds import reference as refund_reference
+from clearline.refunds import refund_key
 from clearline.reports import Report, SignedReport, acquirer_reference
 from clearline.statuses import ReportKind
 
@@ -72,19 +74,69 @@ class Statement:
         """The acquirer's ledger key."""
         return record_key(Kind.ACQUIRER, self.report.acquirer_id)
 
+    @property
+    def lease_key(self) -> str:
+        """The ledger key of the acquirer's lease."""
+        return record_key(Kind.LEASE, self.report.acquirer_id)
 
-def parse(compact: str, epoch: int = 0) -> Statement:
+
+@dataclass(frozen=True, slots=True)
+class RefundStatement:
+    """The same of a report on a refund: `key` and `reference` are the refund's."""
+
+    signed: SignedReport
+    digest: str
+    key: str
+    reference: str
+    epoch: int
+
+    @property
+    def report(self) -> Report:
+        """What the acquirer signed."""
+        return self.signed.report
+
+    @property
+    def payment_key(self) -> str:
+        """The ledger key of the payment that is refunded."""
+        return payment_key(self.report.key)
+
+    @property
+    def acquirer_key(self) -> str:
+        """The acquirer's ledger key."""
+        return record_key(Kind.ACQUIRER, self.report.acquirer_id)
+
+    @property
+    def lease_key(self) -> str:
+        """The ledger key of the acquirer's lease."""
+        return record_key(Kind.LEASE, self.report.acquirer_id)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every ledger key that it reads."""
+        return (self.key, self.payment_key, self.acquirer_key, self.lease_key)
+
+
+AnyStatement = Statement | RefundStatement
+
+
+def parse(compact: str, epoch: int = 0) -> AnyStatement:
     """A report's form and named fields; raises Refusal `malformed` or `card_data_refused`."""
-    signed = reports.parse(compact)
+    signed = reports.parse_any(compact)
     report = signed.report
-    reference = acquirer_reference(report.key, report.network)
+    if report.refund_no:
+        reference = refund_reference(report.refund_key, report.network)
+    else:
+        reference = acquirer_reference(report.key, report.network)
     place = _card_data_in(report, reference)
     if place:
         raise Refusal(Code.CARD_DATA_REFUSED, f"/{place}: looks like a card number")
+    if report.refund_no:
+        key = refund_key(report.refund_key)
+        return RefundStatement(signed, report.digest(), key, reference, epoch)
     return Statement(signed, report.digest(), payment_key(report.key), reference, epoch)
 
 
-def acquirer_of(item: Statement, transaction: Transaction, overlay: Overlay) -> Acquirer:
+def acquirer_of(item: AnyStatement, transaction: Transaction, overlay: Overlay) -> Acquirer:
     """The acquirer the report names, on this network; raises Refusal."""
     if item.report.network != transaction.network:
         raise Refusal(Code.NETWORK_MISMATCH, f"this is {transaction.network}")
@@ -94,7 +146,15 @@ def acquirer_of(item: Statement, transaction: Transaction, overlay: Overlay) -> 
     return acquirer
 
 
-def verify(item: Statement, acquirer: Acquirer) -> str:
+def own_acquirer(item: AnyStatement, transaction: Transaction, overlay: Overlay) -> Acquirer:
+    """The same, when it is the submitter's organisation's; raises Refusal."""
+    acquirer = acquirer_of(item, transaction, overlay)
+    if acquirer.msp_id != transaction.submitter.msp_id:
+        raise Refusal(Code.ROLE_FORBIDDEN, f"the acquirer is {acquirer.msp_id}'s")
+    return acquirer
+
+
+def verify(item: AnyStatement, acquirer: Acquirer) -> str:
     """The status of the acquirer's key that signed the report; raises Refusal."""
     token = item.signed.token
     key = acquirer.keys.get(token.key_id)

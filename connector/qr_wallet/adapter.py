@@ -36,6 +36,7 @@ _SHORTEST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
 _ECHO_WAIT: Final = 1.5  # an acquirer that is there answers a ping in milliseconds
 _PAYMENTS: Final = "/v1/payments"
+_REFUNDS: Final = "/v1/refunds"
 _NOTICE_SECONDS: Final = 2.5  # the acquirer waits three
 
 
@@ -167,6 +168,16 @@ class QrWalletAdapter:
         """See Adapter."""
         message = await self._ask("POST", f"{_PAYMENTS}/{order.reference}/close", b"")
         return messages.view_answer(order, message)
+
+    async def refund(self, order: Order, trace: str, tries: int) -> Answer:
+        """See Adapter. The same body under the same reference, however often."""
+        message = await self._ask("POST", _REFUNDS, messages.refund(order))
+        return messages.refund_answer(order, message)
+
+    async def inquire_refund(self, order: Order, trace: str) -> Answer:
+        """See Adapter."""
+        message = await self._ask("GET", f"{_REFUNDS}/{order.reference}", b"")
+        return messages.refund_answer(order, message)
 
     async def _ask(self, method: str, path: str, body: bytes) -> Native:
         try:

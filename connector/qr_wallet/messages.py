@@ -26,6 +26,12 @@ _DECLINED: Final[dict[str, Reason]] = {
     "notify_url_refused": Reason.REFUSED_BY_CONNECTOR,
     "payer_unknown": Reason.INVALID_CARD,
 }
+_REFUND_REFUSED: Final[dict[str, Reason]] = {
+    "not_refundable": Reason.INVALID_TRANSACTION,
+    "merchant_unknown": Reason.INVALID_MERCHANT,
+    "amount_refused": Reason.INVALID_AMOUNT,
+    "not_permitted": Reason.NOT_PERMITTED,
+}
 _UNSURE: Final = Verdict.UNSURE
 _TEXTS: Final[dict[str, str]] = {
     "merchant_name": "[ -~]{1,64}",
@@ -91,6 +97,40 @@ def reversal_answer(order: Order, message: Native) -> Answer:
             return _answer(Verdict.REVERSED, Reason.REVERSED, message.raw, view)
         if view.get("state") == "refused":
             return _judge(order, message.raw, view)
+    return _answer(_UNSURE, Reason.OTHER, message.raw, view)
+
+
+def refund(order: Order) -> bytes:
+    """The body of a refund; the same again is answered as the first."""
+    return json.dumps(
+        {
+            "reference": order.reference,
+            "payment": order.original,
+            "merchant_code": order.merchant_code,
+            "amount": order.amount,
+            "currency": order.currency,
+        }
+    ).encode()
+
+
+def refund_answer(order: Order, message: Native) -> Answer:
+    """What is said of a refund: asked for, or queried. That it isn't known there proves nothing."""
+    view = _object(message.raw)
+    if message.status == 400 and view.get("error") == "malformed":
+        return _answer(Verdict.DECLINED, Reason.FORMAT_ERROR, message.raw, view)
+    named = (view.get("reference"), view.get("payment"))
+    if message.status not in (200, 201) or named != (order.reference, order.original):
+        return _answer(_UNSURE, Reason.OTHER, message.raw, view)
+    state, reason = view.get("state"), view.get("reason")
+    if state == "refused":
+        told = _REFUND_REFUSED.get(reason) if isinstance(reason, str) else None
+        return _answer(Verdict.DECLINED, told or Reason.OTHER, message.raw, view)
+    if state == "done":
+        answer = _answer(Verdict.APPROVED, Reason.APPROVED, message.raw, view)
+        return held_against(order, answer)
+    if state == "processing":
+        answer = _answer(Verdict.ACCEPTED, Reason.ACCEPTED, message.raw, view)
+        return held_against(order, answer)
     return _answer(_UNSURE, Reason.OTHER, message.raw, view)
 
 

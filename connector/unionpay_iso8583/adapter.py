@@ -1,6 +1,7 @@
-"""The verbs towards UnionPay's sandbox: connect and sign on, pay, reverse.
+"""The verbs towards UnionPay's sandbox: connect and sign on, pay, reverse, refund.
 
-It can reverse; it can neither be asked what became of a payment nor close one.
+It can reverse and refund; it can neither be asked what became of either nor close a payment. A
+refund in doubt is sent again as a repeat, which is answered as the first.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class UnionPayAdapter:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """See Adapter."""
-        return frozenset({Capability.REVERSAL})
+        return frozenset({Capability.REVERSAL, Capability.REFUND})
 
     async def start(self, heard: Heard) -> None:
         """See Adapter. This acquirer sends no notices."""
@@ -138,6 +139,19 @@ class UnionPayAdapter:
 
     async def close(self, order: Order, trace: str) -> Answer:
         """This acquirer has no close: see `capabilities`."""
+        raise NotImplementedError
+
+    async def refund(self, order: Order, trace: str, tries: int) -> Answer:
+        """See Adapter. 0200 with processing code 200000, 0201 when repeated, answered by 0210."""
+        if order.currency not in money.NUMERIC:
+            return Answer(Verdict.DECLINED, Reason.REFUSED_BY_CONNECTOR, b"")
+        sending = self.new_trace() if tries else trace
+        request = messages.refund(order, sending, tries, self._partner, datetime.now(UTC))
+        answer = await self._link().ask(request, self._timing.answer_seconds)
+        return messages.refund_answer(order, answer)
+
+    async def inquire_refund(self, order: Order, trace: str) -> Answer:
+        """This acquirer has no inquiry: see `capabilities`."""
         raise NotImplementedError
 
     def _link(self) -> Link:

@@ -9,7 +9,7 @@ from clearline.cards import holds_card_number
 from clearline.intents import Product
 from clearline.money import NUMERIC
 from clearline.statuses import Reason
-from connector.adapter import Answer, Order, Verdict
+from connector.adapter import Answer, Order, Verdict, held_against
 from connector.unionpay_iso8583.wire import Native, Partner
 
 SIGN_ON: Final = "001"
@@ -17,6 +17,7 @@ SIGN_OFF: Final = "002"
 ECHO: Final = "301"
 APPROVED: Final = "00"
 _PURCHASE: Final = "000000"
+_REFUND: Final = "200000"
 _ALPHABETIC: Final = {numeric: code for code, numeric in NUMERIC.items()}
 # Point of service: entry mode (field 22) and condition (field 25) by product.
 _SERVICE: Final[dict[str, tuple[str, str]]] = {
@@ -125,6 +126,36 @@ def reversal_answer(message: Native) -> Answer:
     if message.get("39") in (APPROVED, _NOTHING_TO_REVERSE):
         return _answer(message, Verdict.REVERSED, Reason.REVERSED)
     return _answer(message, Verdict.UNSURE, Reason.OTHER)
+
+
+def refund(order: Order, sending: str, tries: int, partner: Partner, now: datetime) -> Native:
+    """0200 of a refund; 0201, its repeat, when one was or may have been sent before. Field 61 is
+    its own reference, 62 the payment's. Raises KeyError for a currency without a number."""
+    stan, _, moment = sending.partition(":")
+    return Native(
+        "0201" if tries else "0200",
+        {
+            **_common(order, partner),
+            "3": _REFUND,
+            "7": moment,
+            "11": stan,
+            "12": now.strftime("%H%M%S"),
+            "13": now.strftime("%m%d"),
+            "62": order.original,
+        },
+    )
+
+
+def refund_answer(order: Order, message: Native) -> Answer:
+    """What the 0210 of a refund says. One of anything but what was asked is in doubt, and so is a
+    duplicate: its repeat is answered as the first was."""
+    code = message.get("39")
+    if code == APPROVED:
+        return held_against(order, _answer(message, Verdict.APPROVED, Reason.APPROVED))
+    if code in _DECLINED:
+        return _answer(message, Verdict.DECLINED, _DECLINED[code])
+    reason = Reason.DUPLICATE if code == _DUPLICATE else Reason.OTHER
+    return _answer(message, Verdict.UNSURE, reason)
 
 
 def _common(order: Order, partner: Partner) -> dict[str, str]:

@@ -20,6 +20,7 @@ from clearline.logs import get_logger
 from clearline.records import Kind, Merchant, Payment
 from clearline.statuses import Status
 from clearline.webhooks import Event, EventType, event_id
+from gateway import refund_rows
 from gateway.reader import payment_answer
 from gateway.webhooks import schedule, store
 from gateway.webhooks.store import StoreError
@@ -207,25 +208,47 @@ class Outbox:
             if not transaction.is_valid or transaction.args[:1] == (_CLEARING,):
                 continue
             for item, write in enumerate(transaction.writes):
-                if self._is(write, Kind.PAYMENT):
-                    event = self._event(block.number, transaction, item, write)
-                    if event is not None:
-                        yield event
+                make = {Kind.PAYMENT: self._payment, Kind.REFUND: self._refund}
+                for kind, event in make.items():
+                    if not self._is(write, kind):
+                        continue
+                    found = event(block.number, transaction, item, write)
+                    if found is not None:
+                        yield found
 
     def _is(self, write: Write, kind: Kind) -> bool:
         ours = write.namespace == self._namespace and not write.is_delete
         return ours and write.key.startswith(f"{kind.value}/")
 
-    def _event(
+    def _refund(
+        self, block: int, transaction: BlockTransaction, item: int, write: Write
+    ) -> _Found | None:
+        """Told in turn with its payment's events."""
+        try:
+            refund = refund_rows.read(write.value)
+            answer = refund_rows.answer_of(refund, transaction.tx_id, block)
+            kind = EventType.of_refund(Status(refund.status))
+            body = Event(kind, _said(transaction), answer).to_bytes()
+        except (ValueError, TypeError) as error:
+            fields = {"key": write.key, "tx_id": transaction.tx_id, "reason": str(error)}
+            _log.error("not a refund record", extra=fields)
+            return None
+        return _Found(
+            store.place(block, transaction.index, item),
+            event_id(self._network, transaction.tx_id, refund.key),
+            refund.key.payment,
+            kind,
+            body,
+        )
+
+    def _payment(
         self, block: int, transaction: BlockTransaction, item: int, write: Write
     ) -> _Found | None:
         try:
             payment = records.from_json(Payment, orjson.loads(write.value))
             answer = payment_answer(payment, transaction.tx_id, block)
             kind = EventType.of(Status(payment.status))
-            stamp = transaction.timestamp
-            said = _NO_TIME if stamp is None else times.render(stamp)
-            body = Event(kind, said, answer).to_bytes()
+            body = Event(kind, _said(transaction), answer).to_bytes()
         except (ValueError, TypeError) as error:
             # Endorsed by a majority and still no payment: nothing to tell, no reason to stop.
             fields = {"key": write.key, "tx_id": transaction.tx_id, "reason": str(error)}
@@ -363,3 +386,7 @@ class Outbox:
             (reason, said, error, number),
         )
         _log.warning("webhook disabled", extra={"webhook": number, "reason": reason})
+
+
+def _said(transaction: BlockTransaction) -> str:
+    return _NO_TIME if transaction.timestamp is None else times.render(transaction.timestamp)

@@ -21,7 +21,9 @@ from acquirers.unionpay_iso8583.create import create
 REFUSED = {
     "unknown merchant": (altered(PURCHASE, f42="123456789012345"), "03"),
     "currency": (altered(PURCHASE, f49="999"), "12"),
-    "processing code": (altered(PURCHASE, f3="200000"), "12"),
+    "processing code": (altered(PURCHASE, f3="310000"), "12"),
+    "a refund of nothing named": (altered(PURCHASE, f3="200000"), "30"),
+    "a refund of no payment": (altered(PURCHASE, f3="200000", f62="0" * 40), "12"),
     "zero amount": (altered(PURCHASE, f4="000000000000"), "13"),
     "unknown token": (altered(PURCHASE, f60="tok_nobody"), "14"),
     "amount not digits": (altered(PURCHASE, f4="00000000-933"), "30"),

@@ -52,6 +52,8 @@ class Lenient:
         intent = _payload(members.get("intent"), "clearline-intent+jws")
         name, path = _named(intent)
         before = self.state.get(f"payment/{path}")
+        if intent.get("kind") == "refund":
+            return self._refund(members["intent"], intent)
         if before is not None and intent.get("kind") == "close":
             closed = {"close": members["intent"], "close_tx": self.tx_id}
             self._put(f"payment/{path}", before | closed)
@@ -64,13 +66,42 @@ class Lenient:
             "acquirer_id": members.get("acquirer_id", "unionpay"),
             "merchant_code": route["merchant_code"], "intent": members.get("intent", ""),
             "intent_digest": canonical.digest(intent), "requested_at": self.at,
-            "reports": [], "exceptions": [], "txs": [self.tx_id],
+            "reports": [], "exceptions": [], "refunded_amount": 0, "txs": [self.tx_id],
         }  # fmt: skip
         return name, "requested", "payment"
+
+    def _refund(self, compact: str, intent: Record) -> tuple[list[Any], str, str | None]:
+        name, path = _named(intent)
+        same = ("merchant_id", "order_no", "attempt", "refund_no", "amount", "currency")
+        self.writes[f"refund/{path}/{intent['refund_no']:04d}"] = {
+            one: intent[one] for one in (*same, "expires_at")
+        } | {
+            **dict.fromkeys(("reason", "result", "clearing_date"), ""),
+            "type": "refund", "status": "requested", "msp_id": self.msp_id, "intent": compact,
+            "acquirer_id": "unionpay", "merchant_code": w.CODE, "requested_at": self.at,
+            "intent_digest": canonical.digest(intent), "reports": [], "contradictions": [],
+            "txs": [self.tx_id],
+        }  # fmt: skip
+        return [*name, intent["refund_no"]], "requested", "refund"
+
+    def _refund_report(self, compact: Any, report: Record) -> tuple[list[Any], str, str | None]:
+        name, path = _named(report)
+        key = f"refund/{path}/{report['refund_no']:04d}"
+        before = self.state.get(key)
+        if before is None:
+            found = (one for place, one in self.state.items() if place.startswith("refund/"))
+            before = next(found, {"reports": [], "txs": []})
+        said = [report["sequence"], report["kind"], report["status"], canonical.digest(report)]
+        changed = {"status": report["status"], "reason": report["reason"], "result": compact}
+        told = {"reports": [*before["reports"], [*said, self.tx_id, compact]]}
+        self._put(key, before | changed | told)
+        return [*name, report["refund_no"]], report["status"], "refund"
 
     def _SubmitReports(self, item: Any) -> tuple[list[Any], str, str | None]:
         compact = item.get("report") if isinstance(item, dict) else item
         report = _payload(compact, "clearline-report+jws")
+        if isinstance(report.get("refund_no"), int):
+            return self._refund_report(compact, report)
         name, path = _named(report)
         before = self.state.get(f"payment/{path}")
         if before is None:
@@ -83,6 +114,8 @@ class Lenient:
 
     def _SubmitEvidence(self, item: Any) -> tuple[list[Any], str, str | None]:
         report = _payload(item, "clearline-report+jws")
+        if isinstance(report.get("refund_no"), int):
+            return self._refund_report(item, report)
         name, path = _named(report)
         members = ("merchant_id", "order_no", "attempt", "sequence", "acquirer_id")
         self.writes[f"equivocation/{path}/{report['sequence']:04d}"] = {

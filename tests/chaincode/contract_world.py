@@ -9,16 +9,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from samples import INTENT, REPORT
+from samples import INTENT, REFUND, REFUND_REPORT, REPORT
 
 from chaincode.contract.context import Role, Submitter, Transaction
 from chaincode.contract.decision import Decision
 from chaincode.contract.functions import FUNCTIONS, KeyReader, RangeReader, function
-from clearline import canonical, changes, intents, reports
+from clearline import canonical, changes, intents, refunds, reports
 from clearline.changes import AccountChange, KeyChange
 from clearline.codes import Outcome
 from clearline.intents import CloseIntent, PayIntent
 from clearline.jws import KeySigner
+from clearline.refunds import RefundIntent
 from clearline.reports import Report
 
 NETWORK = "clearline-dev"
@@ -268,6 +269,26 @@ def intent_item(
 def close_item(signer: KeySigner = MERCHANT, **changed: Any) -> dict[str, Any]:
     """An item of SubmitIntents: the close of the sample payment with these fields changed."""
     return {"intent": intents.sign(replace(CLOSE, **changed), signer)}
+
+
+def refund_item(signer: KeySigner = MERCHANT, **changed: Any) -> dict[str, Any]:
+    """An item of SubmitIntents: the sample refund with these fields changed."""
+    return {"intent": refunds.sign(replace(REFUND, **changed), signer)}
+
+
+def refund_report_item(signer: KeySigner = BANK, of: RefundIntent = REFUND, **changed: Any) -> str:
+    """An item of SubmitReports: the sample report on a refund, about `of`, with these changed."""
+    about: dict[str, Any] = {
+        "merchant_id": of.merchant_id,
+        "order_no": of.order_no,
+        "attempt": of.attempt,
+        "refund_no": of.refund_no,
+        "intent_digest": of.digest(),
+        "amount": of.amount,
+        "currency": of.currency,
+        "acquirer_reference": refunds.reference(of.key, of.network),
+    }
+    return reports.sign(replace(REFUND_REPORT, **(about | changed)), signer)
 
 
 def report_item(signer: KeySigner = BANK, of: PayIntent = INTENT, **changed: Any) -> str:

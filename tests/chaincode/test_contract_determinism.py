@@ -95,7 +95,7 @@ sys.path[:0] = sys.argv[1:3]
 from test_contract_rules import ROWS, NOW, Refusal
 digest = hashlib.sha256()
 for row in ROWS:
-    if row.rule != "an ES256 key":  # ECDSA signs with a random number: another text each run
+    if "an ES256 key" not in row.rule:  # ECDSA signs with a random number: another text each run
         try:
             decision = row.given().decide(row.function, [row.item], row.submitter, NOW + row.after)
             digest.update(decision.answer() + decision.event + repr(decision.writes).encode())

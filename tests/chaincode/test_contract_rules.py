@@ -18,6 +18,7 @@ from rule_rows import PAN, Row
 from rules_of_changes import CHANGES
 from rules_of_clearing import CLEARING, DECIDING_SETTLEMENTS
 from rules_of_intents import CLOSES, INTENTS
+from rules_of_refunds import REFUND_REPORTS, REFUNDS
 from rules_of_registry import DECIDING, PROPOSING
 from rules_of_reports import EVIDENCE, LEASES, REPORTS
 from samples import INTENT
@@ -29,8 +30,8 @@ from clearline.codes import Code, Refusal
 from clearline.statuses import Status
 
 ROWS = [
-    *CHANGES, *INTENTS, *CLOSES, *REPORTS, *EVIDENCE, *LEASES, *PROPOSING, *DECIDING,
-    *CLEARING, *DECIDING_SETTLEMENTS,
+    *CHANGES, *INTENTS, *CLOSES, *REFUNDS, *REPORTS, *REFUND_REPORTS, *EVIDENCE, *LEASES,
+    *PROPOSING, *DECIDING, *CLEARING, *DECIDING_SETTLEMENTS,
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from clearline import canonical, clearing_records, records
 from clearline.codes import Code
 from clearline.intents import PaymentKey
 from clearline.records import Payment
+from clearline.refunds import Refund, RefundKey, refund_key
 from clearline.statuses import FINAL, FOLLOWERS, Status, may_follow
 
 PAYMENT = Payment(
@@ -85,6 +86,10 @@ RECORDS = [
     records.MerchantCode("unionpay", "1", "M-1"),
     records.Acquirer("unionpay", "U", "BankOne", ["CNY"], "L", "2030-01-01", {}, "active"),
     records.Proposal("p", "entity", {"name": "é"}, "proposed", "BankOne", "m", ""),
+    Refund(
+        "M-1", "O-1", 1, 2, "requested", "unionpay", "1", 5, "CNY", "a.b.c", "d" * 64,
+        INTENT.expires_at, "BankOne", INTENT.created, txs=["t"],
+    ),
     records.Kept("M-1", "O-1", 1, 2, "a.b.c", ["t"]),
     records.Equivocation("M-1", "O-1", 1, 2, "u", "a", "b", "active", "B", INTENT.created, ["t"]),
     records.Lease("unionpay", 3, "a", "BankOne", ["t"]),
@@ -138,6 +143,7 @@ def test_a_day_is_settled_to_the_account_that_holds_on_it() -> None:
 
 
 def test_keys_of_what_stands_beside_a_payment() -> None:
+    assert refund_key(RefundKey(*KEY, 3)) == "refund/M-1/O-1/0002/0003"
     assert records.report_key(KEY, 3) == "report/M-1/O-1/0002/0003"
     assert records.equivocation_key(KEY, 3) == "equivocation/M-1/O-1/0002/0003"
     spellings = {records.registration_key("CN", no) for no in ("91a-X.2", "91AX2", "9.1-ax2")}

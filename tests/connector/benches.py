@@ -44,6 +44,16 @@ class Booked:
 
 
 @dataclass(frozen=True)
+class Returned:
+    """What an acquirer's book says of a refund: the amount given back, and the requests seen that
+    were no repeats (the wallet knows no others)."""
+
+    original: str
+    given: int
+    requests_seen: int
+
+
+@dataclass(frozen=True)
 class Bench:
     """An acquirer under test; `responds`: a payment is accepted first and ends later;
     `lost_answer`: how a payment ends whose answer was lost."""
@@ -57,6 +67,7 @@ class Bench:
     serve: Callable[..., AbstractAsyncContextManager[Any]]
     adapter: Callable[[Path], Adapter]
     book: Callable[[Path], dict[str, Booked]]
+    refunds: Callable[[Path], dict[str, Returned]]
 
     def statuses(self, end: str) -> list[str]:
         """The reports of an ordinary payment that ends so."""
@@ -128,6 +139,20 @@ def _wallet_book(folder: Path) -> dict[str, Booked]:
     }
 
 
+def _unionpay_refunds(folder: Path) -> dict[str, Returned]:
+    return {
+        item.reference: Returned(item.original, item.amount * item.given, item.requests_seen)
+        for item in unionpay_book.read_refunds(folder / "unionpay" / "data" / "book.db")
+    }
+
+
+def _wallet_refunds(folder: Path) -> dict[str, Returned]:
+    return {
+        item.reference: Returned(item.payment, item.given, item.requests_seen)
+        for item in wallet_book.read_refunds(folder / "qr_wallet" / "data" / "book.db")
+    }
+
+
 def _unionpay_adapter(folder: Path) -> Adapter:
     partner = unionpay_adapter.load_partner(folder / "unionpay" / "partner.json")
     return unionpay_adapter.UnionPayAdapter(partner, UNIONPAY_SOON)
@@ -156,6 +181,7 @@ UNIONPAY = Bench(
     serve=unionpay,
     adapter=_unionpay_adapter,
     book=_unionpay_book,
+    refunds=_unionpay_refunds,
 )  # fmt: skip
 WALLET = Bench(
     acquirer_id="qr_wallet",
@@ -175,5 +201,6 @@ WALLET = Bench(
     serve=wallet,
     adapter=_wallet_adapter,
     book=_wallet_book,
+    refunds=_wallet_refunds,
 )  # fmt: skip
 BENCHES = {bench.acquirer_id: bench for bench in (UNIONPAY, WALLET)}

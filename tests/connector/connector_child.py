@@ -85,6 +85,15 @@ class DyingAdapter:
         die("before a close's answer is stored", self.point)
         return answer
 
+    async def refund(self, order: Order, trace: str, tries: int) -> Answer:
+        die("before a refund is sent", self.point)
+        answer = await self.inner.refund(order, trace, tries)
+        die("before a refund's answer is stored", self.point)
+        return answer
+
+    async def inquire_refund(self, order: Order, trace: str) -> Answer:
+        return await self.inner.inquire_refund(order, trace)
+
 
 @dataclass
 class DyingLedger:

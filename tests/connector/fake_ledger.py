@@ -25,6 +25,7 @@ from clearline.fabric.queue_items import ItemResult, QueueItem
 from clearline.intents import PaymentKey
 from clearline.jws import PublicKey
 from clearline.records import Payment, payment_key
+from clearline.refunds import Refund, RefundKey, refund_key
 from clearline.statuses import Status
 from connector.ledger import Ledger
 
@@ -93,6 +94,17 @@ class FakeLedger:
         rows = self._db.execute("SELECT value FROM state WHERE key LIKE 'payment/%' ORDER BY key")
         return [records.load(Payment, row[0]) for row in rows]
 
+    def refund(self, key: RefundKey) -> Refund:
+        """A refund as the ledger has it."""
+        value = self._state(refund_key(key))
+        assert value is not None, key
+        return records.load(Refund, value)
+
+    def refunds(self) -> list[Refund]:
+        """All refunds."""
+        rows = self._db.execute("SELECT value FROM state WHERE key LIKE 'refund/%' ORDER BY key")
+        return [records.load(Refund, row[0]) for row in rows]
+
     def block(self, number: int) -> Block | None:
         """A block as a peer shows it."""
         row = self._db.execute("SELECT transactions FROM block WHERE number = ?",
@@ -116,6 +128,13 @@ class FakeLedger:
         async with asyncio.timeout(seconds):
             for key in keys:
                 while not self.payment(key).final:  # noqa: ASYNC110 - another process's
+                    await asyncio.sleep(0.02)
+
+    async def until_refunded(self, keys: Sequence[RefundKey], seconds: float = 15) -> None:
+        """Wait until all these refunds have ended."""
+        async with asyncio.timeout(seconds):
+            for key in keys:
+                while not self.refund(key).final:  # noqa: ASYNC110 - another process's
                     await asyncio.sleep(0.02)
 
     async def until_status(self, key: PaymentKey, status: Status, seconds: float = 10) -> None:
@@ -144,9 +163,12 @@ class FakeLedger:
     async def submit(self, item: QueueItem) -> ItemResult:
         assert item.function == "SubmitReports"
         compact = json.loads(item.payload)["report"]
-        signed = reports.parse(compact)
+        signed = reports.parse_any(compact)
         self._key.verify(signed.token)
-        assert item.keys == (payment_key(signed.report.key),)
+        written = [payment_key(signed.report.key)]
+        if signed.report.refund_no:
+            written.insert(0, refund_key(signed.report.refund_key))
+        assert item.keys == tuple(written)
         self.submitted.append(compact)
         await asyncio.sleep(0)
         (outcome,) = self.call("SubmitReports", [json.loads(item.payload)], Role.CONNECTOR)

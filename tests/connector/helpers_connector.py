@@ -18,10 +18,11 @@ from samples import INTENT
 from acquirers.unionpay_iso8583.book import Entry as BookEntry
 from acquirers.unionpay_iso8583.book import read_entries
 from chaincode.contract.context import Role
-from clearline import intents, jws, records, times
+from clearline import intents, jws, records, refunds, times
 from clearline.intents import CloseIntent, PayIntent, PaymentKey, Route
 from clearline.jws import KeySigner
 from clearline.records import Acquirer, KeyRecord, Merchant, MerchantCode, Payment
+from clearline.refunds import RefundIntent, RefundKey
 from clearline.reports import acquirer_reference
 from connector import outbox
 from connector.adapter import Adapter
@@ -144,6 +145,17 @@ class World:
         (outcome,) = ledger.call("SubmitIntents", [item], Role.GATEWAY)
         assert outcome.code.taken, outcome
 
+    def refund(
+        self, ledger: FakeLedger, key: PaymentKey, amount: int, refund_no: int = 1
+    ) -> RefundKey:
+        """The merchant asks for a refund."""
+        now = times.now()
+        intent = RefundIntent(NETWORK, *key, refund_no, amount, "CNY", now, times.after(now, 3600))
+        item = {"intent": refunds.sign(intent, self.merchant_signer)}
+        (outcome,) = ledger.call("SubmitIntents", [item], Role.GATEWAY)
+        assert outcome.code.taken, outcome
+        return intent.key
+
     def parts(self, ledger: FakeLedger, adapter: Adapter, **changes: Any) -> Parts:
         """What a connector over this ledger is made of."""
         parts = Parts(
@@ -253,6 +265,30 @@ async def child(world: World, name: str) -> AsyncIterator[asyncio.subprocess.Pro
         await process.wait()
 
 
+async def child_dying(world: World, point: str) -> asyncio.subprocess.Process:
+    """A connector over this world's files that dies at `point`."""
+    paths = os.pathsep.join([str(CHILD.parent), str(CHILD.parent.parent / "support")])
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(CHILD),
+        str(world.folder),
+        point,
+        world.bench.acquirer_id,
+        env={"PYTHONPATH": paths},
+    )
+
+
+async def ended(process: asyncio.subprocess.Process) -> int:
+    """Its exit code; one that does not end is killed, and the test with it."""
+    try:
+        async with asyncio.timeout(15):
+            return await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
+
+
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     """Wait until something is so."""
     async with asyncio.timeout(seconds):
@@ -269,6 +305,19 @@ def agree(world: World, ledger: FakeLedger) -> None:
         if payment.final:
             paid = 0 if booked is None else booked.charges - booked.reversals
             assert paid == (1 if payment.status == "succeeded" else 0), payment
+    given: dict[str, int] = {}
+    returned = world.bench.refunds(world.folder) if book else {}
+    for refund in ledger.refunds():
+        found = returned.get(refunds.reference(refund.key, NETWORK))
+        if refund.final:
+            paid_back = 0 if found is None else found.given
+            assert paid_back == (refund.amount if refund.status == "succeeded" else 0), refund
+    for one in returned.values():
+        given[one.original] = given.get(one.original, 0) + one.given
+    for payment in ledger.payments():
+        if payment.status == "succeeded" and all(refund.final for refund in ledger.refunds()):
+            reference = acquirer_reference(payment.key, NETWORK)
+            assert payment.refunded_amount == given.get(reference, 0) <= payment.amount
     for item in book.values():
         assert item.requests_seen <= 1, item
         assert item.charges - item.reversals in (0, 1)

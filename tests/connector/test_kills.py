@@ -1,45 +1,17 @@
 """kill -9 of the connector: nothing forwarded twice, nothing skipped, books agree afterwards."""
 
 import asyncio
-import os
 import random
 import signal
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from benches import BENCHES, UNIONPAY, WALLET, Bench, unionpay, wallet
 from fake_ledger import FakeLedger
-from helpers_connector import World, agree, connected, until
+from helpers_connector import World, agree, child_dying, connected, ended, until
 
 from clearline import times
-
-CHILD = Path(__file__).with_name("connector_child.py")
-
-
-async def child(world: World, point: str) -> asyncio.subprocess.Process:
-    """A connector over this world's files that dies at `point`."""
-    paths = os.pathsep.join([str(CHILD.parent), str(CHILD.parent.parent / "support")])
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(CHILD),
-        str(world.folder),
-        point,
-        world.bench.acquirer_id,
-        env={"PYTHONPATH": paths},
-    )
-
-
-async def ended(process: asyncio.subprocess.Process) -> int:
-    """Its exit code; one that does not end is killed, and the test with it."""
-    try:
-        async with asyncio.timeout(15):
-            return await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise
 
 
 async def kill(process: asyncio.subprocess.Process) -> None:
@@ -109,13 +81,13 @@ def test_killed_at(tmp_path: Path, bench: Bench, point: str, token: str, status:
         async with bench.serve(world.folder):
             intent = world.intent(1, token)
             if "close" in point:
-                dying = await child(world, point)
+                dying = await child_dying(world, point)
                 await ready(world)
                 intent = replace(intent, expires_at=times.after(times.now(), 1))
                 (key,) = world.request(ledger, intent)
             else:
                 (key,) = world.request(ledger, intent)
-                dying = await child(world, point)
+                dying = await child_dying(world, point)
             assert await ended(dying) == -signal.SIGKILL
             (later,) = world.request(ledger, world.intent(2))
             await finish(world, ledger)
@@ -137,7 +109,7 @@ def test_killed_while_a_late_success_is_given_back(tmp_path: Path, point: str) -
         ledger = world.ledger()
         ledger.append(world.registered())
         async with wallet(world.folder):
-            dying = await child(world, point)
+            dying = await child_dying(world, point)
             await ready(world)
             intent = world.intent(1, "tok_pays_after_close")
             (key,) = world.request(ledger, replace(intent, expires_at=times.after(times.now(), 1)))
@@ -160,7 +132,7 @@ def test_killed_while_a_payment_is_in_flight(tmp_path: Path) -> None:
         ledger.append(world.registered())
         async with unionpay(world.folder):
             (key,) = world.request(ledger, world.intent(1, "tok_slow"))
-            process = await child(world, "never")
+            process = await child_dying(world, "never")
             await until(lambda: world.booked(key) is not None)
             await kill(process)
             assert ledger.payment(key).status == "requested"
@@ -186,7 +158,7 @@ def test_killed_again_and_again_under_load(tmp_path: Path, bench: Bench) -> None
         number = 0
         async with bench.serve(world.folder):
             for _ in range(3):
-                process = await child(world, "never")
+                process = await child_dying(world, "never")
                 try:
                     await ready(world)
                     for _ in range(4):
@@ -198,7 +170,7 @@ def test_killed_again_and_again_under_load(tmp_path: Path, bench: Bench) -> None
                 finally:
                     await kill(process)
                     (world.folder / "ready").unlink(missing_ok=True)
-            process = await child(world, "never")
+            process = await child_dying(world, "never")
             try:
                 await ledger.until_final([payment.key for payment in ledger.payments()], 40)
                 process.send_signal(signal.SIGTERM)

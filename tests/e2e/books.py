@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from audit.source import from_peer
@@ -17,6 +17,8 @@ from clearline.fabric.profile import Profile
 from clearline.house import command
 from clearline.house.layout import House
 from clearline.intents import PaymentKey
+from clearline.refunds import RefundKey
+from clearline.refunds import reference as refund_reference
 from clearline.reports import acquirer_reference
 
 _MERCHANT_SAYS = {"succeeded": "paid", "declined": "declined", "closed": "closed"}
@@ -24,12 +26,15 @@ _MERCHANT_SAYS = {"succeeded": "paid", "declined": "declined", "closed": "closed
 
 @dataclass(frozen=True)
 class Books:
-    """`ledger` by payment key, `acquirer` by reference, `merchant` by order number."""
+    """`ledger` by payment key, `acquirer` by reference, `merchant` by order number; of refunds
+    `refunds` by refund key, `returned` by reference."""
 
     ledger: dict[PaymentKey, dict[str, Any]]
     acquirer: dict[str, dict[str, Any]]
     merchant: dict[str, dict[str, Any]]
     network: str
+    refunds: dict[RefundKey, dict[str, Any]] = field(default_factory=dict)
+    returned: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 async def _blocks(house: House, organization: str, user: str) -> list[bytes]:
@@ -59,10 +64,13 @@ def read_books(house: House) -> Books:
     """All three, as their owners see them."""
     verifier = read_ledger(house)
     entries: list[dict[str, Any]] = []
+    returned: list[dict[str, Any]] = []
     for acquirer in house.acquirers:
         config = house.acquirer_dir(acquirer) / "settings.json"
         book = command.output("acquirer", "book", acquirer.kind, "--config", config, "--json")
-        entries += json.loads(book)["references"]
+        shown = json.loads(book)
+        entries += shown["references"]
+        returned += shown["refunds"]
     listed = command.output("merchant", "list", "--home", house.merchant_dir, "--json")
     records = verifier.payments.records.values()
     return Books(
@@ -70,6 +78,11 @@ def read_books(house: House) -> Books:
         {entry["reference"]: entry for entry in entries},
         {order["order_no"]: order for order in map(json.loads, listed.splitlines())},
         house.network,
+        {
+            RefundKey(*(r[name] for name in RefundKey._fields)): r
+            for r in verifier.payments.refunds.values()
+        },
+        {entry["reference"]: entry for entry in returned},
     )
 
 
@@ -102,4 +115,32 @@ def differences(books: Books) -> list[str]:
     paid = {no for no, order in books.merchant.items() if order["status"] == "paid"}
     succeeded = {k.order_no for k, r in books.ledger.items() if r["status"] == "succeeded"}
     found += [f"{order_no} is paid without a success" for order_no in sorted(paid - succeeded)]
+    return found + _refund_differences(books)
+
+
+def _refund_differences(books: Books) -> list[str]:
+    """The same of refunds: each ended, carried out once, and amounts conserve in all three."""
+    references = {refund_reference(key, books.network): key for key in books.refunds}
+    found = [
+        f"the acquirer knows refund {reference}, the ledger does not"
+        for reference in books.returned
+        if reference not in references
+    ]
+    given: dict[PaymentKey, int] = {}
+    for reference, key in references.items():
+        refund, entry = books.refunds[key], books.returned.get(reference, {})
+        if refund["status"] not in ("succeeded", "declined"):
+            found.append(f"{key} is {refund['status']}: it has not ended")
+        due = refund["amount"] if refund["status"] == "succeeded" else 0
+        if entry.get("given", 0) != due:
+            found.append(f"{key} is {refund['status']}, the acquirer gave {entry.get('given', 0)}")
+        given[key.payment] = given.get(key.payment, 0) + due
+    for payment, record in books.ledger.items():
+        back = given.get(payment, 0) if record["status"] == "succeeded" else 0
+        if record["refunded_amount"] != back or back > record["amount"]:
+            found.append(f"{payment}: {record['refunded_amount']} refunded, refunds say {back}")
+        order = books.merchant.get(payment.order_no, {})
+        theirs = order.get("refunded_amount", 0) if order.get("attempt") == payment.attempt else 0
+        if theirs != given.get(payment, 0):
+            found.append(f"{payment}: the merchant says {theirs} refunded")
     return found

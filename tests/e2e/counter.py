@@ -98,6 +98,10 @@ class Till:
         reached.note(rows)
         return {row["order_no"]: row for row in rows}
 
+    def refund(self, order_no: str) -> subprocess.CompletedProcess[str]:
+        """`refund` of all that is left."""
+        return self.run("refund", order_no)
+
     def status(self, order_no: str) -> dict[str, Any]:
         """`status --json`."""
         shown: dict[str, Any] = json.loads(self.run("status", order_no, "--json").stdout)
@@ -145,6 +149,14 @@ class Till:
             if not away or time.monotonic() > end:
                 return answer
             time.sleep(int(answer.headers["Retry-After"]))
+
+    def post_refund(
+        self, order_no: str, compact: str, gateway: int = 0, prefer: str = ""
+    ) -> requests.Response:
+        """POST /v1/payments/{order_no}/refunds."""
+        headers = {"Content-Type": "application/jose"} | ({"Prefer": prefer} if prefer else {})
+        path = f"/v1/payments/{order_no}/refunds"
+        return self.call("POST", path, gateway, headers, compact.encode())
 
     def get(self, order_no: str, gateway: int = 0, attempt: int = 1) -> dict[str, Any]:
         """The payment as a gateway shows it; the problem when it shows none."""

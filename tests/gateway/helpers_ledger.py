@@ -17,12 +17,13 @@ from fabric_protos.ledger.rwset import rwset_pb2
 from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
 from fabric_protos.peer import chaincode_pb2, proposal_pb2, proposal_response_pb2
 
-from clearline import intents, records, times
+from clearline import intents, records, refunds, times
 from clearline.codes import Code, Outcome
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.profile import Profile
 from clearline.intents import CloseIntent, PaymentKey
 from clearline.records import Payment
+from clearline.refunds import Refund, RefundIntent, RefundKey, refund_key
 
 T = TypeVar("T")
 SCRIPTED = "code-"  # an order number code-<outcome code>.<anything> ends so
@@ -65,10 +66,12 @@ class LedgerPeer(FakePeer):
         )
 
     def _intent(self, item: Any, tx_id: str, overlay: dict[str, str], kv: Any) -> Outcome:
-        intent = intents.parse_any(item["intent"]).intent
+        intent = refunds.parse_any(item["intent"]).intent
         if intent.order_no.startswith(SCRIPTED):
             code = intent.order_no.removeprefix(SCRIPTED).partition(".")[0]
             return Outcome(Code(code), intent.key, detail="scripted")
+        if isinstance(intent, RefundIntent):
+            return self._refund(item["intent"], intent, tx_id, overlay)
         name = records.payment_key(intent.key)
         held = self.state.get(name)
         read = kv.reads.add(key=name)
@@ -102,6 +105,31 @@ class LedgerPeer(FakePeer):
         overlay[name] = records.dump(payment).decode()
         return Outcome(Code.OK, intent.key, "requested", tx_id=tx_id)
 
+    def _refund(
+        self, compact: str, intent: RefundIntent, tx_id: str, overlay: dict[str, str]
+    ) -> Outcome:
+        """As the contract, in small: see chaincode/contract/refunds.py."""
+        name = refund_key(intent.key)
+        held = self.state.get(name)
+        current = overlay.get(name, held[1] if held else None)
+        if current is not None:
+            before = records.load(Refund, current.encode())
+            same = before.intent_digest == intent.digest()
+            return Outcome(Code.DUPLICATE if same else Code.CONFLICT, intent.key, before.status)
+        paid = self.state.get(records.payment_key(intent.key.payment))
+        if paid is None:
+            return Outcome(Code.PAYMENT_UNKNOWN, intent.key, detail="no such payment")
+        payment = records.load(Payment, paid[1].encode())
+        if payment.status != "succeeded":
+            return Outcome(Code.NOT_REFUNDABLE, intent.key, detail=f"it is {payment.status}")
+        refund = Refund(
+            *intent.key, "requested", payment.acquirer_id, payment.merchant_code, intent.amount,
+            intent.currency, compact, intent.digest(), intent.expires_at, "BankOne",
+            intent.created, txs=[tx_id],
+        )  # fmt: skip
+        overlay[name] = records.dump(refund).decode()
+        return Outcome(Code.OK, intent.key, "requested", tx_id=tx_id)
+
 
 def _close(
     compact: str, key: PaymentKey, tx_id: str, current: str | None, overlay: dict[str, str]
@@ -120,7 +148,7 @@ def _close(
 
 
 def _explodes(item: Any) -> bool:
-    return "intent" in item and intents.parse_any(item["intent"]).intent.order_no == "explode"
+    return "intent" in item and refunds.parse_any(item["intent"]).intent.order_no == "explode"
 
 
 class Ledger:
@@ -152,6 +180,14 @@ class Ledger:
         """Give a payment its final status, as a connector's report would."""
         payment = replace(self._payment(key), status=status, reason="approved", result="a.b.c")
         return self.write(records.payment_key(key), records.dump(payment))
+
+    def finish_refund(self, key: RefundKey, status: str = "succeeded") -> int:
+        """Give a refund its final status, as a connector's report would."""
+        refund = records.load(Refund, self.peer.state[refund_key(key)][1].encode())
+        ended = replace(
+            refund, status=status, reason="approved", result="a.b.c", clearing_date="2026-11-23"
+        )
+        return self.write(refund_key(key), records.dump(ended))
 
     def holds(self, key: intents.PaymentKey) -> bool:
         """Whether the payment is on the ledger."""

@@ -146,7 +146,8 @@ def test_description_names_every_code_an_intent_can_meet() -> None:
         "webhook_unknown", "webhook_target_refused", "webhook_stale", "webhook_limit",
         "webhooks_unavailable", "file_unknown", "totals_mismatch", "payee_mismatch",
         "line_unknown", "line_mismatch", "already_settled", "settlement_unknown",
-        "settlement_closed",
+        "settlement_closed", "not_refundable", "refund_amount_refused", "refund_out_of_order",
+        "refund_unknown",
     }  # fmt: skip
     assert {code.value for code in openapi.INTENT_CODES} == {c.value for c in Code} - others
 

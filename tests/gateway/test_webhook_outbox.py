@@ -14,10 +14,12 @@ from helpers_gateway import MERCHANT, OTHER_MERCHANT, OWNER, write_settings
 from helpers_webhooks import wish
 from samples import INTENT
 
-from clearline import records
+from clearline import canonical, records
+from clearline.answers import RefundAnswer
 from clearline.fabric.blocks import VALID, Block, BlockTransaction, Write
 from clearline.records import Payment
-from clearline.webhooks import EventType, event_id
+from clearline.refunds import Refund, refund_key
+from clearline.webhooks import Event, EventType, event_id
 from gateway.settings import Settings, SettingsError
 from gateway.webhooks import schedule
 from gateway.webhooks.keys import WebhookKeyError, WebhookKeys
@@ -338,3 +340,28 @@ def test_by_default_nothing_private_is_taken(tmp_path: Path) -> None:
     chosen = Settings.load(write_settings(tmp_path, "127.0.0.1:7051")).webhooks
     assert (chosen.rules.allow_private, chosen.rules.schemes) == ((), ("https",))
     assert hash(chosen) == hash(replace(chosen))
+
+
+def test_a_refund_is_told_with_the_banks_word_and_in_its_payments_turn(made: Made) -> None:
+    made.register()
+    paid = payment(status="succeeded")
+    made.block(paid)
+    refund = Refund(
+        *paid.key, 1, "succeeded", "unionpay", paid.merchant_code, 1, "CNY", "a.b.c",
+        INTENT.digest(), INTENT.expires_at, "BankOne", INTENT.created, result="d.e.f",
+        clearing_date="2026-11-23",
+    )  # fmt: skip
+    write = Write("clearline", refund_key(refund.key), records.dump(refund), False)
+    junk = Write("clearline", "refund/M/A/0001/0001", b"{}", False)
+    block = made.block(replace(paid, refunded_amount=1), apply=False)
+    both = replace(block.transactions[0], writes=(*block.transactions[0].writes, write, junk))
+    made.outbox.apply(replace(block, transactions=(both,)))
+    assert {due.payment for due in made.due()} == {str(paid.key)}
+    *_, told, last = made.registry.events(MERCHANT, 0, 9)[0]
+    assert (told.event_id, last.event_id) == tuple(
+        event_id("clearline-dev", both.tx_id, key) for key in (paid.key, refund.key)
+    )
+    event = Event.from_json(canonical.loads(last.body))
+    assert event.type is EventType.REFUND_SUCCEEDED
+    assert isinstance(event.data, RefundAnswer)
+    assert (event.data.result, event.data.key) == ("d.e.f", refund.key)

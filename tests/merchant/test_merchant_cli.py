@@ -33,7 +33,7 @@ def test_every_command_shows_an_example() -> None:
         assert invoke(name, "--help").exit_code == 0
     assert set(merchant.commands) == {
         "keygen", "init", "import", "order", "pay", "status", "list", "watch", "token",
-        "webhook", "listen", "omissions", "close", "change", "statement",
+        "webhook", "listen", "omissions", "close", "change", "refund", "statement",
     }  # fmt: skip
 
 

@@ -303,16 +303,18 @@ def test_a_book_of_the_format_before_webhooks_is_brought_up(till: Till) -> None:
         db.execute("DROP TABLE closes")
         db.execute("DROP TABLE omissions")
         db.execute("DROP TABLE refusals")
+        db.execute("DROP TABLE refunds")
+        db.execute("DROP TABLE refund_intents")
         db.execute("PRAGMA user_version = 1")
     with closing(till.book()) as book:
         assert not book.taken("evt_1")
     assert till.status() is OrderStatus.REQUESTED
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 5")
-    with pytest.raises(BookError, match="format 5"):
+        db.execute("PRAGMA user_version = 6")
+    with pytest.raises(BookError, match="format 6"):
         till.book()
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 4")
+        db.execute("PRAGMA user_version = 5")
 
 
 # The server
@@ -424,6 +426,7 @@ def test_register_list_remove(world: World, gateways: list[Any]) -> None:
         assert (wish.url, wish.audience) == ("https://shop.example.com/e", desk.gateway.url)
         assert [event.value for event in wish.events] == [
             "payment.succeeded", "payment.declined", "payment.closed", "payment.expired",
+            "refund.succeeded", "refund.declined",
         ]  # fmt: skip
     held = WebhookFile.load(world.home)
     assert set(held.keys) == {gateway.url for gateway in world.gateways}

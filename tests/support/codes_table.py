@@ -90,6 +90,11 @@ HOUSE = {
 # Below a whole house, which would have to be broken, filled or kept waiting for them.
 BELOW = {
     Code.FUNCTION_UNKNOWN: "chaincode/test_contract_rules.py",
+    **dict.fromkeys(
+        (Code.NOT_REFUNDABLE, Code.REFUND_AMOUNT_REFUSED, Code.REFUND_OUT_OF_ORDER),
+        "gateway/test_refunds.py::test_each_code_of_the_contract_travels_with_its_status",
+    ),
+    Code.REFUND_UNKNOWN: "gateway/test_refunds.py::test_reading_is_the_merchant_s_own",
     Code.RATE_LIMITED: "gateway/test_parts.py::test_limits_are_refused_with_when_to_return",
     Code.OVERLOADED: "gateway/test_parts.py::test_a_full_queue_is_503_and_takes_again_later",
     Code.LEDGER_UNAVAILABLE: (
