@@ -74,6 +74,11 @@ def deliver(kind: Kind, place: Place, day: str, now: datetime) -> list[Path]:
         for line in kind.read(place.book):
             if line.clearing_date == day and line.net > 0:
                 rows.setdefault(_account(line), []).extend(_rows(line, place.fee_basis_points))
+        for one in kind.refunds(place.book):
+            if one.clearing_date == day and one.given > 0:
+                given = Row(one.reference, one.reference, "refund", one.given)
+                account = (one.merchant_code, _LETTERS.get(one.currency, one.currency))
+                rows.setdefault(account, []).append(given)
         for number, reference, code, amount, currency in adjustments:
             adjusted = Row(_adjustment(number), reference, "adjustment", amount)
             rows.setdefault((code, currency), []).append(adjusted)

@@ -141,6 +141,7 @@ def _refund(asked: Refunding, payment: Record, signed: str, draft: Draft) -> Rec
         "reason": "",
         "result": "",
         "clearing_date": "",
+        "settlement": "",
         "txs": [invocation.tx_id],
     }
 

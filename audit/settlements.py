@@ -94,7 +94,10 @@ class Cleared:
         """The ledger key of what a line is about; a fee's is what it is taken for."""
         if entry[0] == "adjustment":
             return f"adjustment/{self.said['acquirer_id']}/{entry[1]}"
-        return f"payment/{self.said['merchant_id']}/{entry[1]}/{entry[2]:04d}"
+        payment = f"{self.said['merchant_id']}/{entry[1]}/{entry[2]:04d}"
+        if entry[0] == "refund":
+            return f"refund/{payment}/{entry[3]:04d}"
+        return f"payment/{payment}"
 
 
 def part_before(cleared: Cleared, draft: Draft) -> tuple[str, str] | None:
@@ -238,13 +241,14 @@ def _lines(cleared: Cleared, draft: Draft) -> dict[str, Record]:
 
 
 def _line(said: Record, entry: list[Any], key: str, where: str, draft: Draft) -> Record:
-    there = None if entry[0] == "refund" else draft.get(key)
+    there = draft.get(key)
     if there is None:
         raise Refused(Code.LINE_UNKNOWN, Check.LINE, f"{where}: the ledger holds no such thing")
-    if entry[0] == "payment":
+    if entry[0] in ("payment", "refund"):
         if not came_in(there, said):
-            raise Refused(Code.LINE_UNKNOWN, Check.LINE, f"{where}: no money came in there by it")
-        day = read(there["result"], _REPORT).payload["clearing_date"] or said["clearing_date"]
+            raise Refused(Code.LINE_UNKNOWN, Check.LINE, f"{where}: no money moved there by it")
+        signed = read(there["result"], _REPORT).payload["clearing_date"]
+        day = signed or said["clearing_date"]
     else:
         if there["merchant_code"] != said["merchant_code"]:
             raise Refused(Code.LINE_UNKNOWN, Check.LINE, f"{where}: it is of another code")

@@ -16,6 +16,7 @@ from clearline.clearing import Entry, Place
 from clearline.clearing_records import AdjustmentRecord
 from clearline.clearing_schema import MAX_ENTRIES, LineKind
 from clearline.records import Payment
+from clearline.refunds import Refund
 from clearline.statuses import Status
 
 
@@ -54,10 +55,11 @@ class Reconciled:
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """What the ledger holds of an account of clearing: payments of every day at this code by the
-    reference they have at the acquirer, adjustments by the acquirer's own."""
+    reference they have at the acquirer, refunds by theirs, adjustments by the acquirer's own."""
 
     place: Place
     payments: Mapping[str, Payment]
+    refunds: Mapping[str, Refund]
     adjustments: Mapping[str, AdjustmentRecord]
 
 
@@ -80,7 +82,8 @@ def reconcile(file: DailyFile, ledger: Ledger) -> Reconciled:
             entries.append(found)
         if row.kind is not LineKind.FEE:
             last = found if isinstance(found, Entry) else None
-    in_file = frozenset(row.reference for row in file.rows if row.kind is LineKind.PAYMENT)
+    money = (LineKind.PAYMENT, LineKind.REFUND)
+    in_file = frozenset(row.reference for row in file.rows if row.kind in money)
     differences += _missing(in_file, ledger)
     return Reconciled(tuple(entries), tuple(differences))
 
@@ -95,7 +98,7 @@ def _entry(row: Row, ledger: Ledger) -> Entry | Differing:
         entry = Entry(row.kind.value, row.own_reference, 0, 0, row.amount)
         return _unless_settled(made.settlement, row, entry, ledger)
     if row.kind is LineKind.REFUND:
-        return _differing(Difference.UNKNOWN, row, "the ledger holds no refunds yet")
+        return _refund(row, ledger)
     payment = ledger.payments.get(row.reference)
     if payment is None or payment.status != Status.SUCCEEDED:
         state = "holds no such payment" if payment is None else f"says {payment.status}"
@@ -107,6 +110,19 @@ def _entry(row: Row, ledger: Ledger) -> Entry | Differing:
         return _differing(Difference.DAY, row, f"the bank reported {day}")
     entry = Entry(row.kind.value, payment.order_no, payment.attempt, 0, row.amount)
     return _unless_settled(payment.settlement, row, entry, ledger)
+
+
+def _refund(row: Row, ledger: Ledger) -> Entry | Differing:
+    refund = ledger.refunds.get(row.reference)
+    if refund is None or refund.status != Status.SUCCEEDED:
+        state = "holds no such refund" if refund is None else f"says {refund.status}"
+        return _differing(Difference.UNKNOWN, row, f"line {row.number}: the ledger {state}")
+    if refund.amount != row.amount:
+        return _differing(Difference.AMOUNT, row, f"{row.amount}, the ledger {refund.amount}")
+    if refund.clearing_date not in ("", ledger.place.clearing_date):
+        return _differing(Difference.DAY, row, f"the bank reported {refund.clearing_date}")
+    entry = Entry(row.kind.value, refund.order_no, refund.attempt, refund.refund_no, row.amount)
+    return _unless_settled(refund.settlement, row, entry, ledger)
 
 
 def _unless_settled(before: str, row: Row, entry: Entry, ledger: Ledger) -> Entry | Differing:
@@ -133,6 +149,12 @@ def _missing(in_file: frozenset[str], ledger: Ledger) -> Iterable[Differing]:
                 reference,
                 f"{payment.order_no}/{payment.attempt} succeeded with {payment.amount}",
             )
+    for reference, refund in ledger.refunds.items():
+        there = (refund.clearing_date, refund.currency)
+        due = there == (ledger.place.clearing_date, ledger.place.currency)
+        if refund.status == Status.SUCCEEDED and due and reference not in in_file:
+            told = f"refund {refund.refund_no} of {refund.order_no} succeeded with {refund.amount}"
+            yield Differing(Difference.MISSING, reference, told)
 
 
 def day_of(payment: Payment) -> str:

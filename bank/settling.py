@@ -6,8 +6,9 @@ repeated after a lost answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final, TypeVar
 
 from bank import desk
@@ -33,12 +34,13 @@ from clearline.clearing_schema import MAX_RUNS, Cause, LineKind, Paid
 from clearline.codes import Code, Outcome
 from clearline.jws import Signer
 from clearline.records import Kind, Merchant, MerchantCode, Payment, from_json
+from clearline.refunds import Refund, RefundKey, reference, refund_key
 
 PAGE: Final = 200
 # Parts of one transaction: their payments are written with them, a few KB each.
 _PARTS: Final = 4
 _Record = TypeVar("_Record", Merchant, MerchantCode, AcquirerFile, AdjustmentRecord, Settlement,
-                  Statement)  # fmt: skip
+                  Statement, Refund)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,9 @@ async def settle(clerk: Clerk, file: DailyFile) -> Stated:
     name = settlement_id(place, run)
     if before is not None and before.status != Standing.OPEN:
         return Stated(name, before.status)
-    known = Ledger(
-        place, await _payments(clerk, merchant_id, file), await _adjustments(clerk, file)
-    )
+    payments = await _payments(clerk, merchant_id, file)
+    refunds = await _refunds(clerk, payments.values())
+    known = Ledger(place, payments, refunds, await _adjustments(clerk, file))
     found = reconcile(file, known)
     if found.differences:
         return Stated(name, "", (), found.differences)
@@ -227,6 +229,21 @@ async def _payments(clerk: Clerk, merchant_id: str, file: DailyFile) -> dict[str
         if len(page) < PAGE:
             return found
         after = [page[-1].order_no, page[-1].attempt]
+
+
+async def _refunds(clerk: Clerk, payments: Iterable[Payment]) -> dict[str, Refund]:
+    """The refunds of these payments, by their reference at the acquirer."""
+    found: dict[str, Refund] = {}
+    for payment in payments:
+        if not payment.refunded_amount:
+            continue
+        for number in count(1):
+            key = RefundKey(*payment.key, number)
+            refund = await _get(clerk, Refund, refund_key(key))
+            if refund is None:
+                break
+            found[reference(key, clerk.network)] = refund
+    return found
 
 
 async def _adjustments(clerk: Clerk, file: DailyFile) -> dict[str, AdjustmentRecord]:

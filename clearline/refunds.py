@@ -120,7 +120,8 @@ class Refund:
     `reports` holds [sequence, kind, status, payload digest, transaction, signed text] of each, few
     and all here (docs/adr/0016). `contradictions` holds, for each number under which the bank has
     signed another report, an object of sequence, report (the other's text), key_status, msp_id and
-    tx_id. `clearing_date` is the result's, empty until there is one.
+    tx_id. `clearing_date` is the result's, empty until there is one, and `settlement`
+    the id of the settlement whose line it is.
     """
 
     merchant_id: str
@@ -142,6 +143,7 @@ class Refund:
     reason: str = ""
     result: str = ""
     clearing_date: str = ""
+    settlement: str = ""
     txs: list[str] = field(default_factory=list)
 
     @property

@@ -10,15 +10,18 @@ from urllib.parse import urlencode
 import click
 import orjson
 
-from clearline import intents, times
+from clearline import intents, refunds, times
 from clearline.canonical import Json
+from clearline.intents import PayIntent
 from clearline.money import Money
 from clearline.settlement_answers import DECIDED, SettlementAnswer
 from merchant.attempts import OrderStatus, State
 from merchant.client import HttpGateways, Request, Response
 from merchant.desk import Desk, home_option, opened
+from merchant.refundbook import BookedRefund, RefundStatus
 from merchant.statements import Book, Booked, Differing, compare
 from merchant.verify import DisputedError, verify_stored
+from merchant.verify_refunds import Refunding, verify_stored_refund
 
 
 @click.command()
@@ -103,12 +106,31 @@ def _get(http: HttpGateways, gateway: int, path: str) -> Json:
 
 
 def _book(desk: Desk) -> Book:
-    """Every order's newest attempt: no attempt is taken after one that succeeded."""
-    return {
-        (state.order.order_no, state.attempt.attempt): _booked(desk, state)
-        for state in desk.book.states()
-        if state.attempt is not None
-    }
+    """Every order's newest attempt - no attempt is taken after one that succeeded - and refunds."""
+    found: dict[tuple[str, int, int], Booked] = {}
+    for state in desk.book.states():
+        if state.attempt is not None:
+            payment = _booked(desk, state)
+            found[payment.order_no, payment.attempt, 0] = payment
+            pay = intents.parse(state.attempt.compact).intent
+            for refund in desk.book.refunds.of(payment.order_no):
+                key = (refund.order_no, refund.attempt, refund.refund_no)
+                found[key] = _refunded(desk, refund, payment, pay)
+    return found
+
+
+def _refunded(desk: Desk, refund: BookedRefund, payment: Booked, pay: PayIntent) -> Booked:
+    """A refund as the book has it; its result counts when it checks against today's pins."""
+    name = (refund.order_no, refund.attempt, refund.status.value)
+    if refund.status is not RefundStatus.SUCCEEDED or payment.report is None:
+        return Booked(*name)
+    intent = refunds.parse(refund.compact).intent
+    asked = Refunding(intent.key, {}, pay, payment.report.acquirer_id)
+    try:
+        report = verify_stored_refund(refund.result, intent, asked, desk.profile.pins)
+    except DisputedError as error:
+        return Booked(*name[:2], f"refunded, disputed: {error.code}")
+    return Booked(*name, payment.merchant_code, report)
 
 
 def _booked(desk: Desk, state: State) -> Booked:

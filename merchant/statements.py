@@ -69,7 +69,8 @@ class _WrongError(Exception):
         self.detail = detail
 
 
-Book = Mapping[tuple[str, int], Booked]
+# By order, attempt and refund: 0 is the payment itself.
+Book = Mapping[tuple[str, int, int], Booked]
 
 
 def compare(
@@ -82,7 +83,7 @@ def compare(
     """Everything in which a clearing date's settlements and the order book differ. `account_id`:
     the payee it must be, when the merchant says which."""
     found: list[Differing] = []
-    settled: dict[tuple[str, int], str] = {}
+    settled: dict[tuple[str, int, int], str] = {}
     for answer in settlements:
         try:
             parts = _proven(answer, profile, account_id)
@@ -90,7 +91,7 @@ def compare(
             found.append(Differing(wrong.kind, answer.id, wrong.detail))
             continue
         for entry in (entry for part in parts for entry in part.entries):
-            if entry.kind == LineKind.PAYMENT:
+            if entry.kind in (LineKind.PAYMENT, LineKind.REFUND):
                 found += _line(entry, answer, book, settled)
     return found + list(_left(day, book, settled))
 
@@ -173,10 +174,10 @@ def _verified(text: str, answer: SettlementAnswer, profile: Profile) -> SignedCl
 
 
 def _line(
-    entry: Entry, answer: SettlementAnswer, book: Book, settled: dict[tuple[str, int], str]
+    entry: Entry, answer: SettlementAnswer, book: Book, settled: dict[tuple[str, int, int], str]
 ) -> Iterable[Differing]:
-    key = (entry.name, entry.attempt)
-    name = f"{entry.name}/{entry.attempt}"
+    key = (entry.name, entry.attempt, entry.number)
+    name = _name(*key)
     if key in settled:
         yield Differing(Difference.TWICE, name, f"is in {settled[key]} and {answer.id}")
         return
@@ -193,7 +194,7 @@ def _line(
 def _against(
     entry: Entry, answer: SettlementAnswer, booked: Booked, report: Report
 ) -> Iterable[Differing]:
-    name = f"{entry.name}/{entry.attempt}"
+    name = _name(entry.name, entry.attempt, entry.number)
     if (entry.amount, answer.currency) != (report.amount, report.currency):
         yield Differing(Difference.AMOUNT, name, f"{entry.amount}, paid were {report.amount}")
     there = (report.acquirer_id, booked.merchant_code)
@@ -203,12 +204,17 @@ def _against(
         yield Differing(Difference.DAY, name, f"it cleared on {report.clearing_date}")
 
 
-def _left(day: str, book: Book, settled: Mapping[tuple[str, int], str]) -> Iterable[Differing]:
+def _left(day: str, book: Book, settled: Mapping[tuple[str, int, int], str]) -> Iterable[Differing]:
     for key, booked in book.items():
         report = booked.report
         if report is not None and report.clearing_date == day and key not in settled:
             yield Differing(
                 Difference.NOT_SETTLED,
-                f"{booked.order_no}/{booked.attempt}",
+                _name(*key),
                 f"{report.amount} {report.currency} of {report.acquirer_id}",
             )
+
+
+def _name(order_no: str, attempt: int, refund_no: int) -> str:
+    payment = f"{order_no}/{attempt}"
+    return f"{payment}/refund {refund_no}" if refund_no else payment

@@ -11,8 +11,8 @@ A part carries the whole header and some of the lines. After SubmitClearing's ch
     16  no later day is settled; the run before was rejected, this one is open
                                                                   settlement_closed
         ... with this header, and by this maker       conflict, role_forbidden
-    17  each line's object is on the ledger: a payment that succeeded at this code, an adjustment
-                                                                  line_unknown
+    17  each line's object is on the ledger: a payment or refund that succeeded at this code, an
+        adjustment there                                          line_unknown
     18  ... with this amount, currency and clearing date          line_mismatch
     19  ... and in no other settlement                            already_settled
     20  with the last part, lines and totals are the header's     totals_mismatch
@@ -38,6 +38,7 @@ carried forward. A rejected one frees its lines for the next run of the same day
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from chaincode.contract.context import Transaction
 from chaincode.contract.decision import Refused, Taken, refused
@@ -62,6 +63,7 @@ from clearline.clearing_schema import SETTLEMENT_ID, LineKind
 from clearline.codes import Code, Outcome, Refusal
 from clearline.intents import PaymentKey
 from clearline.records import Kind, Merchant, Payment, payment_key, record_key, touched
+from clearline.refunds import Refund, RefundKey, refund_key
 from clearline.schema import Members, OneOf, SchemaError
 from clearline.statuses import Status
 
@@ -73,7 +75,7 @@ _ITEM = Members(
 )
 
 # What a line of a settlement can be about.
-Line = Payment | AdjustmentRecord
+Line = Payment | Refund | AdjustmentRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +132,9 @@ def take(part: Part, text: str, digest: str, at: Transaction, overlay: Overlay) 
     overlay.put(own, SettlementPart(settlement.id, part.part, text, digest, [at.tx_id]))
     overlay.put(key, touched(settlement, at.tx_id))
     for line_key, line in settled.items():
-        _put_line(line_key, line, overlay)
+        record: Any = line  # one of a TypeVar's kinds, which mypy takes one by one
+        overlay.put(line_key, record)
     return settlement.status
-
-
-def _put_line(key: str, line: Line, overlay: Overlay) -> None:
-    if isinstance(line, Payment):
-        overlay.put(key, line)
-    else:
-        overlay.put(key, line)
 
 
 def _check_totals(part: Part, overlay: Overlay) -> None:
@@ -235,7 +231,9 @@ def _line(part: Part, entry: Entry, key: str, index: int, overlay: Overlay) -> L
         if said != (entry.amount, part.currency, part.clearing_date):
             raise Refusal(Code.LINE_MISMATCH, f"/entries/{index}: the ledger has {said}")
         return made
-    payment = overlay.get(Payment, key) if entry.kind == LineKind.PAYMENT else None
+    if entry.kind == LineKind.REFUND:
+        return _refund(part, entry, key, index, overlay)
+    payment = overlay.get(Payment, key)
     if payment is None or not settles(payment, part):
         raise Refusal(Code.LINE_UNKNOWN, f"/entries/{index}: no such {entry.kind} succeeded there")
     # The bank's own report of the end may leave the day out: then the file's counts.
@@ -246,8 +244,18 @@ def _line(part: Part, entry: Entry, key: str, index: int, overlay: Overlay) -> L
     return payment
 
 
-def settles(payment: Payment, said: Part | Adjustment) -> bool:
-    """Whether money came in by this payment at that code."""
+def _refund(part: Part, entry: Entry, key: str, index: int, overlay: Overlay) -> Refund:
+    refund = overlay.get(Refund, key)
+    if refund is None or not settles(refund, part):
+        raise Refusal(Code.LINE_UNKNOWN, f"/entries/{index}: no such refund succeeded there")
+    said = (refund.amount, refund.currency, refund.clearing_date or part.clearing_date)
+    if said != (entry.amount, part.currency, part.clearing_date):
+        raise Refusal(Code.LINE_MISMATCH, f"/entries/{index}: the ledger has {said}")
+    return refund
+
+
+def settles(payment: Payment | Refund, said: Part | Adjustment) -> bool:
+    """Whether money came in by this payment, or went back by this refund, at that code."""
     there = (payment.acquirer_id, payment.merchant_code)
     return payment.status == Status.SUCCEEDED and there == (said.acquirer_id, said.merchant_code)
 
@@ -276,6 +284,8 @@ def _has_object(entry: Entry) -> bool:
 def _line_key(part: Part, entry: Entry) -> str:
     if entry.kind == LineKind.ADJUSTMENT:
         return adjustment_key(part.acquirer_id, entry.name)
+    if entry.kind == LineKind.REFUND:
+        return refund_key(RefundKey(part.merchant_id, entry.name, entry.attempt, entry.number))
     return payment_key(PaymentKey(part.merchant_id, entry.name, entry.attempt))
 
 

@@ -16,6 +16,7 @@ from clearline.clearing import Entry
 from clearline.clearing_records import AdjustmentRecord
 from clearline.jws import KeySigner
 from clearline.records import Payment
+from clearline.refunds import Refund
 
 BANK = KeySigner.generate()
 REFERENCE = REPORT.acquirer_reference
@@ -91,6 +92,16 @@ def payment(**changed: str | int) -> Payment:
     return replace(made, **changed)  # type: ignore[arg-type]
 
 
+def refund(**changed: str | int) -> Refund:
+    made = Refund(
+        merchant_id=INTENT.merchant_id, order_no=INTENT.order_no, attempt=1, refund_no=1,
+        status="succeeded", acquirer_id="unionpay", merchant_code="898310148990001", amount=5,
+        currency="CNY", intent="", intent_digest="", expires_at="", msp_id="", requested_at="",
+        clearing_date="2026-11-22",
+    )  # fmt: skip
+    return replace(made, **changed)  # type: ignore[arg-type]
+
+
 def adjustment(**changed: str | int) -> AdjustmentRecord:
     made = AdjustmentRecord(
         "unionpay", "CB-000001", INTENT.merchant_id, "898310148990001", "CNY", "2026-11-23",
@@ -100,12 +111,16 @@ def adjustment(**changed: str | int) -> AdjustmentRecord:
 
 
 def found(
-    *lines: str, known: Payment | None = None, made: AdjustmentRecord | None = None
+    *lines: str,
+    known: Payment | None = None,
+    made: AdjustmentRecord | None = None,
+    given_back: Refund | None = None,
 ) -> tuple[tuple[Entry, ...], list[str]]:
     file = acquirer_file.parse(_added_up(lines))
     ledger = Ledger(
         file.place("unionpay"),
         {REFERENCE: known or payment()},
+        {REFUND_REFERENCE: given_back or refund()},
         {"CB-000001": made or adjustment()},
     )
     done = reconcile(file, ledger)
@@ -132,7 +147,8 @@ def test_lines_that_agree_are_the_settlements() -> None:
     )
 
 
-REFUND = f"D,R-1,{REFERENCE},refund,5"
+REFUND_REFERENCE = "d" * 40
+REFUND = f"D,R-1,{REFUND_REFERENCE},refund,5"
 NEXT = reports.sign(replace(REPORT, clearing_date="2026-11-24"), BANK)
 ELSEWHERE = {"settlement": "unionpay/898310148990001/CNY/2026-11-22/01"}
 UNDER_WAY = {"settlement": "unionpay/898310148990001/CNY/2026-11-23/01"}
@@ -153,7 +169,8 @@ UNDER_WAY = {"settlement": "unionpay/898310148990001/CNY/2026-11-23/01"}
         ((PAID, PAID), {}, {}, ["twice_in_file"]),
         ((FEE, PAID), {}, {}, ["fee_of_nothing"]),
         ((PAID, FEE, FEE), {}, {}, ["twice_in_file"]),
-        ((PAID, REFUND), {}, {}, ["line_unknown"]),
+        ((PAID, REFUND), {}, {}, ["day_differs"]),
+        ((PAID, REFUND.replace("ddd", "eee")), {}, {}, ["line_unknown"]),
         ((PAID, BACK), {}, {"amount": -1}, ["amount_differs"]),
         ((PAID, BACK), {}, ELSEWHERE, ["already_settled"]),
         ((PAID, BACK.replace("CB-000001", "CB-000002")), {}, {}, ["line_unknown"]),
@@ -166,6 +183,24 @@ def test_what_differs_is_named(
     differences: list[str],
 ) -> None:
     assert found(*lines, known=payment(**known), made=adjustment(**made))[1] == differences
+
+
+@pytest.mark.parametrize(
+    ("changed", "differences"),
+    [
+        ({}, []),
+        ({"amount": 6}, ["amount_differs"]),
+        ({"status": "declined"}, ["line_unknown"]),
+        (ELSEWHERE, ["already_settled"]),
+        (UNDER_WAY, []),
+    ],
+)
+def test_refunds_are_compared_too(changed: dict[str, str | int], differences: list[str]) -> None:
+    that_day = refund(clearing_date="2026-11-23")
+    entries, named = found(PAID, REFUND, given_back=replace(that_day, **changed))  # type: ignore[arg-type]
+    assert named == differences
+    assert (Entry("refund", INTENT.order_no, 1, 1, 5) in entries) == (not differences)
+    assert found(PAID, given_back=that_day)[1] == ["missing_in_file"]
 
 
 @pytest.mark.parametrize("payments", [0, 1, 50, 51, 120])

@@ -9,7 +9,7 @@ from typing import Any
 import contract_world as w
 from contract_world import CHECKER, MAKER, Ledger, approved, proposal, report_item, requested
 from rule_rows import DECLINED, PAN, Row, reported, tampered
-from samples import INTENT
+from samples import INTENT, REFUND
 
 from clearline import clearing
 from clearline.clearing import Adjustment, Cleared, Entry, Filing, Part, Payout
@@ -210,6 +210,28 @@ def overtaken() -> Ledger:
     return ledger
 
 
+def refund_of(**changed: Any) -> Callable[[], Ledger]:
+    """The sample payment, its refund as reported so, and a file with both."""
+
+    def given() -> Ledger:
+        ledger = reported({})()
+        assert ledger.codes("SubmitIntents", [w.refund_item()]) == ["ok"]
+        assert ledger.codes("SubmitReports", [w.refund_report_item(**changed)]) == ["ok"]
+        assert ledger.codes(CLEAR, [item(FILING, lines=3, refunds=REFUND.amount)]) == ["ok"]
+        return ledger
+
+    return given
+
+
+refunded, refunded_next_day = refund_of(), refund_of(clearing_date="2026-11-24")
+refund_declined = refund_of(**DECLINED)
+GIVEN_BACK = Entry("refund", INTENT.order_no, 1, 1, REFUND.amount)
+REFUNDED: dict[str, Any] = {
+    "lines": 3,
+    "refunds": REFUND.amount,
+    "net": PART.net - REFUND.amount,
+    "entries": (PAID, TAKEN_FEE, GIVEN_BACK),
+}
 NEXT = {"clearing_date": "2026-11-24"}
 NEXT_NAME = NAME.replace(DAY, NEXT["clearing_date"])
 NOTHING = {"lines": 0, "payments": 0, "fees": 0}
@@ -329,7 +351,22 @@ CLEARING = [
         "17 no such refund",
         "line_unknown",
         filed(),
-        entries=(Entry("refund", INTENT.order_no, 1, 1, 5),),
+        entries=(GIVEN_BACK,),
+    ),
+    part("17 a refund that was declined", "line_unknown", refund_declined, **REFUNDED),
+    part("a refund", "ok", refunded, **REFUNDED),
+    part(
+        "18 a refund's amount",
+        "line_mismatch",
+        refunded,
+        **(REFUNDED | {"entries": (PAID, TAKEN_FEE, GIVEN_BACK._replace(amount=999))}),
+    ),
+    part("18 a refund of another day", "line_mismatch", refunded_next_day, **REFUNDED),
+    part(
+        "19 a refund twice",
+        "already_settled",
+        refunded,
+        **(REFUNDED | {"entries": (PAID, GIVEN_BACK, GIVEN_BACK)}),
     ),
     Row(
         "17 at another acquirer",

@@ -104,6 +104,22 @@ def test_negative_net_returned_payout_and_tampered_file(
         assert shown.exit_code == 0, shown.output
 
 
+@pytest.mark.parametrize("acquirer_id", [UNIONPAY, WALLET])
+def test_a_refund_is_a_line_of_its_day(house: House, till: Till, acquirer_id: str) -> None:
+    clearing = at(house, acquirer_id)
+    day = paid(clearing, till, f"back-{acquirer_id}", ["tok_approve"] * 2)
+    given = till.refund(f"back-{acquirer_id}-000")
+    assert given.returncode == 0, given.stdout + given.stderr
+    settlement = clearing.stated(day)
+    (made,) = clearing.settlements(day)
+    new = made["net"] - made["carried"]  # of the days before
+    assert (made["payments"], made["refunds"], new) == (2 * 1234, 1234, 2 * 1227 - 1234)
+    told = f"{settlement}: {made['status']}, 5 lines"
+    wait_until(lambda: told in clearing.statement(day).stdout, told)
+    shown = clearing.statement(day)
+    assert shown.exit_code == 0, shown.output
+
+
 def test_what_differs_is_named_and_not_settled(house: House, till: Till) -> None:
     clearing = at(house, WALLET)
     day = paid(clearing, till, "differ", ["tok_approve"] * 2)

@@ -63,10 +63,10 @@ def booked(order_no: str, attempt: int, **changed: Any) -> Booked:
 
 
 BOOK = {
-    ("o-1", 1): booked("o-1", 1),
-    ("o-2", 2): booked("o-2", 2, clearing_date=None),
-    ("o-3", 1): booked("o-3", 1, clearing_date="2026-11-24"),
-    ("o-4", 1): Booked("o-4", 1, "declined"),
+    ("o-1", 1, 0): booked("o-1", 1),
+    ("o-2", 2, 0): booked("o-2", 2, clearing_date=None),
+    ("o-3", 1, 0): booked("o-3", 1, clearing_date="2026-11-24"),
+    ("o-4", 1, 0): Booked("o-4", 1, "declined"),
 }
 
 
@@ -152,16 +152,17 @@ def test_another_payee_is_named() -> None:
 @pytest.mark.parametrize(
     ("entry", "found"),
     [
-        ({("o-1", 1): None}, ["not_in_book"]),
-        ({("o-1", 1): Booked("o-1", 1, "declined")}, ["not_paid_in_book"]),
-        ({("o-1", 1): booked("o-1", 1, amount=2932)}, ["amount_differs"]),
-        ({("o-1", 1): booked("o-1", 1, clearing_date="2026-11-24")}, ["day_differs"]),
-        ({("o-1", 1): booked("o-1", 1, acquirer_id="other")}, ["not_paid_in_book"]),
+        ({("o-1", 1, 0): None}, ["not_in_book"]),
+        ({("o-1", 1, 0): Booked("o-1", 1, "declined")}, ["not_paid_in_book"]),
+        ({("o-1", 1, 0): booked("o-1", 1, amount=2932)}, ["amount_differs"]),
+        ({("o-1", 1, 0): booked("o-1", 1, clearing_date="2026-11-24")}, ["day_differs"]),
+        ({("o-1", 1, 0): booked("o-1", 1, acquirer_id="other")}, ["not_paid_in_book"]),
         (
-            {("o-1", 1): replace(booked("o-1", 1), merchant_code="1")},
+            {("o-1", 1, 0): replace(booked("o-1", 1), merchant_code="1")},
             ["not_paid_in_book"],
         ),
-        ({("o-9", 1): booked("o-9", 1)}, ["not_settled"]),
+        ({("o-9", 1, 0): booked("o-9", 1)}, ["not_settled"]),
+        ({("o-1", 1, 1): booked("o-1", 1, refund_no=1)}, ["not_settled"]),
     ],
 )
 def test_what_the_book_does_not_have_is_named(
