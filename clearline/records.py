@@ -331,24 +331,10 @@ class Registration:
 
 Record = TypeVar(
     "Record",
-    Entity,
-    Account,
-    Merchant,
-    MerchantCode,
-    Acquirer,
-    Proposal,
-    Payment,
-    Refund,
-    Kept,
-    Equivocation,
-    Lease,
-    Registration,
-    AcquirerFile,
-    AdjustmentRecord,
-    Settlement,
-    SettlementPart,
-    Statement,
-)
+    Entity, Account, Merchant, MerchantCode, Acquirer, Proposal, Payment, Refund, Kept,
+    Equivocation, Lease, Registration, AcquirerFile, AdjustmentRecord, Settlement,
+    SettlementPart, Statement,
+)  # fmt: skip
 _KINDS: Final[dict[type, Kind]] = {
     Entity: Kind.ENTITY,
     Account: Kind.ACCOUNT,
