@@ -106,10 +106,6 @@ class Refunds:
         self._book.put_refund(done)
         return done
 
-    def _done(self, refund: Refund, now: datetime) -> Refund:
-        day = self._book.clearing_date(now)
-        return replace(refund, state=RefundState.DONE, clearing_date=day)
-
 
 def view(refund: Refund) -> dict[str, Any]:
     """What is told of a refund."""
