@@ -1,5 +1,6 @@
 """`clearline run`: whose folder it removes, what stops it and what doesn't, and Ctrl-C."""
 
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,10 +113,15 @@ def test_a_step_that_fails_stops_nothing_after_it(
 
 def test_ctrl_c_while_a_command_s_interpreter_starts_shows_no_traceback() -> None:
     early = ["sh", "-c", 'kill -INT $$; exec "$@"', "sh"]  # it comes before the first instruction
-    with command._interrupts_held():
-        process = subprocess.Popen(
-            [*early, *command.argv("--version")],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+    # A suite that runs in a shell's background ignores it, and so would what it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with command._interrupts_held():
+            process = subprocess.Popen(
+                [*early, *command.argv("--version")],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 130

@@ -107,6 +107,10 @@ REST: dict[str, dict[str, str]] = {
     "POST /v1/payments/batch": _POST,
     "GET /v1/payments/<order_no>": _READ,
     "GET /v1/payments/<order_no>/receipts": _READ,
+    # Of a payment that there is not, which has none: who may ask is decided before.
+    "POST /v1/payments/<order_no>/refunds": _POST | {"the merchant": "payment_unknown"},
+    "GET /v1/payments/<order_no>/refunds": _READ,
+    "GET /v1/payments/<order_no>/refunds/<refund_no>": _READ | {"the merchant": "refund_unknown"},
     "GET /v1/payments": _READ,
     "GET /v1/settlements": _READ,
     # Of one that there is not: the house's merchant has none yet.

@@ -13,10 +13,11 @@ import requests
 import roles_table as table
 from security_world import Web, World
 
-from clearline import intents, jws, times, webhooks
+from clearline import intents, jws, refunds, times, webhooks
 from clearline.house.layout import KNOWN, MERCHANT_ID
 from clearline.intents import PayIntent, Route
 from clearline.jws import KeySigner
+from clearline.refunds import RefundIntent
 from clearline.webhooks import Action, EventType, Registration
 from gateway.app import create_app
 from gateway.settings import Settings
@@ -24,6 +25,7 @@ from gateway.settings import Settings
 CELLS = [(place, what, who) for place in range(2) for what in table.REST for who in table.SIGNERS]
 
 WEBHOOK = "hook"
+REFUND = "POST /v1/payments/<order_no>/refunds"
 SETTLEMENT = "/v1/settlements/unionpay/898310148990001/CNY/2026-11-23/01"
 _ACTIONS = {"PUT": "register", "DELETE": "remove"}
 _sequences = count(time.time_ns() // 1_000)
@@ -62,17 +64,23 @@ def ask(world: World, web: Web, what: str, who: str) -> requests.Response:
             return web.post(unsigned(wanted(world, parties.MERCHANT)))
         if what == "POST /v1/payments/batch":
             return web.batch([unsigned(wanted(world, parties.MERCHANT))])
+        if what == REFUND:
+            header, payload, _ = back(world.network, parties.MERCHANT, parties.OWNER).split(".")
+            return send_refund(web, f"{header}.{payload}.")
         if method in ("PUT", "DELETE"):
             wish = registration(world, web, Action(_ACTIONS[method]), parties.MERCHANT)
             header, payload, _ = webhooks.sign(wish, parties.OWNER).split(".")
             return send_registration(web, method, f"{header}.{payload}.")
         path = SETTLEMENT if "<run>" in path else path
-        return web.ask(method, path.replace("<order_no>", "x").replace("<webhook_id>", WEBHOOK))
+        path = path.replace("<order_no>", "x").replace("<refund_no>", "1")
+        return web.ask(method, path.replace("<webhook_id>", WEBHOOK))
     merchant_id, key = signer(world, who, web)
     if what == "POST /v1/payments":
         return web.post(intents.sign(wanted(world, merchant_id), key))
     if what == "POST /v1/payments/batch":
         return web.batch([intents.sign(wanted(world, merchant_id), key)])
+    if what == REFUND:
+        return send_refund(web, back(world.network, merchant_id, key))
     if "<webhook_id>" in path:
         return ask_webhook(world, web, method, (merchant_id, key))
     order_no = "x"
@@ -81,8 +89,23 @@ def ask(world: World, web: Web, what: str, who: str) -> requests.Response:
         assert web.post(intents.sign(made, key)).status_code == 201
         order_no = made.order_no
     path = SETTLEMENT if "<run>" in path else path.replace("<order_no>", order_no)
-    path = path.replace("/receipts", "/receipts?attempt=1")
+    path = path.replace("/receipts", "/receipts?attempt=1").replace("<refund_no>", "1")
+    path = path if "/refunds" not in path else f"{path}?attempt=1"
     return web.ask(method, path, headers=web.token(merchant_id, key))
+
+
+def back(network: str, merchant_id: str, key: KeySigner) -> str:
+    """A signed refund of a payment that there is not."""
+    now = times.now()
+    wish = RefundIntent(
+        network, merchant_id, "x", 1, 1, 100, "CNY", now, times.after(now, 600)
+    )  # fmt: skip
+    return refunds.sign(wish, key)
+
+
+def send_refund(web: Web, compact: str) -> requests.Response:
+    headers = {"Content-Type": "application/jose"}
+    return web.ask("POST", "/v1/payments/x/refunds", data=compact, headers=headers)
 
 
 def registration(world: World, web: Web, action: Action, merchant_id: str) -> Registration:
