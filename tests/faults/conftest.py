@@ -3,6 +3,7 @@
 ENGINE=fabric runs them on Fabric's own nodes (FABRIC_BIN); FAULTS_SEED chooses other moments.
 """
 
+import gc
 import os
 import random
 import sys
@@ -21,6 +22,16 @@ ENGINE = os.environ.get("ENGINE", "embedded")
 SEED = os.environ.get("FAULTS_SEED", "1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A process that is killed while a client connects resets the connection: then Python's
+    ssl.SSLSocket._create (3.11.7: `self.recv(1)` where there is no peer any more) raises without
+    closing what it has begun, and the warning comes whenever that is collected."""
+    mark = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(mark)
+
+
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyHouse]:
     """On free ports, behind proxies."""
@@ -34,6 +45,7 @@ def faulty(whole: FaultyHouse) -> Iterator[FaultyHouse]:
     """The house; after each group of faults, a module, everything must hold."""
     yield whole
     hold(whole)
+    gc.collect()  # what `pytest_collection_modifyitems` speaks of, while that holds
 
 
 @pytest.fixture
