@@ -22,12 +22,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from chaincode.contract import signers
 from chaincode.contract.context import CLOCK_TOLERANCE, Transaction
-from chaincode.contract.overlay import verification_key
 from clearline import changes, times
 from clearline.changes import AccountChange, KeyChange, MerchantChange, SignedChange
 from clearline.codes import Code, Refusal
-from clearline.jws import JwsError
 from clearline.records import Merchant
 
 
@@ -45,14 +44,7 @@ def parse(kind: str, body: dict[str, Any]) -> SignedChange:
 def verify(signed: SignedChange, merchant: Merchant, at: Transaction) -> None:
     """Checks d to h; raises Refusal."""
     token, change = signed.token, signed.change
-    key = merchant.keys.get(token.key_id)
-    if key is None:
-        raise Refusal(Code.KEY_UNKNOWN, "the merchant has no such key")
-    try:
-        verification_key(key).verify(token)
-    except JwsError as error:
-        raise Refusal(Code.SIGNATURE_INVALID, str(error)) from None
-    key.require_active(at.day)
+    signers.verified_key(token, merchant.keys, "merchant").require_active(at.day)
     if times.parse(change.created) > at.time + CLOCK_TOLERANCE:
         raise Refusal(Code.NOT_YET_VALID, f"created {change.created}, after the transaction")
     if change.valid_from <= at.day:
@@ -61,8 +53,7 @@ def verify(signed: SignedChange, merchant: Merchant, at: Transaction) -> None:
 
 def check_network(signed: SignedChange, at: Transaction) -> None:
     """Check b; raises Refusal."""
-    if signed.change.network != at.network:
-        raise Refusal(Code.NETWORK_MISMATCH, f"this is {at.network}")
+    signers.require_network(signed.change.network, at)
 
 
 def _about(change: MerchantChange, kind: str, body: dict[str, Any]) -> bool:

@@ -40,10 +40,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from chaincode.contract import settlements
+from chaincode.contract import settlements, signers
 from chaincode.contract.context import Transaction
 from chaincode.contract.decision import Refused, Taken, refused, text_item
-from chaincode.contract.overlay import Overlay, verification_key
+from chaincode.contract.overlay import Overlay
 from clearline import clearing
 from clearline.cards import holds_card_number
 from clearline.clearing import Adjustment, Clearing, Filing, Part, Payout, SignedClearing
@@ -63,9 +63,7 @@ from clearline.clearing_records import (
 from clearline.clearing_schema import Paid
 from clearline.codes import Code, Outcome, Refusal
 from clearline.intents import PaymentKey
-from clearline.jws import JwsError
 from clearline.records import (
-    Acquirer,
     Kind,
     MerchantCode,
     Payment,
@@ -132,45 +130,20 @@ def decide(item: Item, transaction: Transaction, overlay: Overlay) -> Taken:
     said = item.said
     key = _name(said)
     try:
-        acquirer = _own_acquirer(said, transaction, overlay)
-        key_status = _verify(item, acquirer)
+        acquirer = signers.own_acquirer(said, transaction, overlay)
+        signing_key = signers.verified_key(item.signed.token, acquirer.keys, "acquirer")
         index = overlay.get(MerchantCode, merchant_code_key(said.acquirer_id, said.merchant_code))
         if index is None or index.merchant_id != said.merchant_id:
             raise Refusal(Code.MERCHANT_CODE_MISMATCH, "the code is not this merchant's there")
         first = _taken_before(item, overlay)
         if first is not None:
             return Taken(Outcome(Code.DUPLICATE, key, first[1], tx_id=first[0]))
-        if key_status != "active":
+        if signing_key.status != "active":
             raise Refusal(Code.KEY_REVOKED, "the signing key is revoked")
         status = _DECIDE[type(said)](item, transaction, overlay)
     except Refusal as refusal:
         return Taken(refused(refusal, key))
     return Taken(Outcome(Code.OK, key, status, tx_id=transaction.tx_id))
-
-
-def _own_acquirer(said: Clearing, transaction: Transaction, overlay: Overlay) -> Acquirer:
-    """Checks 3 to 5."""
-    if said.network != transaction.network:
-        raise Refusal(Code.NETWORK_MISMATCH, f"this is {transaction.network}")
-    acquirer = overlay.get(Acquirer, _acquirer_key(said))
-    if acquirer is None:
-        raise Refusal(Code.ACQUIRER_UNKNOWN, "no such acquirer")
-    if acquirer.msp_id != transaction.submitter.msp_id:
-        raise Refusal(Code.ROLE_FORBIDDEN, f"the acquirer is {acquirer.msp_id}'s")
-    return acquirer
-
-
-def _verify(item: Item, acquirer: Acquirer) -> str:
-    """Checks 6 and 7: the status of the key."""
-    token = item.signed.token
-    key = acquirer.keys.get(token.key_id)
-    if key is None:
-        raise Refusal(Code.KEY_UNKNOWN, "the acquirer has no such key")
-    try:
-        verification_key(key).verify(token)
-    except JwsError as error:
-        raise Refusal(Code.SIGNATURE_INVALID, str(error)) from None
-    return key.status
 
 
 def _taken_before(item: Item, overlay: Overlay) -> tuple[str, str] | None:

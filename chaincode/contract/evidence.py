@@ -21,7 +21,7 @@ revoke a key first, and who stole one could sign with it later. The reader weigh
 
 from __future__ import annotations
 
-from chaincode.contract import refund_reports, statements
+from chaincode.contract import refund_reports, signers, statements
 from chaincode.contract.context import Transaction
 from chaincode.contract.decision import Change, Refused, Taken, refused, text_item
 from chaincode.contract.overlay import Overlay
@@ -54,8 +54,8 @@ def decide(item: AnyStatement, transaction: Transaction, overlay: Overlay) -> Ta
     report = item.report
     payment = overlay.get(Payment, item.key)
     try:
-        acquirer = statements.acquirer_of(item, transaction, overlay)
-        key_status = statements.verify(item, acquirer)
+        acquirer = signers.acquirer_of(item.report, transaction, overlay)
+        key_status = statements.key_status(item, acquirer)
         payment = statements.own_payment(item, payment)
         entry = payment.report(report.sequence)
         if entry is None or entry[3] == item.digest:

@@ -18,12 +18,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chaincode.contract import signers
 from chaincode.contract.context import Transaction
 from chaincode.contract.decision import Refused, Taken, refused
 from chaincode.contract.overlay import Overlay
 from clearline.cards import holds_card_number
 from clearline.codes import Code, Outcome, Refusal
-from clearline.records import Acquirer, Kind, Lease, record_key
+from clearline.records import Kind, Lease, record_key
 from clearline.schema import EPOCH, IDENTIFIER, Members, SchemaError
 
 _ITEM = Members({"acquirer_id": IDENTIFIER, "epoch": EPOCH, "holder": IDENTIFIER})
@@ -46,6 +47,13 @@ class Takeover:
     def acquirer_key(self) -> str:
         """The acquirer's ledger key."""
         return record_key(Kind.ACQUIRER, self.acquirer_id)
+
+
+def require_in_force(epoch: int, lease_key: str, overlay: Overlay) -> None:
+    """Who reports must hold the lease: the epoch is the newest; raises Refusal."""
+    newest = epoch_of(overlay.get(Lease, lease_key))
+    if epoch != newest:
+        raise Refusal(Code.LEASE_LOST, f"epoch {newest} is in force, this is {epoch}")
 
 
 def parse(item: object) -> Takeover:
@@ -74,11 +82,8 @@ def decide(item: Takeover, transaction: Transaction, overlay: Overlay) -> Taken:
     """Checks 3 to 6, and the lease when all pass."""
     key = (Kind.LEASE.value, item.acquirer_id)
     try:
-        acquirer = overlay.get(Acquirer, item.acquirer_key)
-        if acquirer is None:
-            raise Refusal(Code.ACQUIRER_UNKNOWN, "no such acquirer")
-        if acquirer.msp_id != transaction.submitter.msp_id:
-            raise Refusal(Code.ROLE_FORBIDDEN, f"the acquirer is {acquirer.msp_id}'s")
+        owner = transaction.submitter.msp_id
+        signers.acquirer_owned_by(owner, item.acquirer_id, overlay)
         before = overlay.get(Lease, item.key)
         if before is not None and (before.epoch, before.holder) == (item.epoch, item.holder):
             return Taken(Outcome(Code.DUPLICATE, key, before.holder, tx_id=before.txs[-1]))
@@ -92,7 +97,7 @@ def decide(item: Takeover, transaction: Transaction, overlay: Overlay) -> Taken:
         acquirer_id=item.acquirer_id,
         epoch=item.epoch,
         holder=item.holder,
-        msp_id=acquirer.msp_id,
+        msp_id=owner,
         txs=[*txs, transaction.tx_id],
     )
     overlay.put(item.key, lease)

@@ -18,13 +18,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from chaincode.contract import leases, statements
+from chaincode.contract import leases, signers, statements
 from chaincode.contract.context import Transaction
 from chaincode.contract.decision import Change, Taken, refused
 from chaincode.contract.overlay import Overlay
 from chaincode.contract.statements import RefundStatement
 from clearline.codes import Code, Outcome, Refusal
-from clearline.records import Kind, Lease, Payment
+from clearline.records import Kind, Payment
 from clearline.refunds import Refund
 from clearline.statuses import ReportKind, Status, may_follow
 
@@ -33,15 +33,13 @@ def decide(item: RefundStatement, transaction: Transaction, overlay: Overlay) ->
     """Checks 3 to 20, and what the report does when it is taken."""
     key, refund = item.report.refund_key, overlay.get(Refund, item.key)
     try:
-        acquirer = statements.own_acquirer(item, transaction, overlay)
-        key_status = statements.verify(item, acquirer)
+        acquirer = signers.own_acquirer(item.report, transaction, overlay)
+        key_status = statements.key_status(item, acquirer)
         refund = _own(item, refund)
         entry = refund.report(item.report.sequence)
         if entry is not None and entry[3] == item.digest:
             return Taken(Outcome(Code.DUPLICATE, key, refund.status, tx_id=entry[4]))
-        epoch = leases.epoch_of(overlay.get(Lease, item.lease_key))
-        if item.epoch != epoch:
-            raise Refusal(Code.LEASE_LOST, f"epoch {epoch} is in force, this is {item.epoch}")
+        leases.require_in_force(item.epoch, item.lease_key, overlay)
         if key_status != "active":
             raise Refusal(Code.KEY_REVOKED, "the signing key is revoked")
         if entry is not None:
@@ -61,7 +59,8 @@ def show(item: RefundStatement, transaction: Transaction, overlay: Overlay) -> T
     """Evidence: checks 3 to 10 of evidence.py, and the other report kept when all pass."""
     key, refund = item.report.refund_key, overlay.get(Refund, item.key)
     try:
-        key_status = statements.verify(item, statements.acquirer_of(item, transaction, overlay))
+        acquirer = signers.acquirer_of(item.report, transaction, overlay)
+        key_status = statements.key_status(item, acquirer)
         refund = _own(item, refund)
         entry = refund.report(item.report.sequence)
         if entry is None or entry[3] == item.digest:

@@ -37,7 +37,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from chaincode.contract import changes
+from chaincode.contract import changes, signers
 from chaincode.contract.context import Transaction
 from chaincode.contract.overlay import Overlay
 from clearline import jws
@@ -338,13 +338,9 @@ def _signed(change: Change, overlay: Overlay) -> tuple[str, Merchant, MerchantCh
 
 
 def _own_acquirer(change: Change, overlay: Overlay) -> tuple[str, Acquirer]:
-    key = record_key(Kind.ACQUIRER, change.body["acquirer_id"])
-    acquirer = overlay.get(Acquirer, key)
-    if acquirer is None:
-        raise Refusal(Code.ACQUIRER_UNKNOWN, "no such acquirer")
-    if acquirer.msp_id != change.msp_id:
-        raise Refusal(Code.ROLE_FORBIDDEN, f"the acquirer is {acquirer.msp_id}'s")
-    return key, acquirer
+    acquirer_id = change.body["acquirer_id"]
+    acquirer = signers.acquirer_owned_by(change.msp_id, acquirer_id, overlay)
+    return record_key(Kind.ACQUIRER, acquirer_id), acquirer
 
 
 def _with_key(keys: dict[str, KeyRecord], key_id: str, added: KeyRecord) -> dict[str, KeyRecord]:

@@ -41,13 +41,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from chaincode.contract import leases, refund_reports, statements
+from chaincode.contract import leases, refund_reports, signers, statements
 from chaincode.contract.context import Transaction
 from chaincode.contract.decision import Change, Refused, Taken, refused
 from chaincode.contract.overlay import Overlay
 from chaincode.contract.statements import AnyStatement, RefundStatement, Statement
 from clearline.codes import Code, Outcome, Refusal
-from clearline.records import Kept, Kind, Lease, Payment
+from clearline.records import Kept, Kind, Payment
 from clearline.reports import Report
 from clearline.schema import EPOCH, JWS_TEXT, Members, SchemaError
 from clearline.statuses import ReportKind, Status, may_follow
@@ -108,15 +108,13 @@ def decide(item: AnyStatement, transaction: Transaction, overlay: Overlay) -> Ta
     report = item.report
     payment = overlay.get(Payment, item.key)
     try:
-        acquirer = statements.own_acquirer(item, transaction, overlay)
-        key_status = statements.verify(item, acquirer)
+        acquirer = signers.own_acquirer(item.report, transaction, overlay)
+        key_status = statements.key_status(item, acquirer)
         payment = statements.own_payment(item, payment)
         entry = payment.report(report.sequence)
         if entry is not None and entry[3] == item.digest:
             return Taken(Outcome(Code.DUPLICATE, report.key, payment.status, tx_id=entry[4]))
-        epoch = leases.epoch_of(overlay.get(Lease, item.lease_key))
-        if item.epoch != epoch:
-            raise Refusal(Code.LEASE_LOST, f"epoch {epoch} is in force, this is {item.epoch}")
+        leases.require_in_force(item.epoch, item.lease_key, overlay)
         if key_status != "active":
             raise Refusal(Code.KEY_REVOKED, "the signing key is revoked")
         if entry is not None:

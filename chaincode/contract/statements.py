@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chaincode.contract import signers
 from chaincode.contract.context import Transaction
-from chaincode.contract.overlay import Overlay, verification_key
+from chaincode.contract.overlay import Overlay
 from clearline import reports, times
 from clearline.cards import holds_card_number
 from clearline.codes import Code, Refusal
-from clearline.jws import JwsError
 from clearline.records import (
     Acquirer,
     Equivocation,
@@ -136,35 +136,9 @@ def parse(compact: str, epoch: int = 0) -> AnyStatement:
     return Statement(signed, report.digest(), payment_key(report.key), reference, epoch)
 
 
-def acquirer_of(item: AnyStatement, transaction: Transaction, overlay: Overlay) -> Acquirer:
-    """The acquirer the report names, on this network; raises Refusal."""
-    if item.report.network != transaction.network:
-        raise Refusal(Code.NETWORK_MISMATCH, f"this is {transaction.network}")
-    acquirer = overlay.get(Acquirer, item.acquirer_key)
-    if acquirer is None:
-        raise Refusal(Code.ACQUIRER_UNKNOWN, "no such acquirer")
-    return acquirer
-
-
-def own_acquirer(item: AnyStatement, transaction: Transaction, overlay: Overlay) -> Acquirer:
-    """The same, when it is the submitter's organisation's; raises Refusal."""
-    acquirer = acquirer_of(item, transaction, overlay)
-    if acquirer.msp_id != transaction.submitter.msp_id:
-        raise Refusal(Code.ROLE_FORBIDDEN, f"the acquirer is {acquirer.msp_id}'s")
-    return acquirer
-
-
-def verify(item: AnyStatement, acquirer: Acquirer) -> str:
+def key_status(item: AnyStatement, acquirer: Acquirer) -> str:
     """The status of the acquirer's key that signed the report; raises Refusal."""
-    token = item.signed.token
-    key = acquirer.keys.get(token.key_id)
-    if key is None:
-        raise Refusal(Code.KEY_UNKNOWN, "the acquirer has no such key")
-    try:
-        verification_key(key).verify(token)
-    except JwsError as error:
-        raise Refusal(Code.SIGNATURE_INVALID, str(error)) from None
-    return key.status
+    return signers.verified_key(item.signed.token, acquirer.keys, "acquirer").status
 
 
 def own_payment(item: Statement, payment: Payment | None) -> Payment:
