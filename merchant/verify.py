@@ -10,18 +10,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from clearline import reports
-from clearline.answers import PaymentAnswer
+from clearline.answers import PaymentAnswer, RefundAnswer
 from clearline.codes import Refusal
 from clearline.intents import PayIntent, PaymentKey
 from clearline.jws import JwsError
+from clearline.refunds import RefundIntent, RefundKey
 from clearline.reports import Report, SignedReport
 from clearline.statuses import ReportKind, Status
 from merchant.profile import Pins
 
 _TX_ID: Final = re.compile("[0-9a-f]{64}")
+_Intent = TypeVar("_Intent", PayIntent, RefundIntent)
 
 
 class Dispute(StrEnum):
@@ -91,7 +93,7 @@ def verify(answer: PaymentAnswer, asked: Asked, pins: Pins) -> Pending | Proven:
 
     Raises DisputedError at the first step that fails.
     """
-    status = _check_answer(answer, asked)
+    status, intent = check_answer(answer, TYPES, asked.key, asked.intents)
     if not status.final:
         return Pending(status)
     # 6. An outcome proves itself, or it is none.
@@ -101,14 +103,9 @@ def verify(answer: PaymentAnswer, asked: Asked, pins: Pins) -> Pending | Proven:
         signed = reports.parse(answer.result)
     except Refusal as error:
         raise DisputedError(Dispute.RESULT_MALFORMED, error.detail) from None
-    intent = asked.intents[answer.intent_digest]
     check_signature(signed, intent, pins)
-    _check_report(signed.report, intent, status, answer)
-    # 17. It says where on the ledger it is, so that an auditor can be asked.
-    tx_id, block = answer.tx_id, answer.block_number
-    if tx_id is None or block is None or not _TX_ID.fullmatch(tx_id) or block < 0:
-        raise DisputedError(Dispute.EVIDENCE_MISSING, "names no transaction and block")
-    return Proven(status, signed.report, answer.result, tx_id, block)
+    check_result(signed.report, intent, intent)
+    return proven(answer, answer.result, status, signed.report)
 
 
 def verify_stored(compact: str, intent: PayIntent, pins: Pins) -> Report:
@@ -118,21 +115,27 @@ def verify_stored(compact: str, intent: PayIntent, pins: Pins) -> Report:
     except Refusal as error:
         raise DisputedError(Dispute.RESULT_MALFORMED, error.detail) from None
     check_signature(signed, intent, pins)
-    _check_fields(signed.report, intent)
+    check_result(signed.report, intent, intent)
     return signed.report
 
 
-def _check_answer(answer: PaymentAnswer, asked: Asked) -> Status:
+def check_answer(
+    answer: PaymentAnswer | RefundAnswer,
+    types: Mapping[str, tuple[type, ...]],
+    key: PaymentKey | RefundKey,
+    intents: Mapping[str, _Intent],
+) -> tuple[Status, _Intent]:
+    """Steps 1 to 5: the status it claims, and the intent it is about. Raises DisputedError."""
     # 1. Every member is of its type: what follows compares, and must not compare 1 with true.
-    for name, kinds in TYPES.items():
+    for name, kinds in types.items():
         if type(getattr(answer, name)) not in kinds:
             raise DisputedError(Dispute.ANSWER_MALFORMED, f"/{name} is of another type")
     status = Status(answer.status)
-    # 2. It is about this payment.
-    if answer.key != asked.key:
+    # 2. It is about this payment, or this refund.
+    if answer.key != key:
         raise DisputedError(Dispute.ANSWER_FOR_OTHER_PAYMENT, f"is about {answer.key}"[:200])
     # 3. It is about an intent this merchant signed: nobody else's stands under this name.
-    intent = asked.intents.get(answer.intent_digest)
+    intent = intents.get(answer.intent_digest)
     if intent is None:
         raise DisputedError(
             Dispute.ANSWER_FOR_OTHER_INTENT, "names an intent that this order book never signed"
@@ -148,7 +151,7 @@ def _check_answer(answer: PaymentAnswer, asked: Asked) -> Status:
         raise DisputedError(Dispute.FINAL_FLAG_WRONG, f"calls the status {status} {said}")
     if not status.final and answer.result is not None:
         raise DisputedError(Dispute.RESULT_TOO_EARLY, f"brings a result with the status {status}")
-    return status
+    return status, intent
 
 
 def check_signature(signed: SignedReport, intent: PayIntent, pins: Pins) -> None:
@@ -172,16 +175,18 @@ def check_signature(signed: SignedReport, intent: PayIntent, pins: Pins) -> None
         raise DisputedError(Dispute.SIGNATURE_INVALID, str(error)) from None
 
 
-def _check_fields(report: Report, intent: PayIntent) -> None:
+def check_result(report: Report, intent: PayIntent | RefundIntent, payment: PayIntent) -> None:
+    """Steps 10 to 15: it ends this payment, or this refund of the payment. Raises DisputedError."""
     # 10. It is a result, not a response or an "unknown".
     if report.kind is not ReportKind.RESULT:
         raise DisputedError(Dispute.NOT_A_RESULT, f"is a {report.kind}")
     # 11. Of this network,
     if report.network != intent.network:
         raise DisputedError(Dispute.RESULT_FOR_OTHER_NETWORK, f"is of {report.network}")
-    # 12. this merchant, order and attempt,
-    if report.key != intent.key:
-        raise DisputedError(Dispute.RESULT_FOR_OTHER_PAYMENT, f"is about {report.key}")
+    # 12. this merchant, order and attempt, and refund,
+    named = report.refund_key if isinstance(intent, RefundIntent) else report.key
+    if named != intent.key:
+        raise DisputedError(Dispute.RESULT_FOR_OTHER_PAYMENT, f"is about {named}")
     # 13. this intent,
     if report.intent_digest != intent.digest():
         raise DisputedError(Dispute.RESULT_FOR_OTHER_INTENT, "names another intent")
@@ -190,18 +195,20 @@ def _check_fields(report: Report, intent: PayIntent) -> None:
         raise DisputedError(
             Dispute.RESULT_FOR_OTHER_AMOUNT, f"{report.amount} {report.currency} minor units"
         )
-    # 15. The acquirer saw this merchant's code: else the money went to another merchant.
-    route = intent.route(report.acquirer_id)
+    # 15. The acquirer saw this merchant's code: else it was another merchant's money.
+    route = payment.route(report.acquirer_id)
     if report.merchant_code is not None and (
         route is None or report.merchant_code != route.merchant_code
     ):
         raise DisputedError(
-            Dispute.RESULT_FOR_OTHER_MERCHANT_CODE, f"went to merchant code {report.merchant_code}"
+            Dispute.RESULT_FOR_OTHER_MERCHANT_CODE, f"names merchant code {report.merchant_code}"
         )
 
 
-def _check_report(report: Report, intent: PayIntent, status: Status, answer: PaymentAnswer) -> None:
-    _check_fields(report, intent)
+def proven(
+    answer: PaymentAnswer | RefundAnswer, compact: str, status: Status, report: Report
+) -> Proven:
+    """Steps 16 and 17, and what the bank's text proves. Raises DisputedError."""
     # 16. The bank says what the gateway says.
     if report.status is not status or report.acquirer_id != answer.acquirer_id:
         raise DisputedError(
@@ -209,6 +216,11 @@ def _check_report(report: Report, intent: PayIntent, status: Status, answer: Pay
             f"the gateway says {status} by {answer.acquirer_id[:32]}, "
             f"the bank {report.status} by {report.acquirer_id}",
         )
+    # 17. It says where on the ledger it is, so that an auditor can be asked.
+    tx_id, block = answer.tx_id, answer.block_number
+    if tx_id is None or block is None or not _TX_ID.fullmatch(tx_id) or block < 0:
+        raise DisputedError(Dispute.EVIDENCE_MISSING, "names no transaction and block")
+    return Proven(status, report, compact, tx_id, block)
 
 
 _TEXT: Final = (str,)
