@@ -87,6 +87,9 @@ class Code(StrEnum):
     RECORD_FULL = "record_full"
     KEY_REFUSED = "key_refused"
     CHANGE_TOO_LATE = "change_too_late"
+    NOT_ATTESTED = "not_attested"
+    RELATION_UNKNOWN = "relation_unknown"
+    RELATION_NOT_IN_FORCE = "relation_not_in_force"
     # a gateway's own, never the contract's
     UNAUTHENTICATED = "unauthenticated"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105
@@ -197,6 +200,12 @@ _INFO: Final[dict[Code, tuple[int, str]]] = {
     Code.RECORD_FULL: (409, "The record holds as many entries as it may."),
     Code.KEY_REFUSED: (422, "The key can't be registered: wrong kind, unsafe, or in use."),
     Code.CHANGE_TOO_LATE: (409, "The change's date has come, or a later one was taken."),
+    Code.NOT_ATTESTED: (409, "No bank has attested the relation yet."),
+    Code.RELATION_UNKNOWN: (404, "No such relation is on the ledger."),
+    Code.RELATION_NOT_IN_FORCE: (
+        409,
+        "The relation by which the account may be used does not hold on that day.",
+    ),
     Code.UNAUTHENTICATED: (401, "The request carries no bearer token this gateway takes."),
     Code.TOKEN_EXPIRED: (401, "The bearer token has expired, or lives too long."),
     Code.NOT_FOUND: (404, "There is nothing at this address."),

@@ -17,6 +17,7 @@ from chaincode.contract import (
     leases,
     reads,
     registry,
+    relations,
     reports,
     settlements,
 )
@@ -98,6 +99,8 @@ Function = (
     | Writer[registry.Suggestion]
     | Writer[clearing.Item]
     | Writer[settlements.Verdict]
+    | Writer[relations.Countersign]
+    | Writer[relations.End]
     | (Writer[registry.Verdict] | KeyReader | RangeReader)
 )
 
@@ -124,20 +127,31 @@ FUNCTIONS: Mapping[str, Function] = {
     "DecideRecords": Writer(
         (Role.BANK_CHECKER,), registry.parse_verdict, registry.plan_verdicts, registry.decide
     ),
-    "SubmitClearing": Writer(
-        (Role.BANK_MAKER,), clearing.parse, lambda items, _: clearing.plan(items), clearing.decide
-    ),
+    "SubmitClearing": Writer((Role.BANK_MAKER,), clearing.parse, clearing.plan, clearing.decide),
     "DecideSettlements": Writer(
         (Role.BANK_CHECKER,),
         settlements.parse_verdict,
-        lambda items, _: settlements.plan_verdicts(items),
+        settlements.plan_verdicts,
         settlements.decide,
+    ),
+    "CountersignRelations": Writer(
+        (Role.SUPERVISOR,),
+        relations.parse_countersign,
+        relations.plan_countersigns,
+        relations.countersign,
+    ),
+    "EndRelations": Writer(
+        (Role.SUPERVISOR,),
+        relations.parse_end,
+        lambda items, _: relations.plan_ends(items),
+        relations.end,
     ),
     "GetPayments": KeyReader(_READERS, reads.payment_keys),
     "GetRecords": KeyReader(_READERS, reads.record_keys),
     "ListPayments": RangeReader(_READERS, reads.payments_range),
     "ListProposals": RangeReader(_READERS, reads.proposals_range),
     "ListSettlements": RangeReader(_READERS, reads.settlements_range),
+    "ListRelations": RangeReader(_READERS, reads.relations_range),
 }
 
 

@@ -57,6 +57,7 @@ CONNECTOR = Submitter("BankOne", Role.CONNECTOR, "person-connector")
 MAKER = Submitter("BankOne", Role.BANK_MAKER, "person-maker")
 CHECKER = Submitter("BankOne", Role.BANK_CHECKER, "person-checker")
 AUDITOR = Submitter("Supervisor", Role.AUDITOR, "person-auditor")
+SUPERVISOR = Submitter("Supervisor", Role.SUPERVISOR, "person-supervisor")
 # Who calls a writing function in these tests, unless one says otherwise.
 USUAL = {
     "SubmitIntents": GATEWAY,
@@ -67,6 +68,8 @@ USUAL = {
     "DecideRecords": CHECKER,
     "SubmitClearing": MAKER,
     "DecideSettlements": CHECKER,
+    "CountersignRelations": SUPERVISOR,
+    "EndRelations": SUPERVISOR,
 }
 
 

@@ -108,6 +108,7 @@ RECORDS = [
     ),
     records.SettlementPart("unionpay/1/CNY/2026-11-23/01", 1, "a.b.c", "0" * 64, ["t"]),
     records.Statement("unionpay", "M-1", "1", "CNY", -5, "2026-11-23", "x", ["t"]),
+    records.Relation("a" * 64, "E-1", "E-2", "B", "active", [{"since": "2026-11-24"}], ["t"]),
 ]  # fmt: skip
 
 
@@ -139,7 +140,7 @@ def test_a_day_is_settled_to_the_account_that_holds_on_it() -> None:
                {"account_id": "c" * 64, "valid_from": "2026-11-26"}]  # fmt: skip
     moved = dataclasses.replace(merchant, accounts=changes)
     days = ("2026-11-23", "2026-11-24", "2026-11-25", "2026-11-26")
-    assert [moved.account_on(day)[0] for day in days] == ["a", "b", "b", "c"]
+    assert [moved.accounts_from(day)[0][0] for day in days] == ["a", "b", "b", "c"]
 
 
 def test_keys_of_what_stands_beside_a_payment() -> None:
