@@ -82,6 +82,7 @@ NAMES: dict[str, dict[Check, tuple[str, ...]]] = {
             *("record_exists", "account_taken", "entity_unknown", "account_unknown"),
             *("merchant_code_taken", "acquirer_unknown", "role_forbidden"),
         ),
+        Check.RELATION: ("relation_not_in_force", "relation_unknown"),
         Check.RECORD: ("merchant_unknown", "record_full"),
         Check.KEY: ("key_refused", "key_unknown", "key_revoked"),
         Check.MERCHANT_SIGNATURE: ("change_too_late",),
@@ -96,7 +97,7 @@ NAMES: dict[str, dict[Check, tuple[str, ...]]] = {
             *("network_mismatch", "file_unknown", "settlement_unknown", "settlement_closed"),
         ),
         Check.TOTALS: ("totals_mismatch",),
-        Check.PAYEE: ("payee_mismatch",),
+        Check.PAYEE: ("payee_mismatch", "relation_not_in_force"),
         Check.LINE: ("payment_unknown", "line_unknown", "line_mismatch", "already_settled"),
     },
     "DecideSettlements": ALWAYS
@@ -105,6 +106,20 @@ NAMES: dict[str, dict[Check, tuple[str, ...]]] = {
         Check.MAKER_CHECKER: ("same_person",),
         Check.SETTLEMENT: ("settlement_unknown", "settlement_closed"),
         Check.TOTALS: ("totals_mismatch",),
+        Check.PAYEE: ("relation_not_in_force",),
+    },
+    "CountersignRelations": ALWAYS
+    | {
+        Check.ROLE: ("role_forbidden",),
+        Check.RELATION: (
+            *("proposal_unknown", "not_attested", "proposal_decided", "change_too_late"),
+            "record_exists",
+        ),
+    },
+    "EndRelations": ALWAYS
+    | {
+        Check.ROLE: ("role_forbidden",),
+        Check.RELATION: ("relation_unknown", "relation_not_in_force"),
     },
 }
 NAMED = {
@@ -121,6 +136,11 @@ EXCEPT = {
     "account for a day before the last's": Check.RECORD,
     "16 another maker": Check.MAKER_CHECKER,
     "3 another bank decides": Check.ROLE,
+    "rejected after it was attested": Check.MAKER_CHECKER,
+    "e its first day has come": Check.RELATION,
+    "f a term that overlaps": Check.RELATION,
+    "g once too often": Check.RELATION,
+    "end 6 by its bank for days gone by": Check.RELATION,
 }
 CALL_CHECKS = {
     "function_unknown": Check.CALL,
@@ -134,6 +154,8 @@ AGAIN = {
     "SubmitEvidence": Check.EQUIVOCATION,
     "TakeLease": Check.LEASE,
     "DecideRecords": Check.MAKER_CHECKER,
+    "CountersignRelations": Check.RELATION,
+    "EndRelations": Check.RELATION,
 }
 TAKEN = ("ok", "late_success", "duplicate")
 # Rows whose item writes the very record that is forged: it differs, and by this member.
