@@ -78,6 +78,18 @@ def two() -> Ledger:
     return ledger
 
 
+def of_the_supervisor() -> Ledger:
+    """The same, and the account is attested by the supervisor's organisation."""
+    ledger = Ledger()
+    wanted = (
+        proposal("p1", "entity", **w.entity()),
+        proposal("p2", "account", **w.account()),
+        proposal("p4", "entity", **w.entity(TWO)),
+    )
+    assert approved(ledger, *wanted, bank="Supervisor") == ["ok"] * 3
+    return ledger
+
+
 def opened(
     kind: str, body: dict[str, Any], given: Callable[[], Ledger] = two, bank: str = "BankOne"
 ) -> Callable[[], Ledger]:
@@ -286,7 +298,7 @@ RELATIONS = [
     # a bank attests
     deciding("a relation is attested", "ok", opened("relation", relation())),
     deciding("a the supervisor's own", "role_forbidden",
-             opened("relation", relation(), bank="Supervisor"),
+             opened("relation", relation(), of_the_supervisor, "Supervisor"),
              submitter=replace(CHECKER, msp_id="Supervisor")),
     deciding("b no such entity", "entity_unknown", opened("relation", relation(entity_id="E-9"))),
     deciding("b no such owner", "entity_unknown", opened("relation", relation(owner_id="E-9"))),
