@@ -17,8 +17,8 @@ A checker of the same organisation decides {"proposal_id", "decision"}:
      4  the checker is another person than the maker              same_person
      5  not decided yet / decided so before                       proposal_decided / duplicate
      6  approved: what chaincode/contract/register.py holds       its codes
-        of a relation: chaincode/contract/relations.py; it is attested, and waits for the supervisor
         (the merchant's signature again: its key may have been revoked since)
+        of a relation: chaincode/contract/relations.py; it is attested, and waits for the supervisor
 
 What a proposal refers to is checked when it is approved, on what is on the ledger then, in the
 order of the list: one list may register an entity, its account and its merchant. A proposal whose
