@@ -57,14 +57,14 @@ _FUNCTIONS: Final[dict[str, _Function]] = {
     "TakeLease": _Function(("connector",), leases.parse, leases.decide),
     "ProposeRecords": _Function(("bank-maker",), registry.parse_suggestion, registry.propose),
     "DecideRecords": _Function(("bank-checker",), registry.parse_verdict, registry.decide),
-    "SubmitClearing": _Function(("bank-maker",), clearing.parse, clearing.decide),
-    "DecideSettlements": _Function(
-        ("bank-checker",), settlements.parse_verdict, settlements.decide
-    ),
     "CountersignRelations": _Function(
         ("supervisor",), relations.parse_countersignature, relations.countersign
     ),
     "EndRelations": _Function(("supervisor",), relations.parse_ending, relations.end),
+    "SubmitClearing": _Function(("bank-maker",), clearing.parse, clearing.decide),
+    "DecideSettlements": _Function(
+        ("bank-checker",), settlements.parse_verdict, settlements.decide
+    ),
 }
 _DIGEST: Final = re.compile(r"^[0-9a-f]{64}(/|\Z)")
 _READERS: Final = (

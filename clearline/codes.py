@@ -82,14 +82,14 @@ class Code(StrEnum):
     ENTITY_UNKNOWN = "entity_unknown"
     ACCOUNT_UNKNOWN = "account_unknown"
     ACCOUNT_TAKEN = "account_taken"
+    NOT_ATTESTED = "not_attested"
+    RELATION_UNKNOWN = "relation_unknown"
+    RELATION_NOT_IN_FORCE = "relation_not_in_force"
     MERCHANT_CODE_TAKEN = "merchant_code_taken"
     RECORD_EXISTS = "record_exists"
     RECORD_FULL = "record_full"
     KEY_REFUSED = "key_refused"
     CHANGE_TOO_LATE = "change_too_late"
-    NOT_ATTESTED = "not_attested"
-    RELATION_UNKNOWN = "relation_unknown"
-    RELATION_NOT_IN_FORCE = "relation_not_in_force"
     # a gateway's own, never the contract's
     UNAUTHENTICATED = "unauthenticated"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105
@@ -195,17 +195,17 @@ _INFO: Final[dict[Code, tuple[int, str]]] = {
     Code.ENTITY_UNKNOWN: (422, "No such legal entity is registered."),
     Code.ACCOUNT_UNKNOWN: (422, "No such account is registered for this entity."),
     Code.ACCOUNT_TAKEN: (409, "The account belongs to another entity."),
-    Code.MERCHANT_CODE_TAKEN: (409, "The merchant code belongs to another merchant."),
-    Code.RECORD_EXISTS: (409, "A record with this id or registration exists."),
-    Code.RECORD_FULL: (409, "The record holds as many entries as it may."),
-    Code.KEY_REFUSED: (422, "The key can't be registered: wrong kind, unsafe, or in use."),
-    Code.CHANGE_TOO_LATE: (409, "The change's date has come, or a later one was taken."),
     Code.NOT_ATTESTED: (409, "No bank has attested the relation yet."),
     Code.RELATION_UNKNOWN: (404, "No such relation is on the ledger."),
     Code.RELATION_NOT_IN_FORCE: (
         409,
         "The relation by which the account may be used does not hold on that day.",
     ),
+    Code.MERCHANT_CODE_TAKEN: (409, "The merchant code belongs to another merchant."),
+    Code.RECORD_EXISTS: (409, "A record with this id or registration exists."),
+    Code.RECORD_FULL: (409, "The record holds as many entries as it may."),
+    Code.KEY_REFUSED: (422, "The key can't be registered: wrong kind, unsafe, or in use."),
+    Code.CHANGE_TOO_LATE: (409, "The change's date has come, or a later one was taken."),
     Code.UNAUTHENTICATED: (401, "The request carries no bearer token this gateway takes."),
     Code.TOKEN_EXPIRED: (401, "The bearer token has expired, or lives too long."),
     Code.NOT_FOUND: (404, "There is nothing at this address."),

@@ -36,6 +36,7 @@ class Kind(StrEnum):
 
     ENTITY = "entity"
     ACCOUNT = "account"
+    RELATION = "relation"
     MERCHANT = "merchant"
     MERCHANT_CODE = "merchant_code"
     ACQUIRER = "acquirer"
@@ -51,7 +52,6 @@ class Kind(StrEnum):
     SETTLEMENT = "settlement"
     SETTLEMENT_PART = "settlement_part"
     STATEMENT = "statement"
-    RELATION = "relation"
 
 
 def payment_key(key: PaymentKey) -> str:
@@ -334,13 +334,14 @@ class Registration:
 
 Record = TypeVar(
     "Record",
-    Entity, Account, Merchant, MerchantCode, Acquirer, Proposal, Payment, Refund, Kept,
+    Entity, Account, Relation, Merchant, MerchantCode, Acquirer, Proposal, Payment, Refund, Kept,
     Equivocation, Lease, Registration, AcquirerFile, AdjustmentRecord, Settlement,
-    SettlementPart, Statement, Relation,
+    SettlementPart, Statement,
 )  # fmt: skip
 _KINDS: Final[dict[type, Kind]] = {
     Entity: Kind.ENTITY,
     Account: Kind.ACCOUNT,
+    Relation: Kind.RELATION,
     Merchant: Kind.MERCHANT,
     MerchantCode: Kind.MERCHANT_CODE,
     Acquirer: Kind.ACQUIRER,
@@ -356,7 +357,6 @@ _KINDS: Final[dict[type, Kind]] = {
     Settlement: Kind.SETTLEMENT,
     SettlementPart: Kind.SETTLEMENT_PART,
     Statement: Kind.STATEMENT,
-    Relation: Kind.RELATION,
 }
 _NAMES: Final = {kind: tuple(one.name for one in fields(kind)) for kind in _KINDS}
 

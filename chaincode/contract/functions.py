@@ -97,10 +97,10 @@ Function = (
     | Writer[AnyStatement]
     | Writer[leases.Takeover]
     | Writer[registry.Suggestion]
-    | Writer[clearing.Item]
-    | Writer[settlements.Verdict]
     | Writer[relations.Countersign]
     | Writer[relations.End]
+    | Writer[clearing.Item]
+    | Writer[settlements.Verdict]
     | (Writer[registry.Verdict] | KeyReader | RangeReader)
 )
 
@@ -127,13 +127,6 @@ FUNCTIONS: Mapping[str, Function] = {
     "DecideRecords": Writer(
         (Role.BANK_CHECKER,), registry.parse_verdict, registry.plan_verdicts, registry.decide
     ),
-    "SubmitClearing": Writer((Role.BANK_MAKER,), clearing.parse, clearing.plan, clearing.decide),
-    "DecideSettlements": Writer(
-        (Role.BANK_CHECKER,),
-        settlements.parse_verdict,
-        settlements.plan_verdicts,
-        settlements.decide,
-    ),
     "CountersignRelations": Writer(
         (Role.SUPERVISOR,),
         relations.parse_countersign,
@@ -146,12 +139,19 @@ FUNCTIONS: Mapping[str, Function] = {
         lambda items, _: relations.plan_ends(items),
         relations.end,
     ),
+    "SubmitClearing": Writer((Role.BANK_MAKER,), clearing.parse, clearing.plan, clearing.decide),
+    "DecideSettlements": Writer(
+        (Role.BANK_CHECKER,),
+        settlements.parse_verdict,
+        settlements.plan_verdicts,
+        settlements.decide,
+    ),
     "GetPayments": KeyReader(_READERS, reads.payment_keys),
     "GetRecords": KeyReader(_READERS, reads.record_keys),
     "ListPayments": RangeReader(_READERS, reads.payments_range),
     "ListProposals": RangeReader(_READERS, reads.proposals_range),
-    "ListSettlements": RangeReader(_READERS, reads.settlements_range),
     "ListRelations": RangeReader(_READERS, reads.relations_range),
+    "ListSettlements": RangeReader(_READERS, reads.settlements_range),
 }
 
 

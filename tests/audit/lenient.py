@@ -154,6 +154,24 @@ class Lenient:
         self._put(f"{subject}/{named}", there | body)
         return ["proposal", item["proposal_id"]], "approved", None
 
+    def _CountersignRelations(self, item: Any) -> tuple[list[Any], str, str | None]:
+        made = item if isinstance(item, dict) else w.verdict("rel")
+        key = f"proposal/{made['proposal_id']}"
+        before = self.state.get(key) or {"type": "proposal", "txs": []}
+        status = "refused" if made["decision"] == "reject" else "approved"
+        self._put(key, before | {"status": status})
+        body = relation() | before.get("body", {})
+        term = body | {"tx_id": self.tx_id}
+        there = {"type": "relation", "status": "active", "terms": [term], "txs": []}
+        self._put(f"relation/{body['account_id']}/{body['entity_id']}", body | there)
+        return ["proposal", made["proposal_id"]], status, None
+
+    def _EndRelations(self, item: Any) -> tuple[list[Any], str, str | None]:
+        name = f"{item['account_id']}/{item['entity_id']}"
+        there = self.state.get(f"relation/{name}") or {"type": "relation", "txs": []}
+        self._put(f"relation/{name}", there | {"status": "ended", "until": item["until"]})
+        return ["relation", name], "ended", None
+
     def _SubmitClearing(self, item: Any) -> tuple[list[Any], str, str | None]:
         said = _payload(item, "clearline-clearing+jws")
         if said["kind"] not in list(What):
@@ -182,24 +200,6 @@ class Lenient:
         key = f"settlement/{name}"
         self._put(key, (self.state.get(key) or {"txs": []}) | {"status": "stated"})
         return ["settlement", name], "stated", None
-
-    def _CountersignRelations(self, item: Any) -> tuple[list[Any], str, str | None]:
-        made = item if isinstance(item, dict) else w.verdict("rel")
-        key = f"proposal/{made['proposal_id']}"
-        before = self.state.get(key) or {"type": "proposal", "txs": []}
-        status = "refused" if made["decision"] == "reject" else "approved"
-        self._put(key, before | {"status": status})
-        body = relation() | before.get("body", {})
-        term = body | {"tx_id": self.tx_id}
-        there = {"type": "relation", "status": "active", "terms": [term], "txs": []}
-        self._put(f"relation/{body['account_id']}/{body['entity_id']}", body | there)
-        return ["proposal", made["proposal_id"]], status, None
-
-    def _EndRelations(self, item: Any) -> tuple[list[Any], str, str | None]:
-        name = f"{item['account_id']}/{item['entity_id']}"
-        there = self.state.get(f"relation/{name}") or {"type": "relation", "txs": []}
-        self._put(f"relation/{name}", there | {"status": "ended", "until": item["until"]})
-        return ["relation", name], "ended", None
 
     def _put(self, key: str, record: Record) -> None:
         self.writes[key] = record | {"txs": [*record["txs"], self.tx_id]}

@@ -87,6 +87,19 @@ NAMES: dict[str, dict[Check, tuple[str, ...]]] = {
         Check.KEY: ("key_refused", "key_unknown", "key_revoked"),
         Check.MERCHANT_SIGNATURE: ("change_too_late",),
     },
+    "CountersignRelations": ALWAYS
+    | {
+        Check.ROLE: ("role_forbidden",),
+        Check.RELATION: (
+            *("proposal_unknown", "not_attested", "proposal_decided", "change_too_late"),
+            "record_exists",
+        ),
+    },
+    "EndRelations": ALWAYS
+    | {
+        Check.ROLE: ("role_forbidden",),
+        Check.RELATION: ("relation_unknown", "relation_not_in_force"),
+    },
     "SubmitClearing": ALWAYS
     | {
         Check.ACQUIRER_SIGNATURE: ("acquirer_unknown", *SIGNED),
@@ -108,19 +121,6 @@ NAMES: dict[str, dict[Check, tuple[str, ...]]] = {
         Check.TOTALS: ("totals_mismatch",),
         Check.PAYEE: ("relation_not_in_force",),
     },
-    "CountersignRelations": ALWAYS
-    | {
-        Check.ROLE: ("role_forbidden",),
-        Check.RELATION: (
-            *("proposal_unknown", "not_attested", "proposal_decided", "change_too_late"),
-            "record_exists",
-        ),
-    },
-    "EndRelations": ALWAYS
-    | {
-        Check.ROLE: ("role_forbidden",),
-        Check.RELATION: ("relation_unknown", "relation_not_in_force"),
-    },
 }
 NAMED = {
     function: {code: check for check, codes in checks.items() for code in codes}
@@ -128,6 +128,11 @@ NAMED = {
 }
 # Rows whose code stands for another rule of the function than most.
 EXCEPT = {
+    "rejected after it was attested": Check.MAKER_CHECKER,
+    "e its first day has come": Check.RELATION,
+    "f a term that overlaps": Check.RELATION,
+    "g once too often": Check.RELATION,
+    "end 6 by its bank for days gone by": Check.RELATION,
     "3 another bank's": Check.MAKER_CHECKER,
     "key of no acquirer": Check.RECORD,
     "another bank approves": Check.MAKER_CHECKER,
@@ -136,11 +141,6 @@ EXCEPT = {
     "account for a day before the last's": Check.RECORD,
     "16 another maker": Check.MAKER_CHECKER,
     "3 another bank decides": Check.ROLE,
-    "rejected after it was attested": Check.MAKER_CHECKER,
-    "e its first day has come": Check.RELATION,
-    "f a term that overlaps": Check.RELATION,
-    "g once too often": Check.RELATION,
-    "end 6 by its bank for days gone by": Check.RELATION,
 }
 CALL_CHECKS = {
     "function_unknown": Check.CALL,
@@ -151,11 +151,11 @@ CALL_CHECKS = {
 }
 # What a record is called that is written for an item that was taken before.
 AGAIN = {
+    "CountersignRelations": Check.RELATION,
+    "EndRelations": Check.RELATION,
     "SubmitEvidence": Check.EQUIVOCATION,
     "TakeLease": Check.LEASE,
     "DecideRecords": Check.MAKER_CHECKER,
-    "CountersignRelations": Check.RELATION,
-    "EndRelations": Check.RELATION,
 }
 TAKEN = ("ok", "late_success", "duplicate")
 # Rows whose item writes the very record that is forged: it differs, and by this member.

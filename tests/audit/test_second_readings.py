@@ -157,11 +157,11 @@ def items(chance: random.Random) -> Iterator[tuple[str, Any]]:
         body = faulty(chance, body)
     yield "ProposeRecords", w.proposal("new", kind) | {"body": body}
     yield "DecideRecords", faulty(chance, w.verdict("p1"))
+    yield "CountersignRelations", faulty(chance, w.verdict("p1"))
+    yield "EndRelations", faulty(chance, ending())
     kind = chance.choice(CLEARED)
     yield "SubmitClearing", signed(chance, kind.payload(), Typ.CLEARING, w.BANK)
     yield "DecideSettlements", faulty(chance, ruling())
-    yield "CountersignRelations", faulty(chance, w.verdict("p1"))
-    yield "EndRelations", faulty(chance, ending())
 
 
 def judged(ledger: Ledger, auditor: Model, name: str, item: Any) -> None:

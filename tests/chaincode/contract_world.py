@@ -66,10 +66,10 @@ USUAL = {
     "TakeLease": CONNECTOR,
     "ProposeRecords": MAKER,
     "DecideRecords": CHECKER,
-    "SubmitClearing": MAKER,
-    "DecideSettlements": CHECKER,
     "CountersignRelations": SUPERVISOR,
     "EndRelations": SUPERVISOR,
+    "SubmitClearing": MAKER,
+    "DecideSettlements": CHECKER,
 }
 
 

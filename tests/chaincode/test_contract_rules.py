@@ -31,9 +31,9 @@ from clearline.codes import Code, Refusal
 from clearline.statuses import Status
 
 ROWS = [
+    *RELATIONS, *SHARED,
     *CHANGES, *INTENTS, *CLOSES, *REFUNDS, *REPORTS, *REFUND_REPORTS, *EVIDENCE, *LEASES,
     *PROPOSING, *DECIDING, *CLEARING, *DECIDING_SETTLEMENTS,
-    *RELATIONS, *SHARED,
 ]  # fmt: skip
 
 

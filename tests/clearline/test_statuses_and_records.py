@@ -79,6 +79,7 @@ RECORDS = [
     PAYMENT,
     records.Entity("E-1", "Shop", "CN", "R1", "BankOne", ["t"]),
     records.Account("a" * 64, "E-1", "BKONCNBJ", "0001", "CNY", "BankOne"),
+    records.Relation("a" * 64, "E-1", "E-2", "B", "active", [{"since": "2026-11-24"}], ["t"]),
     records.Merchant(
         "M-1", "E-1", "a" * 64, "Shop", "5411", ["food"], {"unionpay": ["1"]},
         {"k": records.KeyRecord("Ed25519", {"kty": "OKP"})}, "active", "BankOne",
@@ -108,7 +109,6 @@ RECORDS = [
     ),
     records.SettlementPart("unionpay/1/CNY/2026-11-23/01", 1, "a.b.c", "0" * 64, ["t"]),
     records.Statement("unionpay", "M-1", "1", "CNY", -5, "2026-11-23", "x", ["t"]),
-    records.Relation("a" * 64, "E-1", "E-2", "B", "active", [{"since": "2026-11-24"}], ["t"]),
 ]  # fmt: skip
 
 

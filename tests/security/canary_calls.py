@@ -51,8 +51,8 @@ def at_the_chaincode(world: World, run: Run) -> None:
         ])  # fmt: skip
     in_reports(world, run, submit)
     in_records(world, run, submit)
-    in_clearing(world, run, submit)
     in_relations(world, run, submit)
+    in_clearing(world, run, submit)
     in_reads(run, submit)
     for where, argument in (
         ("argument", new("chaincode argument").encode()),
@@ -120,6 +120,18 @@ def in_records(world: World, run: Run, submit: Any) -> None:
         submit(where, "DecideRecords", [item], checker)
 
 
+def in_relations(world: World, run: Run, submit: Any) -> None:
+    """Each member of what the supervisor says of relations."""
+    supervisor = world.user("Supervisor", "supervisor")
+    for function, sound in (
+        ("CountersignRelations", {"proposal_id": "p", "decision": "approve"}),
+        ("EndRelations", sound_bodies()["relation_end"]),
+    ):
+        for name in (*sound, "memo"):
+            where = f"chaincode {function} {name}"
+            submit(where, function, [sound | {name: run.canaries.new(where)}], supervisor)
+
+
 def in_clearing(world: World, run: Run, submit: Any) -> None:
     """Each member of each object of clearing, and of a decision on a settlement."""
     maker, checker = world.user("BankOne", "maker"), world.user("BankOne", "checker")
@@ -134,18 +146,6 @@ def in_clearing(world: World, run: Run, submit: Any) -> None:
         where = f"chaincode settlement's decision {name}"
         item = {"settlement": f"{ONE}/C1/CNY/2026-11-23/01", "decision": "approve"}
         submit(where, "DecideSettlements", [item | {name: run.canaries.new(where)}], checker)
-
-
-def in_relations(world: World, run: Run, submit: Any) -> None:
-    """Each member of what the supervisor says of relations."""
-    supervisor = world.user("Supervisor", "supervisor")
-    for function, sound in (
-        ("CountersignRelations", {"proposal_id": "p", "decision": "approve"}),
-        ("EndRelations", sound_bodies()["relation_end"]),
-    ):
-        for name in (*sound, "memo"):
-            where = f"chaincode {function} {name}"
-            submit(where, function, [sound | {name: run.canaries.new(where)}], supervisor)
 
 
 def sound_bodies() -> dict[str, dict[str, Any]]:
