@@ -15,6 +15,7 @@ from audit.draft import Draft, Record, Refused
 from audit.findings import Check
 from audit.jose import JoseError, Signed, read, verify
 from audit.keys import key_record
+from audit.relations import check_use
 from clearline.codes import Code
 
 TYP: Final = "clearline-change+jws"
@@ -92,13 +93,12 @@ def moved(merchant: Record, change: Record, draft: Draft) -> list[Record]:
     """The merchant's accounts after a change of account. Raises Refused."""
     place = f"merchant/{change['merchant_id']}"
     account = draft.get(f"account/{change['account_id']}")
-    said = [merchant["entity_id"], change["bank_code"], change["last4"]]
-    if account is None or [account[one] for one in ("entity_id", "bank_code", "last4")] != said:
+    said = [change["bank_code"], change["last4"]]
+    if account is None or [account[one] for one in ("bank_code", "last4")] != said:
         raise Refused(
-            Code.ACCOUNT_UNKNOWN,
-            Check.OWNERSHIP,
-            f"{place}: the account is not its entity's, or not as signed",
+            Code.ACCOUNT_UNKNOWN, Check.OWNERSHIP, f"{place}: there is no account as signed"
         )
+    check_use(account, merchant["entity_id"], change["from"], draft)
     accounts: list[Record] = merchant["accounts"]
     if (accounts[-1] if accounts else merchant)["account_id"] == change["account_id"]:
         raise Refused(Code.RECORD_EXISTS, Check.OWNERSHIP, f"{place} has this account already")

@@ -14,6 +14,7 @@ from audit.clearing_forms import FORMS, SCANNED, odd
 from audit.draft import Draft, Outcome, Record, Refused
 from audit.findings import Check
 from audit.jose import JoseError, digest, read, verify
+from audit.relations import check_paid
 from audit.settlements import Cleared, place_of, statement_of
 from clearline.codes import Code
 
@@ -159,6 +160,8 @@ def _payout(cleared: Cleared, draft: Draft) -> str:
         raise Refused(
             Code.TOTALS_MISMATCH, Check.TOTALS, f"{said['amount']}, the net is {settlement['net']}"
         )
+    if said["status"] == "paid":
+        check_paid(said, draft)
     changed = {"status": said["status"], "payout": cleared.compact}
     draft.made[cleared.settlement] = draft.touched(settlement, **changed)
     if said["status"] == "returned":

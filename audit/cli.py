@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from audit.cli_relations import relations
 from audit.evidence import evidence, lines
 from audit.findings import Finding
 from audit.source import Export, SourceError, from_file, from_peer
@@ -38,6 +39,9 @@ def audit() -> None:
 
     Example: clearline audit verify --profile .clearline/dev/profiles/Supervisor/auditor.json
     """
+
+
+audit.add_command(relations)
 
 
 @audit.command()

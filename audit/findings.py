@@ -32,6 +32,7 @@ class Check(StrEnum):
     EVENT = "event"
     RECORD = "record"
     MAKER_CHECKER = "maker_checker"
+    RELATION = "relation"
     OWNERSHIP = "ownership"
     KEY = "key"
     MERCHANT_SIGNATURE = "merchant_signature"

@@ -174,11 +174,29 @@ BODIES: Final[dict[str, Closed]] = {
     "acquirer_key": Closed({"acquirer_id": _ID, **_KEY_ACTION, "jwk": _JWK}, frozenset({"jwk"})),
     "merchant_status": Closed({"merchant_id": _ID, "status": _SUSPENSION}),
     "acquirer_status": Closed({"acquirer_id": _ID, "status": _SUSPENSION}),
+    "relation": Closed(
+        {
+            "account_id": _HASH,
+            "owner_id": _ID,
+            "entity_id": _ID,
+            "relationship": one_of(
+                "parent", "subsidiary", "head_office", "franchisor", "licensed_agent"
+            ),
+            "since": day,
+            "until": day,
+            "document_digest": _HASH,
+            "licence_no": _BANK_NUMBER,
+        },
+        frozenset({"licence_no"}),
+    ),
+    "relation_end": Closed({"account_id": _HASH, "entity_id": _ID, "until": day}),
 }
 PROPOSAL_ITEM: Final = Closed({"proposal_id": _ID, "kind": one_of(*BODIES), "body": anything})
 DECISION_ITEM: Final = Closed({"proposal_id": _ID, "decision": one_of("approve", "reject")})
 # Digests and public keys are not scanned for card numbers; a signed text is by its members.
-BODY_NOT_SCANNED: Final = frozenset({"account_id", "keys", "jwk", "key_id", "change"})
+BODY_NOT_SCANNED: Final = frozenset(
+    {"account_id", "keys", "jwk", "key_id", "change", "document_digest"}
+)
 
 _CHANGE: Final[dict[str, Shape]] = {
     "version": constant(1),

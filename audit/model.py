@@ -25,6 +25,7 @@ from audit import (
     refund_reports,
     refunds,
     registry,
+    relations,
     settlements,
 )
 from audit.draft import Draft, Outcome, Record, Refused, Step
@@ -56,14 +57,19 @@ _FUNCTIONS: Final[dict[str, _Function]] = {
     "TakeLease": _Function(("connector",), leases.parse, leases.decide),
     "ProposeRecords": _Function(("bank-maker",), registry.parse_suggestion, registry.propose),
     "DecideRecords": _Function(("bank-checker",), registry.parse_verdict, registry.decide),
+    "CountersignRelations": _Function(
+        ("supervisor",), relations.parse_countersignature, relations.countersign
+    ),
+    "EndRelations": _Function(("supervisor",), relations.parse_ending, relations.end),
     "SubmitClearing": _Function(("bank-maker",), clearing.parse, clearing.decide),
     "DecideSettlements": _Function(
         ("bank-checker",), settlements.parse_verdict, settlements.decide
     ),
 }
-_DIGEST: Final = re.compile("[0-9a-f]{64}")
+_DIGEST: Final = re.compile(r"^[0-9a-f]{64}(/|\Z)")
 _READERS: Final = (
     *("GetPayments", "GetRecords", "ListPayments", "ListProposals", "ListSettlements"),
+    "ListRelations",
 )
 
 
@@ -126,18 +132,26 @@ def _check_role(name: str, roles: tuple[str, ...], invocation: Invocation) -> No
 def _check_cards(argument: bytes) -> None:
     """A reader's argument stands on the ledger too. What names an account is a digest."""
     try:
-        asked = strict_json(argument)
-        names = [one for one in asked if not _names_account(one)] if type(asked) is list else asked
-        found = cards.held_anywhere(names)
+        found = cards.held_anywhere(_without_accounts(strict_json(argument)))
     except JoseError as error:
         raise Refused(Code.MALFORMED, Check.CALL, f"the argument is {error}") from None
     if found:
         raise Refused(Code.CARD_DATA_REFUSED, Check.CARD_DATA, "it looks like a card number")
 
 
-def _names_account(asked: Any) -> bool:
+def _without_accounts(asked: Any) -> Any:
+    """What is asked for, less the digests at the head of an account's or a relation's id."""
+    if isinstance(asked, dict):
+        after = asked.get("start_after")
+        return asked | {"start_after": _DIGEST.sub("", after)} if isinstance(after, str) else asked
+    return [_less_account(one) for one in asked] if isinstance(asked, list) else asked
+
+
+def _less_account(asked: Any) -> Any:
     kind, name = asked if isinstance(asked, list) and len(asked) == 2 else ("", "")
-    return kind == "account" and isinstance(name, str) and _DIGEST.fullmatch(name) is not None
+    if kind not in ("account", "relation") or not isinstance(name, str):
+        return asked
+    return [kind, _DIGEST.sub("", name)]
 
 
 def _items(argument: bytes) -> list[Any]:

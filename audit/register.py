@@ -13,6 +13,7 @@ from audit.draft import Draft, Record, Refused
 from audit.findings import Check
 from audit.keys import MOST as MOST_KEYS
 from audit.keys import key_record, key_records
+from audit.relations import attest, check_use, end_by_bank
 from clearline.codes import Code
 
 _MOST_CODES, _MOST_ACQUIRERS = 16, 8
@@ -64,10 +65,9 @@ def _merchant(body: Record, msp: str, draft: Draft) -> None:
     _free(key, draft)
     _check_entity(body["entity_id"], draft)
     account = draft.get(f"account/{body['account_id']}")
-    if account is None or account["entity_id"] != body["entity_id"]:
-        raise Refused(
-            Code.ACCOUNT_UNKNOWN, Check.OWNERSHIP, f"{key}: the account is not its entity's"
-        )
+    if account is None:
+        raise Refused(Code.ACCOUNT_UNKNOWN, Check.OWNERSHIP, f"{key}: there is no such account")
+    check_use(account, body["entity_id"], draft.day, draft)
     indexes: dict[str, Record] = {}
     for acquirer_id in sorted(body["codes"]):
         for code in body["codes"][acquirer_id]:
@@ -123,6 +123,11 @@ def _acquirer_key(body: Record, msp: str, draft: Draft) -> None:
     draft.made[key] = draft.touched(before, keys=keys)
 
 
+def _relation(body: Record, msp: str, draft: Draft) -> None:
+    """Attested only: the supervisor makes the record."""
+    attest(body, msp, draft)
+
+
 def _status(kind: str) -> Callable[[Record, str, Draft], None]:
     def change(body: Record, msp: str, draft: Draft) -> None:
         key, before = _own(kind, body, msp, draft)
@@ -142,6 +147,8 @@ _DONE: Final[dict[str, Callable[[Record, str, Draft], None]]] = {
     "acquirer_key": _acquirer_key,
     "merchant_status": _status("merchant"),
     "acquirer_status": _status("acquirer"),
+    "relation": _relation,
+    "relation_end": end_by_bank,
 }
 
 

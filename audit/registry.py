@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from audit import cards, forms
+from audit import cards, forms, relations
 from audit.changes import read_change
 from audit.draft import Draft, Outcome, Record, Refused
 from audit.findings import Check
@@ -19,8 +19,11 @@ from clearline.codes import Code
 
 KINDS: Final = (
     *("entity", "account", "merchant", "merchant_code", "acquirer", "proposal", "registration"),
+    "relation",
 )
 _DECIDED: Final = {"approve": "approved", "reject": "rejected"}
+# What a proposal that a checker approved can be: a relation waits for the supervisor.
+_APPROVED: Final = ("approved", "attested", "refused")
 
 
 class Registry:
@@ -102,6 +105,8 @@ def parse_suggestion(item: Any) -> Suggestion:
     if kind == "entity":
         _scan("registration_no", registration(body))
     _check_keys(kind, body)
+    if kind == "relation" and (odd := relations.odd(body)) is not None:
+        _check(odd)
     for codes in body.get("codes", {}).values():
         if len(set(codes)) < len(codes):
             _check("a code is named twice")
@@ -166,15 +171,19 @@ def decide(item: Verdict, draft: Draft) -> Outcome:
         raise Refused(Code.ROLE_FORBIDDEN, Check.MAKER_CHECKER, "decided by another organisation")
     if proposal["maker"] == who.person:
         raise Refused(Code.SAME_PERSON, Check.MAKER_CHECKER, "decided by its maker")
-    if (proposal["status"], proposal["checker"]) == (status, who.person):
+    so = _APPROVED if item.decision == "approve" else ("rejected",)
+    if proposal["status"] in so and proposal["checker"] == who.person:
         again, last = "it was decided so before", proposal["txs"][-1]
-        return Outcome(Code.DUPLICATE, Check.MAKER_CHECKER, item.name, status, last, again)
+        return Outcome(
+            Code.DUPLICATE, Check.MAKER_CHECKER, item.name, proposal["status"], last, again
+        )
     if proposal["status"] != "proposed":
         raise Refused(
             Code.PROPOSAL_DECIDED, Check.MAKER_CHECKER, f"it was {proposal['status']} before"
         )
     if status == "approved":
         carry_out(proposal, draft)
+        status = "attested" if proposal["kind"] == "relation" else status
     draft.made[item.place] = draft.touched(proposal, status=status, checker=who.person)
     return Outcome(Code.OK, Check.OUTCOME, item.name, status, draft.invocation.tx_id)
 

@@ -14,6 +14,7 @@ from audit.clearing_forms import VERDICT
 from audit.draft import Draft, Outcome, Record, Refused
 from audit.findings import Check
 from audit.jose import Signed, digest, read
+from audit.relations import check_payee, check_still
 from clearline.codes import Code
 
 _REPORT: Final = "clearline-report+jws"
@@ -115,7 +116,7 @@ def take_part(cleared: Cleared, draft: Draft) -> str:
         raise Refused(Code.CONFLICT, Check.RECORD, f"another part {said['part']} is on the ledger")
     _check_file(said, draft)
     _check_carried(place_of(said), said["carried"], draft)
-    _check_payee(said, draft)
+    check_payee(said, draft)
     header = _header(cleared, draft)
     lines = _lines(cleared, draft)
     counted = [
@@ -172,17 +173,6 @@ def _check_day(place: str, draft: Draft) -> None:
         raise Refused(
             Code.SETTLEMENT_CLOSED, Check.SETTLEMENT, f"{statement['through']} is settled already"
         )
-
-
-def _check_payee(said: Record, draft: Draft) -> None:
-    """The merchant's account as the register has it on that clearing date, and no other."""
-    merchant = draft.get(f"merchant/{said['merchant_id']}") or {"account_id": "", "accounts": []}
-    payee = merchant["account_id"]
-    for change in merchant["accounts"]:
-        if change["valid_from"] <= said["clearing_date"]:
-            payee = change["account_id"]
-    if said["account_id"] != payee:
-        raise Refused(Code.PAYEE_MISMATCH, Check.PAYEE, "it is not the merchant's account that day")
 
 
 def _header(cleared: Cleared, draft: Draft) -> Record:
@@ -332,6 +322,7 @@ def _state(settlement: Record, draft: Draft) -> str:
     place = place_of(settlement)
     _check_day(place, draft)
     _check_carried(place, settlement["carried"], draft)
+    check_still(settlement, draft)
     key, net = statement_of(place), settlement["net"]
     before = draft.get(key) or {"txs": []}
     names = ("acquirer_id", "merchant_id", "merchant_code", "currency")

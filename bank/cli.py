@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 import orjson
 
-from bank import desk
+from bank import cli_relations, desk
 from bank.accounts import AccountError, name_account
 from bank.cli_clearing import COMMANDS
 from bank.connection import connected
@@ -31,7 +31,7 @@ from clearline import changes
 from clearline.canonical import Json
 from clearline.codes import Code, Outcome
 from clearline.jws import Algorithm, KeySigner
-from clearline.proposals import PROPOSALS
+from clearline.proposals import PROPOSALS, STATUSES
 from clearline.records import Kind, Proposal
 
 _Answer = TypeVar("_Answer")
@@ -228,7 +228,7 @@ def apply(file: Path, maker: Path, checker: Path) -> None:
 
 @bank.command("list")
 @_profile
-@click.option("--status", type=click.Choice(["proposed", "approved", "rejected"]))
+@click.option("--status", type=click.Choice(STATUSES))
 def list_proposals(profile: Path, status: str | None) -> None:
     """List proposals, one JSON line each.
 
@@ -256,7 +256,8 @@ def list_proposals(profile: Path, status: str | None) -> None:
 def show(kind: str, record_id: str, profile: Path) -> None:
     """Print a record as the ledger holds it.
 
-    A merchant code's id is ACQUIRER/CODE, a payment's MERCHANT/ORDER/ATTEMPT (four digits).
+    A merchant code's id is ACQUIRER/CODE, a relation's ACCOUNT/ENTITY, a payment's
+    MERCHANT/ORDER/ATTEMPT (four digits).
 
     Example: clearline bank show merchant M-0001 --profile maker.json
     """
@@ -266,7 +267,7 @@ def show(kind: str, record_id: str, profile: Path) -> None:
     click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, *cli_relations.COMMANDS):
     bank.add_command(_command)
 
 

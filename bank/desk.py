@@ -17,6 +17,7 @@ from bank.patience import NOT_THERE_YET, PATIENT, Ledger, Patience
 from clearline import canonical
 from clearline.canonical import CanonicalError, Json
 from clearline.codes import Code, Outcome
+from clearline.proposals import ATTESTED
 from clearline.records import Proposal, from_json
 
 PAGE: Final = 200
@@ -41,7 +42,8 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of one draft that was proposed and approved: the outcome that counts."""
+    """What became of one draft that was proposed and approved: the outcome that counts. `done`
+    says that the desk has done its part: an attested relation then waits for the supervisor."""
 
     draft: Draft
     outcome: Outcome
@@ -104,11 +106,12 @@ async def apply(
 def _applied(draft: Draft, outcome: Outcome) -> Applied:
     # Somebody else may have approved it between our two calls: then it is done as well.
     settled = outcome.code.taken or outcome.code is Code.PROPOSAL_DECIDED
-    return Applied(draft, outcome, settled and outcome.status == Decision.APPROVE.status)
+    through = outcome.status in (Decision.APPROVE.status, ATTESTED)
+    return Applied(draft, outcome, settled and through)
 
 
 async def proposals(desk: Ledger, status: str | None) -> list[Proposal]:
-    """All proposals, or those of a status (proposed, approved, rejected), by id."""
+    """All proposals, or those of a status (clearline.proposals.STATUSES), by id."""
     found: list[Proposal] = []
     while True:
         after = found[-1].proposal_id if found else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from clearline import canonical, changes, jws
+from clearline import canonical, changes, jws, relations
 from clearline.canonical import CanonicalError, Json
 from clearline.cards import holds_card_number
 from clearline.changes import KeyChange, SignedChange
@@ -24,7 +24,9 @@ MAX_ITEMS: Final = 500
 _ID_DIGITS: Final = 16
 _MEMBERS: Final = frozenset({"kind", "body", "proposal_id"})
 # Digests and public keys hold digits by chance; everything else a person typed.
-_NOT_SCANNED: Final = frozenset({"account_id", "keys", "jwk", "key_id", "change"})
+_NOT_SCANNED: Final = frozenset(
+    {"account_id", "keys", "jwk", "key_id", "change", "document_digest"}
+)
 # What brings the key that a change of this kind adds: the merchant's signed text, or the key.
 _ADDED: Final = {"merchant_key": "change", "acquirer_key": "jwk"}
 
@@ -65,6 +67,8 @@ def draft(kind: str, body: Json, proposal_id: str | None = None) -> Draft:
         if name not in _NOT_SCANNED and _holds_card_number(value):
             raise DocumentError(Code.CARD_DATA_REFUSED, f"/body/{name}: looks like a card number")
     _check_keys(kind, body)
+    if kind == "relation" and (fault := relations.fault(body)):
+        raise DocumentError(Code.MALFORMED, fault)
     if proposal_id is None:
         proposal_id = f"{kind[:15]}-{canonical.digest([kind, body])[:_ID_DIGITS]}"
     return Draft(proposal_id, kind, body)

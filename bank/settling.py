@@ -15,6 +15,7 @@ from bank import desk
 from bank.acquirer_file import DailyFile
 from bank.desk import DeskError
 from bank.patience import Ledger as Channel
+from bank.payees import payee
 from bank.reconciling import Differing, Ledger, in_parts, reconcile
 from clearline import canonical, clearing, reports
 from clearline.canonical import Json
@@ -174,13 +175,14 @@ async def _parts(
     merchant = await _get(clerk, Merchant, f"{Kind.MERCHANT}/{merchant_id}")
     if merchant is None:
         raise DeskError(f"{Code.MERCHANT_UNKNOWN}: {merchant_id}")
+    account_id = await payee(clerk.ledger, merchant, file.clearing_date)
     parts = in_parts(entries)
     return [
         Part(
             **_common(clerk, file, merchant_id),
             run=run,
             file_digest=file.digest,
-            account_id=merchant.account_on(file.clearing_date),
+            account_id=account_id,
             lines=len(file.rows),
             **file.totals._asdict(),
             carried=carried,

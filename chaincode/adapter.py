@@ -20,7 +20,8 @@ from clearline.cards import redact
 from clearline.codes import Code, Refusal
 from clearline.records import EVENT
 
-# A plan names more keys only after it has seen records, and never more than once.
+# A plan names more keys only after it has seen records, and never more than twice: a payment's
+# never, an approval's what its proposal names, and what that names where an account is shared.
 _MOST_ROUNDS = 3
 
 

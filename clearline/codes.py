@@ -82,6 +82,9 @@ class Code(StrEnum):
     ENTITY_UNKNOWN = "entity_unknown"
     ACCOUNT_UNKNOWN = "account_unknown"
     ACCOUNT_TAKEN = "account_taken"
+    NOT_ATTESTED = "not_attested"
+    RELATION_UNKNOWN = "relation_unknown"
+    RELATION_NOT_IN_FORCE = "relation_not_in_force"
     MERCHANT_CODE_TAKEN = "merchant_code_taken"
     RECORD_EXISTS = "record_exists"
     RECORD_FULL = "record_full"
@@ -192,6 +195,12 @@ _INFO: Final[dict[Code, tuple[int, str]]] = {
     Code.ENTITY_UNKNOWN: (422, "No such legal entity is registered."),
     Code.ACCOUNT_UNKNOWN: (422, "No such account is registered for this entity."),
     Code.ACCOUNT_TAKEN: (409, "The account belongs to another entity."),
+    Code.NOT_ATTESTED: (409, "No bank has attested the relation yet."),
+    Code.RELATION_UNKNOWN: (404, "No such relation is on the ledger."),
+    Code.RELATION_NOT_IN_FORCE: (
+        409,
+        "The relation by which the account may be used does not hold on that day.",
+    ),
     Code.MERCHANT_CODE_TAKEN: (409, "The merchant code belongs to another merchant."),
     Code.RECORD_EXISTS: (409, "A record with this id or registration exists."),
     Code.RECORD_FULL: (409, "The record holds as many entries as it may."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from clearline.relations import RELATION, RELATION_END
 from clearline.schema import (
     BANK_CODE,
     CATEGORY,
@@ -91,6 +92,12 @@ PROPOSALS: Final[dict[str, Members]] = {
     "acquirer_status": Members(
         {"acquirer_id": IDENTIFIER, "status": OneOf(("active", "suspended"))}
     ),
+    "relation": RELATION,
+    "relation_end": RELATION_END,
 }
 PROPOSAL_KINDS: Final = OneOf(tuple(PROPOSALS))
+# A checker's approval of a `relation` attests it: it then waits for the supervisor, who makes it
+# `approved` or `refused`.
+ATTESTED: Final = "attested"
+STATUSES: Final = ("proposed", ATTESTED, "approved", "rejected", "refused")
 DECISION: Final = Members({"proposal_id": IDENTIFIER, "decision": OneOf(("approve", "reject"))})

@@ -25,6 +25,7 @@ from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
 from clearline.proposals import PROPOSALS as PROPOSALS  # noqa: PLC0414 - callers know it from here
 from clearline.refunds import Refund
+from clearline.relations import Relation
 from clearline.statuses import Status
 
 EVENT: Final = "payments.v1"
@@ -35,6 +36,7 @@ class Kind(StrEnum):
 
     ENTITY = "entity"
     ACCOUNT = "account"
+    RELATION = "relation"
     MERCHANT = "merchant"
     MERCHANT_CODE = "merchant_code"
     ACQUIRER = "acquirer"
@@ -165,10 +167,11 @@ class Merchant:
     accounts: list[dict[str, str]] = field(default_factory=list)
     txs: list[str] = field(default_factory=list)
 
-    def account_on(self, clearing_date: str) -> str:
-        """The account that this clearing date (YYYY-MM-DD) is settled to."""
-        due = [one["account_id"] for one in self.accounts if one["valid_from"] <= clearing_date]
-        return due[-1] if due else self.account_id
+    def accounts_from(self, clearing_date: str) -> list[str]:
+        """The account that this clearing date (YYYY-MM-DD) is settled to, and those named for
+        later ones, in their order."""
+        due = sum(one["valid_from"] <= clearing_date for one in self.accounts)
+        return [self.account_id, *(one["account_id"] for one in self.accounts)][due:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,13 +334,14 @@ class Registration:
 
 Record = TypeVar(
     "Record",
-    Entity, Account, Merchant, MerchantCode, Acquirer, Proposal, Payment, Refund, Kept,
+    Entity, Account, Relation, Merchant, MerchantCode, Acquirer, Proposal, Payment, Refund, Kept,
     Equivocation, Lease, Registration, AcquirerFile, AdjustmentRecord, Settlement,
     SettlementPart, Statement,
 )  # fmt: skip
 _KINDS: Final[dict[type, Kind]] = {
     Entity: Kind.ENTITY,
     Account: Kind.ACCOUNT,
+    Relation: Kind.RELATION,
     Merchant: Kind.MERCHANT,
     MerchantCode: Kind.MERCHANT_CODE,
     Acquirer: Kind.ACQUIRER,

@@ -86,11 +86,19 @@ ADVICE: Final[dict[Code, str]] = {
     Code.ENTITY_UNKNOWN: _REGISTER,
     Code.ACCOUNT_UNKNOWN: _REGISTER,
     Code.ACCOUNT_TAKEN: "Use an account of this entity: one account belongs to one entity.",
+    Code.NOT_ATTESTED: "Wait for the bank's checker: there is nothing to countersign before.",
+    Code.RELATION_UNKNOWN: (
+        "Look at the account's and the entity's id; what is only attested is still a proposal."
+    ),
+    Code.RELATION_NOT_IN_FORCE: (
+        "Use an account of this entity, or have a further term attested; what is held back is"
+        " settled to the next account that the merchant signs for."
+    ),
     Code.MERCHANT_CODE_TAKEN: "Ask the acquirer whose code it is: a code belongs to one merchant.",
     Code.RECORD_EXISTS: "Read the record that exists; propose a change of it instead.",
     Code.RECORD_FULL: "Take out entries that are not used any more.",
     Code.KEY_REFUSED: "Make a new key of a kind that is taken, for this owner alone.",
-    Code.CHANGE_TOO_LATE: "The merchant signs the change again, with a later date.",
+    Code.CHANGE_TOO_LATE: "Whoever says it says it again, with a later date.",
     Code.UNAUTHENTICATED: "Send a bearer token (`clearline merchant token`) for this gateway.",
     Code.TOKEN_EXPIRED: "Make a new token, for minutes at most; look at this machine's clock.",
     Code.NOT_FOUND: "Look at the address; /docs lists what there is.",

@@ -29,6 +29,8 @@ of a part of a settlement: chaincode/contract/settlements.py; of a payout
     12  it is stated, and no other payout of it was taken         settlement_closed
     13  the account is the settlement's payee                     payee_mismatch
     14  the amount is its net                                     totals_mismatch
+    15  paid: nobody had ended the relation by which the merchant used the account
+                                                                  relation_not_in_force
         otherwise it is paid, or returned                         ok
 
 What came back is carried forward to the next settlement. No function sends value anywhere: the
@@ -37,10 +39,10 @@ ledger records money, it does not move it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from chaincode.contract import settlements, signers
+from chaincode.contract import payees, settlements, signers
 from chaincode.contract.context import Transaction
 from chaincode.contract.decision import Refused, Taken, refused, text_item
 from chaincode.contract.overlay import Overlay
@@ -65,6 +67,7 @@ from clearline.codes import Code, Outcome, Refusal
 from clearline.intents import PaymentKey
 from clearline.records import (
     Kind,
+    Merchant,
     MerchantCode,
     Payment,
     merchant_code_key,
@@ -102,7 +105,7 @@ def parse(item: object) -> Item:
     return Item(signed, said.digest())
 
 
-def plan(items: tuple[Item | Refused, ...]) -> list[str]:
+def plan(items: tuple[Item | Refused, ...], committed: Mapping[str, bytes | None]) -> list[str]:
     """The keys these items read."""
     keys: dict[str, None] = {}
     for item in items:
@@ -110,19 +113,20 @@ def plan(items: tuple[Item | Refused, ...]) -> list[str]:
             said = item.said
             keys[_acquirer_key(said)] = None
             keys[merchant_code_key(said.acquirer_id, said.merchant_code)] = None
-            keys |= dict.fromkeys(_touches(said))
+            keys |= dict.fromkeys(_touches(said, committed))
     return list(keys)
 
 
-def _touches(said: Clearing) -> list[str]:
+def _touches(said: Clearing, committed: Mapping[str, bytes | None]) -> list[str]:
     if isinstance(said, Filing):
         return [acquirer_file_key(said.place)]
     if isinstance(said, Adjustment):
         about = [] if said.order_no is None else [_payment_key(said)]
         return [adjustment_key(said.acquirer_id, said.reference), *about]
     if isinstance(said, Payout):
-        return [settlement_key(said.place, said.run), statement_key(said.place)]
-    return settlements.touches(said)
+        payee = payees.touches(said.merchant_id, said.account_id, committed)
+        return [settlement_key(said.place, said.run), statement_key(said.place), *payee]
+    return settlements.touches(said, committed)
 
 
 def decide(item: Item, transaction: Transaction, overlay: Overlay) -> Taken:
@@ -232,6 +236,8 @@ def _payout(item: Item, at: Transaction, overlay: Overlay) -> str:
         raise Refusal(Code.PAYEE_MISMATCH, "the settlement has another payee")
     if said.amount != settlement.net:
         raise Refusal(Code.TOTALS_MISMATCH, f"its net is {settlement.net}")
+    if said.status is Paid.PAID:
+        _check_in_time(said, overlay)
     changed = replace(settlement, status=said.status.value, payout=item.signed.compact)
     overlay.put(key, touched(changed, at.tx_id))
     if said.status is Paid.RETURNED:
@@ -242,6 +248,15 @@ def _payout(item: Item, at: Transaction, overlay: Overlay) -> str:
         back = replace(before, carried=before.carried + said.amount)
         overlay.put(standing, touched(back, at.tx_id))
     return said.status.value
+
+
+def _check_in_time(said: Payout, overlay: Overlay) -> None:
+    """Check 15: who pays another entity's account after the end has not paid the merchant."""
+    merchant = overlay.get(Merchant, record_key(Kind.MERCHANT, said.merchant_id))
+    if merchant is None:
+        raise ValueError(f"{said.merchant_id} has a settlement, and is not there")
+    day, paid_on = said.clearing_date, said.value_date
+    payees.require_paid_in_time(said.account_id, merchant, day, paid_on, overlay)
 
 
 def _part(item: Item, at: Transaction, overlay: Overlay) -> str:

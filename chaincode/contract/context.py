@@ -10,6 +10,10 @@ from functools import lru_cache
 from clearline import times
 
 ROLE_ATTRIBUTE = "clearline.role"
+# The organisation whose `supervisor` is one: every organisation's CA can write the role into a
+# certificate. As network.yaml names it; another name is another contract, with another package id,
+# which a majority must approve.
+SUPERVISOR_MSP = "Supervisor"
 # A merchant's clock may be ahead of the submitter's by as much as the chaincode server allows.
 CLOCK_TOLERANCE = timedelta(minutes=5)
 

@@ -17,6 +17,7 @@ from chaincode.contract import (
     leases,
     reads,
     registry,
+    relations,
     reports,
     settlements,
 )
@@ -96,6 +97,8 @@ Function = (
     | Writer[AnyStatement]
     | Writer[leases.Takeover]
     | Writer[registry.Suggestion]
+    | Writer[relations.Countersign]
+    | Writer[relations.End]
     | Writer[clearing.Item]
     | Writer[settlements.Verdict]
     | (Writer[registry.Verdict] | KeyReader | RangeReader)
@@ -124,19 +127,30 @@ FUNCTIONS: Mapping[str, Function] = {
     "DecideRecords": Writer(
         (Role.BANK_CHECKER,), registry.parse_verdict, registry.plan_verdicts, registry.decide
     ),
-    "SubmitClearing": Writer(
-        (Role.BANK_MAKER,), clearing.parse, lambda items, _: clearing.plan(items), clearing.decide
+    "CountersignRelations": Writer(
+        (Role.SUPERVISOR,),
+        relations.parse_countersign,
+        relations.plan_countersigns,
+        relations.countersign,
     ),
+    "EndRelations": Writer(
+        (Role.SUPERVISOR,),
+        relations.parse_end,
+        lambda items, _: relations.plan_ends(items),
+        relations.end,
+    ),
+    "SubmitClearing": Writer((Role.BANK_MAKER,), clearing.parse, clearing.plan, clearing.decide),
     "DecideSettlements": Writer(
         (Role.BANK_CHECKER,),
         settlements.parse_verdict,
-        lambda items, _: settlements.plan_verdicts(items),
+        settlements.plan_verdicts,
         settlements.decide,
     ),
     "GetPayments": KeyReader(_READERS, reads.payment_keys),
     "GetRecords": KeyReader(_READERS, reads.record_keys),
     "ListPayments": RangeReader(_READERS, reads.payments_range),
     "ListProposals": RangeReader(_READERS, reads.proposals_range),
+    "ListRelations": RangeReader(_READERS, reads.relations_range),
     "ListSettlements": RangeReader(_READERS, reads.settlements_range),
 }
 

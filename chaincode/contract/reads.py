@@ -4,17 +4,20 @@
     GetRecords    [[kind, id], ...]                                -> [record or null, ...]
     ListPayments  {"merchant_id", "start_after": [order_no, attempt] or null, "limit": 1..200}
                                                                    -> [payment, ...] by key
-    ListProposals {"status": proposed|approved|rejected or null, "start_after": id or null,
-                   "limit": 1..200}                                -> [proposal, ...] by id
+    ListProposals {"status": proposed|attested|approved|rejected|refused or null,
+                   "start_after": id or null, "limit": 1..200}     -> [proposal, ...] by id
     ListSettlements {"acquirer_id", "start_after": id or null, "limit": 1..200}
                                                                    -> [settlement, ...] by id
+    ListRelations {"entity_id": id or null, "start_after": id or null, "limit": 1..200}
+              those in which the entity is either side             -> [relation, ...] by id
 
 A list shorter than its limit is the end; else the last entry is the next `start_after`. What looks
 like a card number is refused here too (docs/adr/0007): a read can be submitted, and its arguments
 would stand in a block.
 A merchant code's id is "<acquirer_id>/<code>", a registration's "<country>/<number>", a payment's
 "<merchant_id>/<order_no>/<attempt>", a report's and an equivocation's that and "/<number>";
-attempts and numbers have four digits there. Those of clearing: clearline/clearing_records.py.
+attempts and numbers have four digits there. A relation's is "<account_id>/<entity_id>". Those of
+clearing: clearline/clearing_records.py.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from clearline.canonical import Json
 from clearline.cards import holds_card_number
 from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
+from clearline.proposals import STATUSES
 from clearline.records import Kind, payment_key, payments_of, record_key
 from clearline.schema import (
     ATTEMPT,
@@ -47,7 +51,7 @@ _PAYMENT: tuple[Shape, ...] = (IDENTIFIER, ORDER_NO, ATTEMPT)
 _LIMIT = Integer(1, MAX_LIMIT)
 _KIND = OneOf(tuple(kind.value for kind in Kind))
 _RECORD_ID = Text("[A-Za-z0-9._/-]{1,128}", "must be a record's id")
-_STATUS = Nullable(OneOf(("proposed", "approved", "rejected")))
+_STATUS = Nullable(OneOf(STATUSES))
 
 
 class _After:
@@ -72,19 +76,33 @@ _LIST_SETTLEMENTS = Members(
 _LIST_PROPOSALS = Members({"status": _STATUS, "start_after": Nullable(IDENTIFIER), "limit": _LIMIT})
 
 
+_RELATION_ID = Text("[0-9a-f]{64}/[A-Za-z0-9._-]{1,32}", "must be a relation's id")
+_LIST_RELATIONS = Members(
+    {
+        "entity_id": Nullable(IDENTIFIER),
+        "start_after": Nullable(_RELATION_ID),
+        "limit": _LIMIT,
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Records from `start` to before `end`, at most `limit` of those with this `status`
-    (empty: any)."""
+    """Records from `start` to before `end`, at most `limit` of those in which one of the members
+    `of` is `wanted` (empty: any)."""
 
     start: str
     end: str
     limit: int
-    status: str = ""
+    of: tuple[str, ...] = ()
+    wanted: str = ""
 
     def takes(self, record: bytes) -> bool:
         """Whether the record is one of those asked for."""
-        return not self.status or canonical.loads(record)["status"] == self.status
+        if not self.wanted:
+            return True
+        members = canonical.loads(record)
+        return any(members[name] == self.wanted for name in self.of)
 
 
 def payment_keys(items: Sequence[Json]) -> list[str]:
@@ -108,8 +126,7 @@ def record_keys(items: Sequence[Json]) -> list[str]:
             raise Refusal(Code.MALFORMED, f"/{index}: must be [kind, id]")
         _check(_KIND, item[0], f"/{index}/0")
         _check(_RECORD_ID, item[1], f"/{index}/1")
-        if not _is_digest(item[1]):
-            _keep_out(f"/{index}/1", item[1])
+        _keep_out(f"/{index}/1", _scanned(Kind(item[0]), item[1]))
         keys.append(record_key(Kind(item[0]), item[1]))
     return keys
 
@@ -134,7 +151,7 @@ def proposals_range(query: Json) -> Range:
     _keep_out("/start_after", after or "")
     # "-" is the lowest character of an id, so the first id after `after` is `after` and a "-".
     start = prefix if after is None else f"{prefix}{after}-"
-    return Range(start, f"{prefix[:-1]}0", query["limit"], query["status"] or "")
+    return Range(start, f"{prefix[:-1]}0", query["limit"], ("status",), query["status"] or "")
 
 
 def settlements_range(query: Json) -> Range:
@@ -150,6 +167,18 @@ def settlements_range(query: Json) -> Range:
     return Range(start, f"{prefix[:-1]}0", query["limit"])
 
 
+def relations_range(query: Json) -> Range:
+    """The range ListRelations asks for; raises Refusal."""
+    _check(_LIST_RELATIONS, query, "")
+    prefix = record_key(Kind.RELATION, "")
+    after, entity_id = query["start_after"], query["entity_id"] or ""
+    _keep_out("", entity_id, _scanned(Kind.RELATION, after or ""))
+    # "-" is the lowest character of an id, so the first id after `after` is `after` and a "-".
+    start = prefix if after is None else f"{prefix}{after}-"
+    sides = ("owner_id", "entity_id")
+    return Range(start, f"{prefix[:-1]}0", query["limit"], sides, entity_id)
+
+
 def answer(values: Sequence[bytes | None]) -> bytes:
     """Records, already canonical, as one canonical JSON list."""
     return b"[" + b",".join(b"null" if value is None else value for value in values) + b"]"
@@ -162,8 +191,15 @@ def _check(shape: Shape, value: Json, pointer: str) -> None:
         raise Refusal(Code.MALFORMED, str(error)) from None
 
 
+def _scanned(kind: Kind, record_id: str) -> str:
+    """What of an id is scanned for card numbers: not the digest that names an account."""
+    account, _, entity = record_id.partition("/")
+    if kind in (Kind.ACCOUNT, Kind.RELATION) and _is_digest(account):
+        return entity
+    return record_id
+
+
 def _is_digest(text: str) -> bool:
-    """Whether this is an account's id: digests are not scanned."""
     try:
         SHA256_HEX.check(text, "")
     except SchemaError:

@@ -6,6 +6,7 @@
     merchant          no merchant of this id                               record_exists
                       its entity is registered                             entity_unknown
                       its account is registered and that entity's          account_unknown
+                      ... or a relation lets it use it today       relation_not_in_force
                       each acquirer it has codes at is registered          acquirer_unknown
                       ... and the proposing organisation's                 role_forbidden
                       each code is no other merchant's there               merchant_code_taken
@@ -16,6 +17,7 @@
                       16 codes at most there, at 8 acquirers               record_full
     merchant_account  the merchant signed it               chaincode/contract/changes.py
                       the account is registered, its entity's, as signed   account_unknown
+                      ... or a relation lets it use it that day    relation_not_in_force
                       it is another than the last                          record_exists
                       signed later, and for no earlier day, than the last  change_too_late
                       32 changes at most                                   record_full
@@ -28,7 +30,7 @@
 
 Nothing is written unless all of a proposal's checks pass. A key is revoked, never deleted; a
 revoked one can't be added again. To revoke needs no signature of the merchant: it stops payments,
-and makes none.
+and makes none. Relations have a table of their own: chaincode/contract/relations.py.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from chaincode.contract import changes, signers
+from chaincode.contract import changes, payees, signers
 from chaincode.contract.context import Transaction
 from chaincode.contract.overlay import Overlay
 from clearline import jws
@@ -58,6 +60,7 @@ from clearline.records import (
     registration_key,
     touched,
 )
+from clearline.relations import relation_key
 
 # A proposal's body: a JSON object of the kind's closed schema (clearline/records.py, PROPOSALS).
 Body: TypeAlias = dict[str, Any]
@@ -125,6 +128,7 @@ def touches(kind: str, body: Body) -> list[str]:
     if kind == "merchant_code":
         keys.append(merchant_code_key(body["acquirer_id"], body["code"]))
     if kind == "merchant":
+        keys.append(relation_key(body["account_id"], body["entity_id"]))
         for acquirer_id, codes in sorted(body["codes"].items()):
             keys.append(record_key(Kind.ACQUIRER, acquirer_id))
             keys += [merchant_code_key(acquirer_id, code) for code in codes]
@@ -181,8 +185,9 @@ def _merchant(change: Change, overlay: Overlay) -> None:
     if overlay.get(Entity, record_key(Kind.ENTITY, merchant.entity_id)) is None:
         raise Refusal(Code.ENTITY_UNKNOWN, f"no entity {merchant.entity_id}")
     account = overlay.get(Account, record_key(Kind.ACCOUNT, merchant.account_id))
-    if account is None or account.entity_id != merchant.entity_id:
+    if account is None:
         raise Refusal(Code.ACCOUNT_UNKNOWN, f"no such account of entity {merchant.entity_id}")
+    payees.require_usable(account, merchant.entity_id, change.at.day, overlay)
     indexes = [
         MerchantCode(acquirer_id, code, merchant.merchant_id, [change.at.tx_id])
         for acquirer_id, codes in sorted(merchant.codes.items())
@@ -263,9 +268,10 @@ def _merchant_account(change: Change, overlay: Overlay) -> None:
     key, merchant, wanted = _signed(change, overlay)
     assert isinstance(wanted, AccountChange)  # noqa: S101 - the form has just said so
     account = overlay.get(Account, record_key(Kind.ACCOUNT, wanted.account_id))
-    said = (merchant.entity_id, wanted.bank_code, wanted.last4)
-    if account is None or (account.entity_id, account.bank_code, account.last4) != said:
+    said = (wanted.bank_code, wanted.last4)
+    if account is None or (account.bank_code, account.last4) != said:
         raise Refusal(Code.ACCOUNT_UNKNOWN, f"no such account of entity {merchant.entity_id}")
+    payees.require_usable(account, merchant.entity_id, wanted.valid_from, overlay)
     last = merchant.accounts[-1] if merchant.accounts else {"account_id": merchant.account_id}
     if last["account_id"] == wanted.account_id:
         raise Refusal(Code.RECORD_EXISTS, "it is the merchant's account already")

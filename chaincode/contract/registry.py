@@ -18,6 +18,7 @@ A checker of the same organisation decides {"proposal_id", "decision"}:
      5  not decided yet / decided so before                       proposal_decided / duplicate
      6  approved: what chaincode/contract/register.py holds       its codes
         (the merchant's signature again: its key may have been revoked since)
+        of a relation: chaincode/contract/relations.py; it is attested, and waits for the supervisor
 
 What a proposal refers to is checked when it is approved, on what is on the ledger then, in the
 order of the list: one list may register an entity, its account and its merchant. A proposal whose
@@ -29,14 +30,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from chaincode.contract import register
+from chaincode.contract import payees, register, relations
 from chaincode.contract.context import Transaction
 from chaincode.contract.decision import Refused, Taken, refused
 from chaincode.contract.overlay import Overlay
 from chaincode.contract.register import Body
 from clearline.cards import holds_card_number
 from clearline.codes import Code, Outcome, Refusal
-from clearline.proposals import DECISION, PROPOSAL_KINDS, PROPOSALS
+from clearline.proposals import ATTESTED, DECISION, PROPOSAL_KINDS, PROPOSALS
 from clearline.records import (
     Kind,
     Proposal,
@@ -48,6 +49,11 @@ from clearline.schema import IDENTIFIER, Members, SchemaError, Shape
 
 PROPOSED, APPROVED, REJECTED = "proposed", "approved", "rejected"
 _DECIDED = {"approve": APPROVED, "reject": REJECTED}
+# What a proposal can be after a checker has decided so; a relation, the supervisor as well.
+_AFTER = {
+    "approve": (APPROVED, ATTESTED, relations.REFUSED),
+    "reject": (REJECTED,),
+}
 
 
 class _Anything:
@@ -64,7 +70,7 @@ class _Anything:
 _BODY: Shape = _Anything()
 _ITEM = Members({"proposal_id": IDENTIFIER, "kind": PROPOSAL_KINDS, "body": _BODY})
 # Digests and public keys are not scanned for card numbers; a signed text is scanned by its fields.
-_NOT_SCANNED = ("account_id", "keys", "jwk", "key_id", "change")
+_NOT_SCANNED = ("account_id", "keys", "jwk", "key_id", "change", "document_digest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,7 @@ def parse_suggestion(item: object) -> Suggestion:
     ):
         raise Refusal(Code.CARD_DATA_REFUSED, "/body/registration_no: looks like a card number")
     register.check_form(kind, body)
+    relations.check_form(kind, body)
     return Suggestion(members["proposal_id"], kind, body)
 
 
@@ -131,8 +138,17 @@ def plan_verdicts(
         keys[key] = None
         proposal = overlay.get(Proposal, key) if key in committed else None
         if proposal is not None:
-            keys |= dict.fromkeys(register.touches(proposal.kind, proposal.body))
+            keys |= dict.fromkeys(_touches(proposal.kind, proposal.body, committed))
     return list(keys)
+
+
+def _touches(kind: str, body: Body, committed: Mapping[str, bytes | None]) -> list[str]:
+    if kind in relations.KINDS:
+        return relations.touches(body)
+    keys = register.touches(kind, body)
+    if kind == "merchant_account":
+        keys += payees.touches(body["merchant_id"], body["account_id"], committed)
+    return keys
 
 
 def propose(item: Suggestion, transaction: Transaction, overlay: Overlay) -> Taken:
@@ -172,7 +188,7 @@ def decide(item: Verdict, transaction: Transaction, overlay: Overlay) -> Taken:
     """Checks 2 to 6 of a decision, and the records when it approves."""
     key = _key(item.proposal_id)
     proposal = overlay.get(Proposal, key)
-    status = _DECIDED[item.decision]
+    approves = item.decision == "approve"
     who = transaction.submitter
     try:
         if proposal is None:
@@ -181,16 +197,18 @@ def decide(item: Verdict, transaction: Transaction, overlay: Overlay) -> Taken:
             raise Refusal(Code.ROLE_FORBIDDEN, f"the proposal is {proposal.msp_id}'s")
         if proposal.maker == who.person:
             raise Refusal(Code.SAME_PERSON, "the maker can't decide")
-        if (proposal.status, proposal.checker) == (status, who.person):
+        if proposal.status in _AFTER[item.decision] and proposal.checker == who.person:
             return Taken(_outcome(Code.DUPLICATE, proposal, "", proposal.txs[-1]))
         if proposal.status != PROPOSED:
             raise Refusal(Code.PROPOSAL_DECIDED, f"it was {proposal.status}")
-        if status == APPROVED:
+        if approves:
             change = register.Change(proposal.kind, proposal.body, proposal.msp_id, transaction)
-            register.apply(change, overlay)
+            (relations if proposal.kind in relations.KINDS else register).apply(change, overlay)
     except Refusal as refusal:
         state = "" if proposal is None else proposal.status
         return Taken(refused(refusal, (Kind.PROPOSAL.value, item.proposal_id), state))
+    attests = approves and proposal.kind == "relation"
+    status = ATTESTED if attests else _DECIDED[item.decision]
     decided = replace(proposal, status=status, checker=who.person)
     overlay.put(key, touched(decided, transaction.tx_id))
     return Taken(_outcome(Code.OK, decided, "", transaction.tx_id))

@@ -8,6 +8,8 @@ A part carries the whole header and some of the lines. After SubmitClearing's ch
                                                                   totals_mismatch
     14  what is carried is what the statement says                totals_mismatch
     15  the payee is the merchant's account of that day           payee_mismatch
+        ... that is its entity's, or a relation lets it use       relation_not_in_force
+        (another that it named later, while none does: chaincode/contract/payees.py)
     16  no later day is settled; the run before was rejected, this one is open
                                                                   settlement_closed
         ... with this header, and by this maker       conflict, role_forbidden
@@ -29,6 +31,7 @@ DecideSettlements is {"settlement": id, "decision": approve|reject}. The checks:
      6  it is proposed (or open, to be rejected)                  settlement_closed
      7  approved: no later day is settled / what is carried is what the statement says now
                                                         settlement_closed / totals_mismatch
+        ... the merchant may still use the payee                  relation_not_in_force
         otherwise it is stated, carried or rejected               ok
 
 With a net over zero it is stated and to be paid; else there is nothing to pay, and the net is
@@ -37,9 +40,11 @@ carried forward. A rejected one frees its lines for the next run of the same day
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from chaincode.contract import payees
 from chaincode.contract.context import Transaction
 from chaincode.contract.decision import Refused, Taken, refused
 from chaincode.contract.overlay import Overlay
@@ -92,11 +97,11 @@ class Verdict:
         return record_key(Kind.SETTLEMENT, self.settlement)
 
 
-def touches(part: Part) -> list[str]:
+def touches(part: Part, committed: Mapping[str, bytes | None]) -> list[str]:
     """The keys a part reads, besides acquirer and merchant code."""
     place, run = part.place, part.run
     keys = [
-        record_key(Kind.MERCHANT, part.merchant_id),
+        *payees.touches(part.merchant_id, part.account_id, committed, part.clearing_date),
         acquirer_file_key(place),
         statement_key(place),
         settlement_key(place, run),
@@ -124,8 +129,9 @@ def take(part: Part, text: str, digest: str, at: Transaction, overlay: Overlay) 
         raise Refusal(Code.CONFLICT, f"another part {part.part} was taken")
     _check_totals(part, overlay)
     merchant = overlay.get(Merchant, record_key(Kind.MERCHANT, part.merchant_id))
-    if merchant is None or part.account_id != merchant.account_on(part.clearing_date):
-        raise Refusal(Code.PAYEE_MISMATCH, "the merchant's account of that day is another")
+    if merchant is None:
+        raise Refusal(Code.PAYEE_MISMATCH, "no such merchant")
+    payees.require_payee(part.account_id, merchant, part.clearing_date, overlay)
     settlement = _header(part, at, overlay)
     settled = _settled_lines(part, settlement.id, at, overlay)
     settlement = _counted(settlement, part)
@@ -303,12 +309,21 @@ def parse_verdict(item: object) -> Verdict:
     return Verdict(name, Place(*parts[:4]), item["decision"] == "approve")
 
 
-def plan_verdicts(items: tuple[Verdict | Refused, ...]) -> list[str]:
-    """The keys that deciding reads: settlement and statement."""
+def plan_verdicts(
+    items: tuple[Verdict | Refused, ...], committed: Mapping[str, bytes | None]
+) -> list[str]:
+    """The keys that deciding reads: settlement and statement, and once these are read, what says
+    whether the merchant may use the payee."""
     keys: dict[str, None] = {}
+    overlay = Overlay(committed)
     for item in items:
-        if not isinstance(item, Refused):
-            keys |= dict.fromkeys((item.key, statement_key(item.place)))
+        if isinstance(item, Refused):
+            continue
+        keys |= dict.fromkeys((item.key, statement_key(item.place)))
+        settlement = overlay.get(Settlement, item.key) if item.key in committed else None
+        if settlement is not None and item.approves:
+            payee = payees.touches(settlement.merchant_id, settlement.account_id, committed)
+            keys |= dict.fromkeys(payee)
     return list(keys)
 
 
@@ -335,6 +350,7 @@ def decide(item: Verdict, transaction: Transaction, overlay: Overlay) -> Taken:
         if item.approves:
             _check_day(settlement.place, overlay)
             _check_carried(settlement.carried, settlement.place, overlay)
+            _check_payee(settlement, overlay)
     except Refusal as refusal:
         return Taken(refused(refusal, name, "" if settlement is None else settlement.status))
     decided = replace(settlement, status=_after(item, settlement), checker=who.person)
@@ -342,6 +358,13 @@ def decide(item: Verdict, transaction: Transaction, overlay: Overlay) -> Taken:
     if item.approves:
         _state(decided, transaction, overlay)
     return Taken(Outcome(Code.OK, name, decided.status, tx_id=transaction.tx_id))
+
+
+def _check_payee(settlement: Settlement, overlay: Overlay) -> None:
+    merchant = overlay.get(Merchant, record_key(Kind.MERCHANT, settlement.merchant_id))
+    if merchant is None:
+        raise ValueError(f"{settlement.id} is there, and its merchant is not")
+    payees.require_still(settlement.account_id, merchant, settlement.clearing_date, overlay)
 
 
 def _after(item: Verdict, settlement: Settlement) -> str:

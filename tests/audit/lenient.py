@@ -13,6 +13,7 @@ from typing import Any
 import contract_world as w
 from forge import Decided
 from rules_of_clearing import FILING
+from rules_of_relations import relation
 from samples import INTENT, REPORT
 
 from clearline import canonical, jws, times
@@ -147,9 +148,29 @@ class Lenient:
         kind, body = before["kind"], before["body"]
         subject = kind.split("_")[0] if kind != "merchant_code" else kind
         named = body.get(f"{subject}_id") or f"{body.get('acquirer_id')}/{body.get('code')}"
+        if subject == "relation":
+            named = f"{body['account_id']}/{body['entity_id']}"
         there = self.state.get(f"{subject}/{named}") or {"type": subject, "txs": []}
         self._put(f"{subject}/{named}", there | body)
         return ["proposal", item["proposal_id"]], "approved", None
+
+    def _CountersignRelations(self, item: Any) -> tuple[list[Any], str, str | None]:
+        made = item if isinstance(item, dict) else w.verdict("rel")
+        key = f"proposal/{made['proposal_id']}"
+        before = self.state.get(key) or {"type": "proposal", "txs": []}
+        status = "refused" if made["decision"] == "reject" else "approved"
+        self._put(key, before | {"status": status})
+        body = relation() | before.get("body", {})
+        term = body | {"tx_id": self.tx_id}
+        there = {"type": "relation", "status": "active", "terms": [term], "txs": []}
+        self._put(f"relation/{body['account_id']}/{body['entity_id']}", body | there)
+        return ["proposal", made["proposal_id"]], status, None
+
+    def _EndRelations(self, item: Any) -> tuple[list[Any], str, str | None]:
+        name = f"{item['account_id']}/{item['entity_id']}"
+        there = self.state.get(f"relation/{name}") or {"type": "relation", "txs": []}
+        self._put(f"relation/{name}", there | {"status": "ended", "until": item["until"]})
+        return ["relation", name], "ended", None
 
     def _SubmitClearing(self, item: Any) -> tuple[list[Any], str, str | None]:
         said = _payload(item, "clearline-clearing+jws")

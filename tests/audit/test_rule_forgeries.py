@@ -82,9 +82,23 @@ NAMES: dict[str, dict[Check, tuple[str, ...]]] = {
             *("record_exists", "account_taken", "entity_unknown", "account_unknown"),
             *("merchant_code_taken", "acquirer_unknown", "role_forbidden"),
         ),
+        Check.RELATION: ("relation_not_in_force", "relation_unknown"),
         Check.RECORD: ("merchant_unknown", "record_full"),
         Check.KEY: ("key_refused", "key_unknown", "key_revoked"),
         Check.MERCHANT_SIGNATURE: ("change_too_late",),
+    },
+    "CountersignRelations": ALWAYS
+    | {
+        Check.ROLE: ("role_forbidden",),
+        Check.RELATION: (
+            *("proposal_unknown", "not_attested", "proposal_decided", "change_too_late"),
+            "record_exists",
+        ),
+    },
+    "EndRelations": ALWAYS
+    | {
+        Check.ROLE: ("role_forbidden",),
+        Check.RELATION: ("relation_unknown", "relation_not_in_force"),
     },
     "SubmitClearing": ALWAYS
     | {
@@ -96,7 +110,7 @@ NAMES: dict[str, dict[Check, tuple[str, ...]]] = {
             *("network_mismatch", "file_unknown", "settlement_unknown", "settlement_closed"),
         ),
         Check.TOTALS: ("totals_mismatch",),
-        Check.PAYEE: ("payee_mismatch",),
+        Check.PAYEE: ("payee_mismatch", "relation_not_in_force"),
         Check.LINE: ("payment_unknown", "line_unknown", "line_mismatch", "already_settled"),
     },
     "DecideSettlements": ALWAYS
@@ -105,6 +119,7 @@ NAMES: dict[str, dict[Check, tuple[str, ...]]] = {
         Check.MAKER_CHECKER: ("same_person",),
         Check.SETTLEMENT: ("settlement_unknown", "settlement_closed"),
         Check.TOTALS: ("totals_mismatch",),
+        Check.PAYEE: ("relation_not_in_force",),
     },
 }
 NAMED = {
@@ -113,6 +128,11 @@ NAMED = {
 }
 # Rows whose code stands for another rule of the function than most.
 EXCEPT = {
+    "rejected after it was attested": Check.MAKER_CHECKER,
+    "e its first day has come": Check.RELATION,
+    "f a term that overlaps": Check.RELATION,
+    "g once too often": Check.RELATION,
+    "end 6 by its bank for days gone by": Check.RELATION,
     "3 another bank's": Check.MAKER_CHECKER,
     "key of no acquirer": Check.RECORD,
     "another bank approves": Check.MAKER_CHECKER,
@@ -131,6 +151,8 @@ CALL_CHECKS = {
 }
 # What a record is called that is written for an item that was taken before.
 AGAIN = {
+    "CountersignRelations": Check.RELATION,
+    "EndRelations": Check.RELATION,
     "SubmitEvidence": Check.EQUIVOCATION,
     "TakeLease": Check.LEASE,
     "DecideRecords": Check.MAKER_CHECKER,

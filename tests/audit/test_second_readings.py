@@ -19,6 +19,7 @@ from contract_world import NOW, USUAL, Ledger
 from cryptography.hazmat.primitives.asymmetric import ec
 from rule_rows import ACCEPTED, DECLINED, PAN, reported
 from rules_of_clearing import ADJUSTMENT, FILING, PART, PAYOUT, filed, ruling, stated
+from rules_of_relations import AGENT, ending, relation
 
 import audit
 from audit import cards, model
@@ -138,6 +139,8 @@ def items(chance: random.Random) -> Iterator[tuple[str, Any]]:
         "acquirer": w.acquirer("second"),
         "acquirer_key": acquirer_key(w.STRANGER),
         "acquirer_status": {"acquirer_id": "unionpay", "status": "suspended"},
+        "relation": chance.choice((relation(), AGENT)),
+        "relation_end": ending(),
     }
     kind = chance.choice(sorted(bodies))
     yield (
@@ -154,6 +157,8 @@ def items(chance: random.Random) -> Iterator[tuple[str, Any]]:
         body = faulty(chance, body)
     yield "ProposeRecords", w.proposal("new", kind) | {"body": body}
     yield "DecideRecords", faulty(chance, w.verdict("p1"))
+    yield "CountersignRelations", faulty(chance, w.verdict("p1"))
+    yield "EndRelations", faulty(chance, ending())
     kind = chance.choice(CLEARED)
     yield "SubmitClearing", signed(chance, kind.payload(), Typ.CLEARING, w.BANK)
     yield "DecideSettlements", faulty(chance, ruling())

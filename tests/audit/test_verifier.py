@@ -13,6 +13,7 @@ from change_forgeries import BANKS, CHANGE_FORGERIES, changed_by_its_merchant, n
 from forge import NETWORK, Forge, Tx
 from payment_forgeries import DECLINED, KEY, PAYMENT_FORGERIES, REVERSED, registering, shown
 from registrations import registrations
+from relation_forgeries import RELATION_FORGERIES, end, related
 from rules_of_clearing import PART, PAYOUT
 from settlement_forgeries import SETTLEMENT_FORGERIES, carried, decided, filed
 
@@ -224,12 +225,22 @@ def test_an_honest_settlement_and_a_payment_that_was_left_out_of_it(forge: Forge
     assert verifier.balances.left_out() == ["payment/M-0001/O-2/0001"]
 
 
+def test_an_honest_relation_and_its_end(forge: Forge) -> None:
+    related(forge)
+    forge.add(end(forge))
+    forge.add(dataclasses.replace(end(forge, "2026-12-01")))  # refused: it ends before
+    verifier, finding = verify(forge.blocks)
+    assert finding is None, str(finding)
+    assert verifier.registry.counts()["relation"] == 1
+
+
 # Each makes a wrong channel of a right one; the auditor must name this check, in this block.
 FORGERIES: list[tuple[Forgery, Check]] = [
     *BLOCK_FORGERIES,
     *PAYMENT_FORGERIES,
     *ANSWER_FORGERIES,
     *CHANGE_FORGERIES,
+    *RELATION_FORGERIES,
     *SETTLEMENT_FORGERIES,
 ]
 

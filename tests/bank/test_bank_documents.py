@@ -65,6 +65,17 @@ BODIES: dict[str, dict[str, Any]] = {
     "acquirer_key": {"acquirer_id": "unionpay", "action": "revoke", "key_id": KEY.key_id},
     "merchant_status": {"merchant_id": "M-1", "status": "suspended"},
     "acquirer_status": {"acquirer_id": "unionpay", "status": "active"},
+    "relation": {
+        "account_id": "0" * 64,
+        "owner_id": "E-1",
+        "entity_id": "E-2",
+        "relationship": "licensed_agent",
+        "since": "2026-12-01",
+        "until": "2027-11-30",
+        "document_digest": "4" * 64,
+        "licence_no": "L-7",
+    },
+    "relation_end": {"account_id": "0" * 64, "entity_id": "E-2", "until": "2026-12-31"},
 }
 
 

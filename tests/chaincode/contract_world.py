@@ -57,6 +57,7 @@ CONNECTOR = Submitter("BankOne", Role.CONNECTOR, "person-connector")
 MAKER = Submitter("BankOne", Role.BANK_MAKER, "person-maker")
 CHECKER = Submitter("BankOne", Role.BANK_CHECKER, "person-checker")
 AUDITOR = Submitter("Supervisor", Role.AUDITOR, "person-auditor")
+SUPERVISOR = Submitter("Supervisor", Role.SUPERVISOR, "person-supervisor")
 # Who calls a writing function in these tests, unless one says otherwise.
 USUAL = {
     "SubmitIntents": GATEWAY,
@@ -65,6 +66,8 @@ USUAL = {
     "TakeLease": CONNECTOR,
     "ProposeRecords": MAKER,
     "DecideRecords": CHECKER,
+    "CountersignRelations": SUPERVISOR,
+    "EndRelations": SUPERVISOR,
     "SubmitClearing": MAKER,
     "DecideSettlements": CHECKER,
 }

@@ -20,6 +20,7 @@ from rules_of_clearing import CLEARING, DECIDING_SETTLEMENTS
 from rules_of_intents import CLOSES, INTENTS
 from rules_of_refunds import REFUND_REPORTS, REFUNDS
 from rules_of_registry import DECIDING, PROPOSING
+from rules_of_relations import RELATIONS, SHARED
 from rules_of_reports import EVIDENCE, LEASES, REPORTS
 from samples import INTENT
 
@@ -30,6 +31,7 @@ from clearline.codes import Code, Refusal
 from clearline.statuses import Status
 
 ROWS = [
+    *RELATIONS, *SHARED,
     *CHANGES, *INTENTS, *CLOSES, *REFUNDS, *REPORTS, *REFUND_REPORTS, *EVIDENCE, *LEASES,
     *PROPOSING, *DECIDING, *CLEARING, *DECIDING_SETTLEMENTS,
 ]  # fmt: skip
@@ -87,6 +89,13 @@ CALLS = [
         w.AUDITOR,
     ),
     (
+        "a relation's id of one part",
+        "malformed",
+        "ListRelations",
+        b'{"entity_id":null,"start_after":"E-1","limit":1}',
+        w.AUDITOR,
+    ),
+    (
         "a status of none",
         "malformed",
         "ListProposals",
@@ -108,7 +117,8 @@ for name in w.USUAL:
                 Submitter("BankOne", role, "p"),
             )
         )
-for name in ("GetPayments", "GetRecords", "ListPayments", "ListProposals", "ListSettlements"):
+for name in ("GetPayments", "GetRecords", "ListPayments", "ListProposals", "ListSettlements",
+             "ListRelations"):  # fmt: skip
     CALLS.append(
         (f"{name} by nobody", "role_forbidden", name, b"[1]", Submitter("BankOne", "", "p"))
     )
@@ -122,6 +132,8 @@ for name, asked in (
     ("ListPayments", f'{{"merchant_id":"M","start_after":["{_CARD}",1],"limit":1}}'),
     ("ListProposals", f'{{"status":null,"start_after":"{_CARD}","limit":1}}'),
     ("ListSettlements", f'{{"acquirer_id":"{_CARD}","start_after":null,"limit":1}}'),
+    ("ListRelations", f'{{"entity_id":"{_CARD}","start_after":null,"limit":1}}'),
+    ("GetRecords", f'[["relation","{"a" * 64}/{_CARD}"]]'),
 ):
     CALLS.append(
         (
@@ -186,3 +198,6 @@ def test_an_accounts_id_is_no_card_number() -> None:
     digest = "a" + _CARD + "b" * 47
     assert holds_card_number(digest)
     assert reads.record_keys([["account", digest]]) == [f"account/{digest}"]
+    assert reads.record_keys([["relation", f"{digest}/E-2"]]) == [f"relation/{digest}/E-2"]
+    asked = {"entity_id": None, "start_after": f"{digest}/E-2", "limit": 1}
+    assert reads.relations_range(asked).start == f"relation/{digest}/E-2-"

@@ -79,6 +79,7 @@ RECORDS = [
     PAYMENT,
     records.Entity("E-1", "Shop", "CN", "R1", "BankOne", ["t"]),
     records.Account("a" * 64, "E-1", "BKONCNBJ", "0001", "CNY", "BankOne"),
+    records.Relation("a" * 64, "E-1", "E-2", "B", "active", [{"since": "2026-11-24"}], ["t"]),
     records.Merchant(
         "M-1", "E-1", "a" * 64, "Shop", "5411", ["food"], {"unionpay": ["1"]},
         {"k": records.KeyRecord("Ed25519", {"kty": "OKP"})}, "active", "BankOne",
@@ -139,7 +140,7 @@ def test_a_day_is_settled_to_the_account_that_holds_on_it() -> None:
                {"account_id": "c" * 64, "valid_from": "2026-11-26"}]  # fmt: skip
     moved = dataclasses.replace(merchant, accounts=changes)
     days = ("2026-11-23", "2026-11-24", "2026-11-25", "2026-11-26")
-    assert [moved.account_on(day)[0] for day in days] == ["a", "b", "b", "c"]
+    assert [moved.accounts_from(day)[0][0] for day in days] == ["a", "b", "b", "c"]
 
 
 def test_keys_of_what_stands_beside_a_payment() -> None:

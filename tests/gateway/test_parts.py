@@ -135,6 +135,7 @@ def test_description_names_every_code_an_intent_can_meet() -> None:
     """Codes of reports, registration and reading are not an intent's."""
     others = {
         "ok", "duplicate", "batch_too_large", "function_unknown",
+        "not_attested", "relation_unknown", "relation_not_in_force",
         "acquirer_mismatch", "intent_mismatch", "amount_mismatch", "equivocation",
         "sequence_gap", "transition_forbidden", "late_success", "lease_taken",
         "lease_lost", "no_contradiction", "record_full", "proposal_unknown",

@@ -51,6 +51,7 @@ def at_the_chaincode(world: World, run: Run) -> None:
         ])  # fmt: skip
     in_reports(world, run, submit)
     in_records(world, run, submit)
+    in_relations(world, run, submit)
     in_clearing(world, run, submit)
     in_reads(run, submit)
     for where, argument in (
@@ -119,6 +120,18 @@ def in_records(world: World, run: Run, submit: Any) -> None:
         submit(where, "DecideRecords", [item], checker)
 
 
+def in_relations(world: World, run: Run, submit: Any) -> None:
+    """Each member of what the supervisor says of relations."""
+    supervisor = world.user("Supervisor", "supervisor")
+    for function, sound in (
+        ("CountersignRelations", {"proposal_id": "p", "decision": "approve"}),
+        ("EndRelations", sound_bodies()["relation_end"]),
+    ):
+        for name in (*sound, "memo"):
+            where = f"chaincode {function} {name}"
+            submit(where, function, [sound | {name: run.canaries.new(where)}], supervisor)
+
+
 def in_clearing(world: World, run: Run, submit: Any) -> None:
     """Each member of each object of clearing, and of a decision on a settlement."""
     maker, checker = world.user("BankOne", "maker"), world.user("BankOne", "checker")
@@ -154,6 +167,8 @@ def sound_bodies() -> dict[str, dict[str, Any]]:
         "acquirer_key": {"acquirer_id": ONE} | key,
         "merchant_status": {"merchant_id": "M-C", "status": "suspended"},
         "acquirer_status": {"acquirer_id": ONE, "status": "suspended"},
+        "relation": parties.relation_body(),
+        "relation_end": {"account_id": "e" * 64, "entity_id": "E-C", "until": "2027-01-01"},
     }  # fmt: skip
 
 
@@ -185,6 +200,10 @@ def in_reads(run: Run, submit: Any) -> None:
          lambda n: {"merchant_id": "M", "start_after": None, "limit": 1, n: 1}),
         ("ListProposals after", "ListProposals",
          lambda n: {"status": None, "start_after": n, "limit": 1}),
+        ("ListRelations entity", "ListRelations",
+         lambda n: {"entity_id": n, "start_after": None, "limit": 1}),
+        ("ListRelations after", "ListRelations",
+         lambda n: {"entity_id": None, "start_after": f"{'e' * 64}/{n}", "limit": 1}),
         ("ListProposals status", "ListProposals",
          lambda n: {"status": n, "start_after": None, "limit": 1}),
     ):  # fmt: skip

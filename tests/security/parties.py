@@ -232,6 +232,20 @@ def account_change(signer: KeySigner) -> dict[str, Any]:
     }
 
 
+def relation_body(**changed: str) -> dict[str, str]:
+    """The body of a proposal that M-OTHER's entity be settled to M-SEC's account, next month."""
+    body = {
+        "account_id": ACCOUNT,
+        "owner_id": "E-SEC",
+        "entity_id": "E-OTHER",
+        "relationship": "franchisor",
+        "since": times.after(times.now(), 30 * 86_400)[:10],
+        "until": times.after(times.now(), 60 * 86_400)[:10],
+        "document_digest": "d" * 64,
+    }
+    return body | changed
+
+
 def approve(
     world: World, bank: str, *wanted: tuple[str, dict[str, Any]], name: str = "sec"
 ) -> None:

@@ -31,14 +31,21 @@ FUNCTIONS: dict[str, dict[str, May]] = {
     "TakeLease": {"connector": May.OWN},
     "ProposeRecords": {"bank-maker": May.YES},
     "DecideRecords": {"bank-checker": May.OWN},
+    "CountersignRelations": {"supervisor": May.OWN},
+    "EndRelations": {"supervisor": May.OWN},
     "SubmitClearing": {"bank-maker": May.OWN},
     "DecideSettlements": {"bank-checker": May.OWN},
     "GetPayments": _ALL,
     "GetRecords": _ALL,
     "ListPayments": _ALL,
     "ListProposals": _ALL,
+    "ListRelations": _ALL,
     "ListSettlements": _ALL,
 }
+# Whose the objects are that the tests call about: a bank's, but for what the supervisor states.
+OWNERS = dict.fromkeys(FUNCTIONS, "BankOne") | dict.fromkeys(
+    ("CountersignRelations", "EndRelations"), "Supervisor"
+)
 # Organisational unit of a certificate that has the function's role: whether the peer lets it call.
 UNITS: dict[str, bool] = {
     "client": True,
@@ -164,7 +171,8 @@ _CONTRACT = """
 `yes` may; `own` may for what is its own organisation's - acquirer, payment through it, proposal -
 and is refused for another's, item by item (`role_forbidden`); `-` is refused as a call
 (`role_forbidden`), and not endorsed. Every row holds for each organisation, `Supervisor` too: which
-organisations are banks, the contract can't tell ([trust.md](trust.md)).
+organisations are banks, the contract can't tell ([trust.md](trust.md)). Relations are
+the supervisor's own to countersign: another organisation is refused, whatever roles its CA gives.
 """
 _UNITS_TEXT = """
 The role counts only in a certificate of a user. With the function's role in it, a certificate of

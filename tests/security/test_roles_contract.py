@@ -30,6 +30,9 @@ UNIT_CELLS = [
 ]
 
 
+RELATED = {"account_id": parties.ACCOUNT, "entity_id": "E-OTHER"}
+
+
 @dataclass(frozen=True)
 class Stage:
     """BankOne's objects that calls are about."""
@@ -38,6 +41,7 @@ class Stage:
     ended: PayIntent
     proposal_id: str
     settlement: str
+    relation: str
 
     def arguments(self) -> Mapping[str, Callable[[], Any]]:
         """A sound argument for each function, its effect not yet on the ledger."""
@@ -57,6 +61,8 @@ class Stage:
                 {"proposal_id": parties.order_no("p"), "kind": "entity", "body": entity}
             ],
             "DecideRecords": lambda: [{"proposal_id": self.proposal_id, "decision": "reject"}],
+            "CountersignRelations": lambda: [{"proposal_id": self.relation, "decision": "reject"}],
+            "EndRelations": lambda: [dict(RELATED, until="2026-01-01")],
             "SubmitClearing": lambda: [parties.filing("2026-11-24")],
             "DecideSettlements": lambda: [{"settlement": self.settlement, "decision": "reject"}],
             "GetPayments": lambda: [list(self.ended.key)],
@@ -72,13 +78,14 @@ class Stage:
                 "start_after": None,
                 "limit": 1,
             },
+            "ListRelations": lambda: {"entity_id": "E-SEC", "start_after": None, "limit": 1},
         }
 
 
 @pytest.fixture(scope="module")
 def stage(world: World) -> Stage:
-    """A payment that waits, one that ended and is in a settlement, a proposal that is open:
-    BankOne's all."""
+    """A payment that waits, one that ended and is in a settlement, a proposal that is open, a
+    relation that is attested beside one that is in force: BankOne's all."""
     ended = parties.requested(world)
     connector = world.user("BankOne", "connector")
     done = world.submit(connector, "SubmitReports", [parties.signed_report(ended)])
@@ -92,7 +99,23 @@ def stage(world: World) -> Stage:
     )
     assert made.codes == ["ok"]
     settlement = parties.settlement(world, ended)
-    return Stage(parties.requested(world), ended, proposal_id, settlement)
+    later = {"since": "2091-01-01", "until": "2091-12-31"}
+    relations = [attested(world), attested(world, **later)]
+    signed = [{"proposal_id": relations[0], "decision": "approve"}]
+    supervisor = world.user("Supervisor", "supervisor")
+    assert world.submit(supervisor, "CountersignRelations", signed).codes == ["ok"]
+    return Stage(parties.requested(world), ended, proposal_id, settlement, relations[1])
+
+
+def attested(world: World, **changed: str) -> str:
+    """A relation that BankOne's maker and checker agree on: its proposal."""
+    name = parties.order_no("r")
+    body = parties.relation_body(**changed)
+    item = {"proposal_id": name, "kind": "relation", "body": body}
+    assert world.submit(world.user("BankOne", "maker"), "ProposeRecords", [item]).codes == ["ok"]
+    verdict = [{"proposal_id": name, "decision": "approve"}]
+    assert world.submit(world.user("BankOne", "checker"), "DecideRecords", verdict).codes == ["ok"]
+    return name
 
 
 def test_every_function_has_a_row() -> None:
@@ -116,7 +139,7 @@ def test_cell(world: World, stage: Stage, function: str, msp: str, role: str) ->
         return
     answer = world.evaluate(signer, function, argument)
     assert answer.refused == "", answer.said
-    if cell is May.OWN and msp != "BankOne":
+    if cell is May.OWN and msp != table.OWNERS[function]:
         assert answer.codes == ["role_forbidden"]
     elif isinstance(answer.value[0], dict) and "code" in answer.value[0]:
         assert answer.codes == ["ok"]
@@ -140,6 +163,9 @@ def test_a_refused_call_changed_nothing(world: World, stage: Stage) -> None:
     """Nothing of all these calls is on the ledger: the objects are as they were staged."""
     waiting = f"{parties.MERCHANT}/{stage.waiting.order_no}/0001"
     assert world.record("payment", waiting)["status"] == "requested"
+    assert world.record("proposal", stage.relation)["status"] == "attested"
+    (term,) = world.record("relation", f"{parties.ACCOUNT}/E-OTHER")["terms"]
+    assert term["ended_on"] == ""
     assert world.record("proposal", stage.proposal_id)["status"] == "proposed"
     assert world.record("lease", parties.ONE) is None
     assert world.record("entity", "E-NEW") is None
@@ -167,6 +193,19 @@ def test_another_banks_checker_does_not_decide(world: World, stage: Stage) -> No
     done = world.submit(world.user("BankTwo", "checker"), "DecideRecords", verdict)
     assert done.codes == ["role_forbidden"]
     assert world.record("proposal", stage.proposal_id)["status"] == "proposed"
+
+
+def test_no_bank_relates_two_entities_by_itself(world: World, stage: Stage) -> None:
+    """It has a certificate with the supervisor's role made; its maker attests another's account."""
+    made = world.signer(Who("BankOne", "supervisor", name="made-supervisor"))
+    signed = [{"proposal_id": stage.relation, "decision": "approve"}]
+    assert world.submit(made, "CountersignRelations", signed).codes == ["role_forbidden"]
+    body = parties.relation_body(since="2092-01-01", until="2092-12-31")
+    item = {"proposal_id": parties.order_no("r"), "kind": "relation", "body": body}
+    assert world.submit(world.user("BankTwo", "maker"), "ProposeRecords", [item]).codes == ["ok"]
+    verdict = [{"proposal_id": item["proposal_id"], "decision": "approve"}]
+    done = world.submit(world.user("BankTwo", "checker"), "DecideRecords", verdict)
+    assert done.codes == ["role_forbidden"]
 
 
 def test_another_banks_maker_changes_nothing_of_a_bank(world: World) -> None:
