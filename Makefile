@@ -9,6 +9,9 @@ ROUNDS ?= 3
 MINUTES ?= 10
 WORKERS ?= 2
 
+# Some images set it. Every process of a house, some hundreds in the tests, would compile again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup pkcs11 run up down test check bench bench-ledger soak ca clean
 

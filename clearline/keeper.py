@@ -44,12 +44,22 @@ from clearline.supervisor import BUSY, lock_file, spec_digest, state_file
 
 # The first restart is at once: recovery is held to 5 s. What keeps dying waits longer each time.
 _FIRST_BACKOFF: Final = 0.1
-_LONGEST_BACKOFF: Final = 2.0
-# After this long without a fault the next one is a first one again.
-_STEADY_SECONDS: Final = 10.0
+# What was ready for so long did not die of its start: the next fault is a first one again.
+_STEADY_SECONDS: Final = 3.0
 _PROBE_SECONDS: Final = 0.03
 _PROBE_TIMEOUT: Final = 2.0
 _MAX_LOG_BYTES: Final = 10 * 1024 * 1024
+
+
+def next_wait(before: float, ready: float, longest: float) -> float:
+    """Seconds until a process that has ended is started again.
+
+    before: seconds it waited for the life that ended, 0 for the first. ready: for how many seconds
+    of it the process was. longest: the most it ever waits.
+    """
+    if not before or ready > _STEADY_SECONDS:
+        return _FIRST_BACKOFF
+    return min(before * 2, longest)
 
 
 class _Group:
@@ -106,22 +116,22 @@ class _Keeper:
         self._group, self._spec = group, spec
         self._stopping = asyncio.Event()
         self._child: asyncio.subprocess.Process | None = None
+        self._ready_at: float | None = None  # time.monotonic(), in this life
 
     async def keep(self) -> None:
         """Start the process when those before it are ready; again whenever it ends."""
         for name in self._spec.after:
             await self._group.ready[name].wait()
-        backoff = _FIRST_BACKOFF
+        wait = 0.0
         while not self._stopping.is_set():
-            began = time.monotonic()
+            self._ready_at = None
             await self._live()
             if self._stopping.is_set():
                 break
-            if time.monotonic() - began > _STEADY_SECONDS:
-                backoff = _FIRST_BACKOFF
+            ready = 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
+            wait = next_wait(wait, ready, self._group.spec.longest_backoff_seconds)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), backoff)
-            backoff = min(backoff * 2, _LONGEST_BACKOFF)
+                await asyncio.wait_for(self._stopping.wait(), wait)
         self._change(State.STOPPED)
 
     async def _live(self) -> None:
@@ -169,6 +179,7 @@ class _Keeper:
             while not await _answers(probe):  # noqa: ASYNC110 - another process has no events
                 await asyncio.sleep(_PROBE_SECONDS)
         if self._child is not None and self._child.returncode is None:
+            self._ready_at = time.monotonic()
             self._change(State.READY)
 
     def _change(self, state: State) -> None:

@@ -85,12 +85,14 @@ class ProcessSpec:
 class GroupSpec:
     """Processes that are started and stopped together.
 
-    grace_seconds: between SIGTERM and SIGKILL when stopping.
+    grace_seconds: between SIGTERM and SIGKILL when stopping. longest_backoff_seconds: what a
+    process that keeps dying waits at most before it is started again.
     """
 
     group: str
     processes: tuple[ProcessSpec, ...]
     grace_seconds: float = 5.0
+    longest_backoff_seconds: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,7 @@ def spec_document(spec: GroupSpec) -> dict[str, Any]:
         "format": FORMAT,
         "group": spec.group,
         "grace_seconds": spec.grace_seconds,
+        "longest_backoff_seconds": spec.longest_backoff_seconds,
         "processes": [
             {
                 "name": item.name,
@@ -267,6 +270,7 @@ def parse_spec(raw: Mapping[str, Any]) -> GroupSpec:
         return GroupSpec(
             group=raw["group"],
             grace_seconds=float(raw["grace_seconds"]),
+            longest_backoff_seconds=float(raw["longest_backoff_seconds"]),
             processes=tuple(
                 ProcessSpec(
                     name=item["name"],

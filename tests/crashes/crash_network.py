@@ -99,7 +99,8 @@ def start(folder: Path) -> Network:
         peers=tuple(peer.name for _, peer in topology.peers()),
         servers=tuple(servers),
     )
-    supervisor.start(GroupSpec(bringup.GROUP, specs, 5.0), home.run)
+    # What is killed again while it starts does not wait long: more kills hit a start.
+    supervisor.start(GroupSpec(bringup.GROUP, specs, 5.0, longest_backoff_seconds=0.2), home.run)
     try:
         asyncio.run(lifecycle.bring_up(home, topology, content, lambda _: None))
     except BaseException:

@@ -18,10 +18,11 @@ from typing import Any
 import psutil
 import reached
 import requests
+from furniture import change, furnished
 from wires import Between, Meddler, Proxy, Wires
 
 from clearline import processes, supervisor
-from clearline.house import bringup, command, rooms
+from clearline.house import bringup, command
 from clearline.house.bringup import Choice
 from clearline.house.layout import House
 from clearline.processes import ProcessId, ProcessStatus
@@ -252,18 +253,11 @@ def faulty_house(home: Path, folder: Path, engine: str) -> Iterator[FaultyHouse]
         stack.callback(wires.close)
         stack.callback(bringup.down, home, print)
         made: list[FaultyHouse] = []
-        furnish = rooms.furnish
-
-        def furnish_and_rewire(house: House, *more: int) -> None:
-            furnish(house, *more)
-            made.append(_rewired(house, folder, wires, stack))
-
-        rooms.furnish = furnish_and_rewire
         os.environ.update(given)
         try:
-            bringup.up(Choice(home, engine, ports="free"), print)
+            with furnished(lambda house: made.append(_rewired(house, folder, wires, stack))):
+                bringup.up(Choice(home, engine, ports="free"), print)
         finally:
-            rooms.furnish = furnish
             for name, text in kept.items():
                 if text is None:
                     del os.environ[name]
@@ -284,7 +278,7 @@ def _rewired(house: House, folder: Path, wires: Wires, stack: ExitStack) -> Faul
         profile["peer"]["endpoint"] = f"{host}:{proxy.port}"
         behind = path.with_name(f"{name}.json")
         behind.write_text(json.dumps(profile))
-        _change(settings, profile=str(behind))
+        change(settings, profile=str(behind))
     meddler = _meddler(house, wires)
     stack.callback(meddler.stop)
     unionpay = house.room_dir("connector-unionpay") / "settings.json"
@@ -293,14 +287,14 @@ def _rewired(house: House, folder: Path, wires: Wires, stack: ExitStack) -> Faul
     meddled.write_text(json.dumps(json.loads(partner.read_text()) | {"port": meddler.port}))
     short = {"answer_timeout_seconds": ANSWER_SECONDS, "reversal_timeout_seconds": ANSWER_SECONDS,
              "inquiry_seconds": 0.5, "stop_seconds": 1.0}  # fmt: skip
-    _change(unionpay, partner=str(meddled), **short)
-    _change(house.room_dir("connector-qr_wallet") / "settings.json", **short)
+    change(unionpay, partner=str(meddled), **short)
+    change(house.room_dir("connector-qr_wallet") / "settings.json", **short)
     for acquirer in house.acquirers:
         quick: dict[str, Any] = {"slow_seconds": 0.4, "late_seconds": LATE_SECONDS}
         if acquirer.kind == "qr_wallet":
             quick = {"slow_seconds": 0.6, "late_seconds": 0.3, "pay_seconds": 0.2,
                      "notice_seconds": [0.3, 0.5, 1, 2, 4, 8]}  # fmt: skip
-        _change(house.acquirer_dir(acquirer) / "settings.json", **quick)
+        change(house.acquirer_dir(acquirer) / "settings.json", **quick)
     return FaultyHouse(house, folder, proxies, meddler)
 
 
@@ -318,7 +312,3 @@ def _meddler(house: House, wires: Wires) -> Meddler:
         bytes.fromhex((home / settings["mac_key_file"]).read_text().strip()),
     )
     return Meddler(wires, between, LATE_SECONDS)
-
-
-def _change(path: Path, **members: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | members, indent=2) + "\n")

@@ -10,7 +10,7 @@ from faulty_house import FaultyHouse, wait_until
 
 from clearline import processes
 
-AT_ONCE = 2  # one shortly after the other
+AT_ONCE = 3  # one shortly after the other
 BACK_SECONDS = 30.0  # Fabric's own nodes take longer than ours
 
 

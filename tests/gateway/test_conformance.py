@@ -66,7 +66,7 @@ CHECKS = [
     wrong_input_is_refused,
 ]
 
-PATIENT = 2  # examples of an operation that wait for a block that never comes
+PATIENT = 1  # examples of an operation that wait for a block that never comes
 
 CONFIG = settings(
     max_examples=20,

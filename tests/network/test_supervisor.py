@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from clearline import supervisor
-from clearline.keeper import stop_waves
+from clearline.keeper import next_wait, stop_waves
 from clearline.processes import (
     GroupSpec,
     GroupStatus,
@@ -174,6 +174,22 @@ def test_killed_child_is_started_again_at_once(tmp_path: Path, run: Path) -> Non
     again = now(run).processes[0]
     assert again.id not in {None, before}
     assert again.last_exit == "killed by SIGKILL"
+
+
+@pytest.mark.parametrize(
+    ("before", "ready", "longest", "wait"),
+    [
+        (0.0, 0.0, 2.0, 0.1),  # its first death
+        (0.1, 0.0, 2.0, 0.2),  # it dies while it starts, again and again
+        (1.6, 0.5, 2.0, 2.0),
+        (0.2, 0.0, 0.2, 0.2),  # no longer than its group says
+        (2.0, 3.5, 2.0, 0.1),  # it was well in between
+    ],
+)
+def test_what_keeps_dying_waits_longer(
+    before: float, ready: float, longest: float, wait: float
+) -> None:
+    assert next_wait(before, ready, longest) == wait
 
 
 def test_stop_ends_the_children_of_a_killed_supervisor(tmp_path: Path, run: Path) -> None:
@@ -412,6 +428,7 @@ def test_unreadable_state_is_an_error_with_a_code(run: Path) -> None:
 
 def test_specification_survives_the_file(tmp_path: Path) -> None:
     spec = group(replace(listener(tmp_path, "one"), env={"A": "b"}, after=("two",)))
+    spec = replace(spec, longest_backoff_seconds=0.5)
     assert parse_spec(json.loads(json.dumps(spec_document(spec)))) == spec
 
 
