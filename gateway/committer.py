@@ -163,6 +163,7 @@ class Committer:
         held: dict[int, Submitted] = {}
         if open_:
             answers = await asyncio.gather(*(self._received(flight) for flight in open_))
+            answers = await self._synced(answers)
             held = dict(zip(map(id, open_), answers, strict=True))
         return [
             (held.get(id(item)) or item.decided.result()) if isinstance(item, Flight) else item
@@ -337,6 +338,18 @@ class Committer:
                     )
                 )
         return Submitted(State.RECEIVED, receipt=flight.receipt, remaining=flight.remaining)
+
+    async def _synced(self, answers: list[Submitted]) -> list[Submitted]:
+        """The same once the receipts among them are on stable storage, as their intents are: a
+        gateway that forgot one in a power cut would not sign why the contract refused it."""
+        if not any(answer.state is State.RECEIVED for answer in answers):
+            return answers
+        try:
+            await self._projection.synced()
+        except OSError as error:
+            kept = Submitted(State.REFUSED, Code.LEDGER_UNAVAILABLE, f"no receipt: {error}")
+            return [kept if one.state is State.RECEIVED else one for one in answers]
+        return answers
 
     # The clock
 

@@ -2,7 +2,8 @@
 
 A block's effect and the checkpoint are one SQLite transaction, so a crash loses neither; replaying
 a block changes nothing. Only writes of VALID transactions in the contract's namespace count. The
-file can be made again from block 0, so it is not synced at each block.
+file can be made again from block 0, so it is not synced at each block; the receipts beside that
+can't, and are synced before anybody has one (`synced`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from gateway.messages import Named, payment_of
 from gateway.projected import PaymentChange
 from gateway.projection_formats import FORMAT, bring_up
 from gateway.receipt_book import ReceiptBook
+from gateway.wal_sync import WalSync
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (
@@ -94,6 +96,7 @@ class Projection:
             self._connection, self.remade = torn.opened(path, _prepare)
             row = self._connection.execute("SELECT last_block, last_hash FROM meta").fetchone()
             self.receipts = ReceiptBook(self._connection)
+            self.synced = WalSync(path)
         except (sqlite3.Error, OSError, ProjectionError) as error:
             raise self._unkept(error) from error
         self.last_block: int = row[0] if row else -1

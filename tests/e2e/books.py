@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,12 @@ from audit.source import from_peer
 from audit.verifier import Verifier
 from clearline.fabric.profile import Profile
 from clearline.house import command
-from clearline.house.layout import House
+from clearline.house.layout import MERCHANT_ID, House
 from clearline.intents import PaymentKey
 from clearline.refunds import RefundKey
 from clearline.refunds import reference as refund_reference
 from clearline.reports import acquirer_reference
+from merchant.profile import BOOK_FILE
 
 # What was verified of a home's ledger, and by whom: reading it again goes on from there.
 _READ: dict[Path, tuple[list[bytes], Verifier]] = {}
@@ -31,7 +34,8 @@ _MERCHANT_SAYS = {"succeeded": "paid", "declined": "declined", "closed": "closed
 @dataclass(frozen=True)
 class Books:
     """`ledger` by payment key, `acquirer` by reference, `merchant` by order number; of refunds
-    `refunds` by refund key, `returned` by reference."""
+    `refunds` by refund key, `returned` by reference, `booked` the merchant's by refund key: status
+    and minor units."""
 
     ledger: dict[PaymentKey, dict[str, Any]]
     acquirer: dict[str, dict[str, Any]]
@@ -39,6 +43,7 @@ class Books:
     network: str
     refunds: dict[RefundKey, dict[str, Any]] = field(default_factory=dict)
     returned: dict[str, dict[str, Any]] = field(default_factory=dict)
+    booked: dict[RefundKey, tuple[str, int]] = field(default_factory=dict)
 
 
 async def _blocks(house: House, organization: str, user: str) -> list[bytes]:
@@ -95,7 +100,18 @@ def read_books(house: House) -> Books:
             for r in verifier.payments.refunds.values()
         },
         {entry["reference"]: entry for entry in returned},
+        _refund_book(house),
     )
+
+
+def _refund_book(house: House) -> dict[RefundKey, tuple[str, int]]:
+    """The merchant's refunds, as its tool has stored them."""
+    path = house.merchant_dir / BOOK_FILE
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        rows = db.execute(
+            "SELECT order_no, attempt, refund_no, status, amount FROM refunds"
+        ).fetchall()
+    return {RefundKey(MERCHANT_ID, *row[:3]): (row[3], row[4]) for row in rows}
 
 
 def differences(books: Books) -> list[str]:
@@ -138,6 +154,11 @@ def _refund_differences(books: Books) -> list[str]:
         for reference in books.returned
         if reference not in references
     ]
+    found += [
+        f"{key} is {status} in the merchant's book, the ledger does not know it"
+        for key, (status, _) in books.booked.items()
+        if status in ("succeeded", "declined") and key not in books.refunds
+    ]
     given: dict[PaymentKey, int] = {}
     for reference, key in references.items():
         refund, entry = books.refunds[key], books.returned.get(reference, {})
@@ -146,6 +167,16 @@ def _refund_differences(books: Books) -> list[str]:
         due = refund["amount"] if refund["status"] == "succeeded" else 0
         if entry.get("given", 0) != due:
             found.append(f"{key} is {refund['status']}, the acquirer gave {entry.get('given', 0)}")
+        # Of a first request that was lost the acquirer may know the reference alone.
+        if entry.get("payment", "") not in ("", acquirer_reference(key.payment, books.network)):
+            found.append(f"{key} was given back of another payment")
+        said = books.booked.get(key)
+        if said is None:
+            found.append(f"{key} is on the ledger, the merchant does not know it")
+        elif said != (refund["status"], refund["amount"]):
+            found.append(
+                f"{key} is {refund['status']}, the merchant says {' of '.join(map(str, said))}"
+            )
         given[key.payment] = given.get(key.payment, 0) + due
     for payment, record in books.ledger.items():
         back = given.get(payment, 0) if record["status"] == "succeeded" else 0

@@ -1,18 +1,22 @@
-"""Load: the merchant's own tool, in this process, pays orders through both gateways, on and on."""
+"""Load: the merchant's own tool, in this process, pays orders through both gateways, on and on, and
+gives money of some of them back."""
 
 import csv
 import io
+import queue
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from clearline import intents, times
+from clearline import intents, refunds, times
 from clearline.intents import PayIntent
 from clearline.jws import KeySigner
+from clearline.refunds import RefundIntent
 from merchant import profile as profiles
 from merchant.attempts import NewIntent, OrderStatus
 from merchant.client import HttpGateways
@@ -22,16 +26,20 @@ from merchant.orders import intent_for
 from merchant.payrun import Options, PayRun
 from merchant.plan import make_plan
 from merchant.profile import Profile
+from merchant.refundbook import RENEWABLE, BookedRefund, RefundChange
+from merchant.refunding import Couriers, asked_of, follow
 from merchant.rota import Rota
 from merchant.summary import Summary
 from merchant.workers import Gateways
 
 # Both acquirers, ends at once and later, success and refusal.
 MIXED = [
-    ("unionpay", "tok_approve"), ("qr_wallet", "tok_approve"), ("unionpay", "tok_approve.2"),
+    ("unionpay", "tok_approve"), ("qr_wallet", "tok_refund_slow"), ("unionpay", "tok_refund_lost"),
     ("unionpay", "tok_do_not_honor"), ("qr_wallet", "tok_refuses"), ("unionpay", "tok_approve.3"),
     ("qr_wallet", "tok_notice_twice"), ("unionpay", "tok_slow"),
 ]  # fmt: skip
+# What is given back of a round's orders, by place: minor units, None for all that is left.
+RETURNED: dict[int, tuple[int | None, ...]] = {0: (500, None), 1: (None,), 2: (None,), 6: (700,)}
 Orders = list[tuple[str, str]]
 
 
@@ -108,6 +116,49 @@ class Till:
         finally:
             http.close()
 
+    def give_back(self, order_no: str, amount: int | None, seconds: float = 60) -> BookedRefund:
+        """Minor units of a paid order, None for all that is left of it, to the refund's end; one
+        that no gateway takes is signed anew, as the tool does when it is called again."""
+        urls = tuple(gateway.url for gateway in self.profile.gateways)
+        http = HttpGateways(self.profile, self.signer)
+        deadline = time.monotonic() + seconds
+        try:
+            couriers = Couriers(http, urls, Rota(len(urls)))
+            while True:
+                refund = self._refund(order_no, amount, couriers, deadline)
+                if refund.status not in RENEWABLE:
+                    assert refund.status.final, refund
+                    return refund
+                assert time.monotonic() < deadline, refund
+                time.sleep(0.2)  # between two tries, as of a person
+        finally:
+            http.close()
+
+    def _refund(
+        self, order_no: str, amount: int | None, couriers: Couriers, deadline: float
+    ) -> BookedRefund:
+        book, profile = self.book.refunds, self.profile
+        state = self.book.state(order_no)
+        assert state is not None and state.attempt is not None
+        attempt = state.attempt
+        done = [one for one in book.of(order_no) if one.status.final]
+        left = state.order.amount - book.given_back().get(order_no, 0)
+        now = times.now()
+        intent = RefundIntent(
+            profile.network, profile.merchant_id, order_no, attempt.attempt, len(done) + 1,
+            amount or left, state.order.currency, now, times.after(now, profile.expires_in),
+        )  # fmt: skip
+        booked = book.store(intent, refunds.sign(intent, self.signer))
+        asked = asked_of(profile, self.book, attempt, booked)
+
+        def moved(change: RefundChange) -> None:
+            book.record(booked, change)
+
+        left_s = deadline - time.monotonic()
+        change = follow(booked.compact, asked, couriers, profile.pins, moved, left_s)
+        assert change is not None, f"{order_no}: its refund has not ended"
+        return book.record(booked, change)
+
     def statuses(self, order_nos: list[str]) -> list[str]:
         """What the merchant's book says of them."""
         states = [self.book.state(number) for number in order_nos]
@@ -125,7 +176,8 @@ def _file(prefix: str, orders: Orders) -> bytes:
 
 
 class Load:
-    """Round after round of MIXED orders until its block ends; then every order has its end."""
+    """Round after round of MIXED orders until its block ends; then every order has its end. Beside
+    that, money of some is given back; a refund that is under way has its end too."""
 
     def __init__(self, home: Path, prefix: str, expires_in: int = 900) -> None:
         self._home = home
@@ -134,24 +186,49 @@ class Load:
         self._stop = threading.Event()
         self._more = threading.Condition()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name=f"load-{prefix}")
+        self._paid: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._kept, args=(work,), name=f"load-{prefix}")
+            for work in (self._pay, self._give_back)
+        ]
         self.ended = 0
+        self.refunds: list[BookedRefund] = []
 
-    def _run(self) -> None:
-        number = 0
+    def _kept(self, work: Callable[[Till], None]) -> None:
+        """In a thread of its own, until there is nothing more to do or it fails."""
         try:
             with Till.opened(self._home, self._expires_in) as till:
-                while not self._stop.is_set():
-                    summary = till.finish(till.add(f"{self._prefix}-{number}", MIXED * 2))
-                    assert not summary.open, summary.open
-                    number += 1
-                    with self._more:
-                        self.ended += len(MIXED) * 2
-                        self._more.notify_all()
+                work(till)
         except BaseException as error:
-            self._error = error
+            self._error = self._error or error
             with self._more:
                 self._more.notify_all()
+
+    def _pay(self, till: Till) -> None:
+        number = 0
+        try:
+            while not self._stop.is_set():
+                order_nos = till.add(f"{self._prefix}-{number}", MIXED * 2)
+                summary = till.finish(order_nos)
+                assert not summary.open, summary.open
+                self._paid.put(order_nos)
+                number += 1
+                with self._more:
+                    self.ended += len(MIXED) * 2
+                    self._more.notify_all()
+        finally:
+            self._paid.put([])
+
+    def _give_back(self, till: Till) -> None:
+        """Of each round; what has not begun when the block ends is left."""
+        while order_nos := self._paid.get():
+            for place, amounts in RETURNED.items():
+                if till.statuses([order_nos[place]]) != ["paid"]:
+                    continue
+                for amount in amounts:
+                    if self._stop.is_set() and self.refunds:
+                        return
+                    self.refunds.append(till.give_back(order_nos[place], amount))
 
     def more(self, count: int = 1, seconds: float = 60) -> None:
         """Wait until so many orders more have ended."""
@@ -164,7 +241,8 @@ class Load:
             raise self._error
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
@@ -174,6 +252,7 @@ class Load:
         traceback: TracebackType | None,
     ) -> None:
         self._stop.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         if error is None and self._error is not None:
             raise self._error

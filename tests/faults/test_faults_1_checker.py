@@ -22,10 +22,13 @@ from audit.source import from_peer
 from audit.verifier import Verifier
 from clearline.fabric.profile import Profile
 from clearline.house.layout import House
+from clearline.refunds import reference as refund_reference
 from clearline.reports import acquirer_reference
 
 ORDERS = [("unionpay", "tok_approve"), ("unionpay", "tok_do_not_honor"),
-          ("qr_wallet", "tok_approve"), ("unionpay", "tok_timeout_charged")]  # fmt: skip
+          ("qr_wallet", "tok_approve"), ("unionpay", "tok_timeout_charged"),
+          ("unionpay", "tok_approve.back"), ("qr_wallet", "tok_approve.back")]  # fmt: skip
+RETURNED = {"planted-004": (500, 300), "planted-005": (505, 5)}  # minor units, in their order
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,9 @@ def honest(whole: FaultyHouse) -> Books:
     """The books of the house with some payments, all ended."""
     with Till.opened(whole.house.merchant_dir) as till:
         assert not till.finish(till.add("planted", ORDERS)).open
+        for order_no, amounts in RETURNED.items():
+            for amount in amounts:
+                assert till.give_back(order_no, amount).status == "succeeded"
     books = read_books(whole.house)
     assert differences(books) == []
     assert len(books.ledger) >= len(ORDERS)
@@ -69,6 +75,15 @@ def reference_of(books: Books, order_no: str) -> str:
     """The acquirer's name for an order."""
     return next(
         acquirer_reference(key, books.network) for key in books.ledger if key.order_no == order_no
+    )
+
+
+def refund_of(books: Books, order_no: str, refund_no: int) -> str:
+    """The same for one of its refunds."""
+    return next(
+        refund_reference(key, books.network)
+        for key in books.refunds
+        if (key.order_no, key.refund_no) == (order_no, refund_no)
     )
 
 
@@ -126,6 +141,59 @@ def merchant_forgets(house: House, _: str) -> None:
         ) >= 3  # fmt: skip
 
 
+def give_back(house: House, _: str) -> None:
+    """A refund nobody asked for."""
+    write(
+        house.home / "acquirers" / "unionpay" / "data" / "book.db",
+        "INSERT INTO refund SELECT ?, original, merchant_code, amount, currency, code, rrn,"
+        " clearing_date, given, requests_seen, repeats_seen FROM refund WHERE given = 1 LIMIT 1",
+        "e" * 40,
+    )
+
+
+def not_given(house: House, reference: str) -> None:
+    """A refund was never carried out."""
+    write(house.home / "acquirers" / "unionpay" / "data" / "book.db",
+          "UPDATE refund SET given = 0 WHERE reference = ?", reference)  # fmt: skip
+
+
+def of_another(house: House, reference: str) -> None:
+    """Another payment's money was given back."""
+    write(house.home / "acquirers" / "unionpay" / "data" / "book.db",
+          "UPDATE refund SET original = ? WHERE reference = ?", "d" * 40, reference)  # fmt: skip
+
+
+def more_given(house: House, reference: str) -> None:
+    """One minor unit more was given back."""
+    write(house.home / "acquirers" / "qr_wallet" / "data" / "book.db",
+          "UPDATE refund SET amount = amount + 1 WHERE reference = ?", reference)  # fmt: skip
+
+
+def merchant_says_declined(house: House, _: str) -> None:
+    """A refund that was given back is declined in the merchant's book."""
+    write(house.merchant_dir / "orders.db",
+          "UPDATE refunds SET status = 'declined' WHERE order_no = 'planted-005'"
+          " AND refund_no = 1")  # fmt: skip
+
+
+def merchant_forgets_refund(house: House, _: str) -> None:
+    """A refund is gone from the merchant's book."""
+    write(house.merchant_dir / "orders.db",
+          "DELETE FROM refunds WHERE order_no = 'planted-004' AND refund_no = 2")  # fmt: skip
+
+
+REFUNDS_PLANTED: list[tuple[Plant, str, int, list[str]]] = [
+    (give_back, "planted-004", 1, [f"the acquirer knows refund {'e' * 40}, the ledger does not"]),
+    (not_given, "planted-004", 1, ["{key} is succeeded, the acquirer gave 0"]),
+    (of_another, "planted-004", 2, ["{key} was given back of another payment"]),
+    (more_given, "planted-005", 2, ["{key} is succeeded, the acquirer gave 6"]),
+    (merchant_says_declined, "planted-005", 1,
+     ["{key} is succeeded, the merchant says declined of 505",
+      "{key.payment}: the merchant says 5 refunded"]),
+    (merchant_forgets_refund, "planted-004", 2,
+     ["{key} is on the ledger, the merchant does not know it",
+      "{key.payment}: the merchant says 500 refunded"]),
+]  # fmt: skip
 PLANTED: list[tuple[Plant, str, list[str]]] = [
     (charge, "planted-000", [f"the acquirer knows {'f' * 40}, the ledger does not"]),
     (unreversed, "planted-003", ["{key} is closed, the acquirer holds 1203"]),
@@ -145,6 +213,12 @@ def test_each_planted_fault_is_named(honest: Books, copied: House) -> None:
         plant(copied, reference_of(honest, order_no))
         key = next(key for key in honest.ledger if key.order_no == order_no)
         expected += [text.format(key=key) for text in words]
+    for plant, order_no, number, words in REFUNDS_PLANTED:
+        plant(copied, refund_of(honest, order_no, number))
+        refund = next(
+            one for one in honest.refunds if (one.order_no, one.refund_no) == (order_no, number)
+        )
+        expected += [text.format(key=refund) for text in words]
     assert sorted(differences(read_books(copied))) == sorted(expected)
 
 
@@ -156,6 +230,9 @@ def test_what_is_missing_or_open_on_the_ledger_is_named(honest: Books) -> None:
         f"the acquirer knows {reference}, the ledger does not",
         f"{key.order_no} is paid without a success",
     ]
+    refund = next(key for key in honest.refunds if key.refund_no == 2)
+    asked = honest.refunds | {refund: honest.refunds[refund] | {"status": "requested"}}
+    assert f"{refund} is requested: it has not ended" in differences(replace(honest, refunds=asked))
     open_ = honest.ledger | {key: honest.ledger[key] | {"status": "unknown"}}
     assert f"{key} is unknown: it has not ended" in differences(replace(honest, ledger=open_))
 

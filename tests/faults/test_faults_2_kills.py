@@ -35,6 +35,7 @@ def test_every_process_is_killed(faulty: FaultyHouse, chance: random.Random) -> 
             wait_until(
                 lambda name=name: faulty.process(name).ready, BACK_SECONDS, f"{name} is back"
             )
+    assert load.refunds
     after = {status.name: status.restarts for status in faulty.everyone()}
     assert after == {name: restarts + 1 for name, restarts in before.items()}
 

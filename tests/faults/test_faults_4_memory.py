@@ -78,6 +78,7 @@ def test_stores_are_lost_torn_and_restored(faulty: FaultyHouse, tmp_path: Path) 
                     data = stack.enter_context(faulty.held(name))
                     tamper(data / store, tmp_path / name)
         load.more()
+    assert load.refunds
 
 
 def halve(database: Path) -> None:

@@ -47,6 +47,7 @@ def test_every_clock_jumps_ahead_and_behind(faulty: FaultyHouse, chance: random.
         assert till.statuses(waiting) == ["closed", "closed"]
         # An acquirer's own word is a result, by whichever clock it gave it.
         jump(faulty, load, {"acquirer-qr_wallet": WRONG})
+    assert load.refunds
     assert {status.name: status.restarts for status in faulty.everyone()} == before
     said = {name: faulty.log(name)[begun[name] :] for name in jumping}
     # Nothing was given up because of a clock, and the contract's server did refuse for one.

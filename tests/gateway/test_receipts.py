@@ -1,5 +1,6 @@
 """What a gateway shows of the receipts it gave, and of payments others gave receipts for."""
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -27,6 +28,7 @@ from clearline.intents import CloseIntent, PayIntent
 from clearline.jws import KeySigner
 from clearline.records import Payment
 from clearline.refusals import VERDICTS, ReceiptRefusal, parse_refusal
+from gateway import wal_sync
 from gateway.openapi import INTENT_CODES
 
 
@@ -98,6 +100,36 @@ def test_who_may_ask_and_how(site: Site) -> None:
     assert site.get(path).json["code"] == "parameter_invalid"
     assert site.get(f"{path}?attempt=1&min_block=1000000").json["code"] == "block_not_reached"
     assert site.get("/v1/payments/a%20b/receipts?attempt=1").json["code"] == "parameter_invalid"
+
+
+def test_a_receipt_is_synced_before_anybody_has_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut the gateway still knows what it gave its word for."""
+    synced: list[bytes] = []
+    failing: list[OSError] = []
+    real = wal_sync._sync
+
+    def sync(path: Path) -> None:
+        if failing:
+            raise failing[0]
+        real(path)
+        synced.append(path.read_bytes())
+
+    monkeypatch.setattr(wal_sync, "_sync", sync)
+    site.ledger.down()
+    try:
+        for _ in range(3):
+            intent = new_intent()
+            assert not any(intent.digest().encode() in log for log in synced)
+            received(site, intent)
+            assert intent.digest().encode() in synced[-1]
+        assert len(synced) == 3
+        failing.append(OSError(errno.EIO, "the disk fails"))
+        answer = site.post(signed(new_intent()), Prefer="respond-async")
+        assert (answer.status_code, answer.json["code"]) == (503, "ledger_unavailable")
+    finally:
+        site.ledger.up()
 
 
 def test_each_receipt_of_an_intent_has_its_refusal(site: Site) -> None:

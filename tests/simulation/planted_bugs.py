@@ -9,13 +9,13 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import sim_acquirer
+import sim_adapter
 
-from chaincode.contract import reports as contract_reports
+from chaincode.contract import leases, refund_reports
+from chaincode.contract import refunds as contract_refunds
 from clearline import times
 from clearline.fabric.commit import CommitStatus
 from clearline.fabric.queue_batch import Applied, BatchRunner
@@ -24,7 +24,7 @@ from clearline.fabric.store import QueueStore, StoredBatch, StoredItem
 from clearline.records import Lease
 from clearline.reports import Report
 from clearline.statuses import Reason, Status
-from connector import duty, memory, outbox, reporting
+from connector import duty, memory, outbox, refunding, reporting
 from connector.adapter import Answer, NoAnswerError, Verdict
 from connector.entries import COMMITTED, Ending, Entry, Telling
 from connector.follower import Follower
@@ -176,13 +176,41 @@ def _not_stored(self: QueueStore, items: Sequence[StoredItem]) -> "asyncio.Futur
     return done
 
 
-class _AnyEpoch:
-    """Equal to every epoch."""
+# refunds
 
-    __hash__ = None  # type: ignore[assignment]
+_doubted = Forwarder._doubt
+_clear_once = Forwarder._clear_once
 
-    def __eq__(self, other: object) -> bool:
-        return True
+
+async def _asked_as_new(self: Settler, entry: Entry) -> Answer:
+    return await self._adapter.refund(entry.order, entry.trace, 0)
+
+
+async def _refund_declined(self: Forwarder, entry: Entry, reason: Reason) -> None:
+    await (_declined if entry.order.refund_no else _doubted)(self, entry, reason)
+
+
+async def _unheard_is_declined(self: Forwarder, entry: Entry) -> bool:
+    if not entry.order.refund_no or not self._settler.inquires(entry):
+        return await _clear_once(self, entry)
+    answer = await self._settler.inquire(entry)
+    if answer.verdict is not Verdict.UNSURE:
+        return await _clear_once(self, entry)
+    ending = refunding.ended_unsent(Reason.OTHER, times.now())
+    await self._settler.end(entry, ending, answer)
+    return True
+
+
+def _no_limit(intent: object, payment: object) -> None:
+    return None
+
+
+def _no_turn(intent: object, earlier: object, overlay: object) -> None:
+    return None
+
+
+def _nothing_moves(item: object, refund: object, transaction: object, overlay: object) -> None:
+    return None
 
 
 def _bug(name: str, caught_by: tuple[str, ...], *changes: Change) -> Bug:
@@ -209,9 +237,20 @@ BUGS: tuple[Bug, ...] = (
     _bug("closed without the acquirer", (_MONEY,), (Settler, "close", _closed_unasked)),
     _bug("a late success is ignored", (_MONEY,), (LateSuccesses, "consider", _not_late)),
     _bug("another amount counts as paid", (_MONEY,),
-         (duty, "held_against", _as_told), (sim_acquirer, "held_against", _as_told)),
+         (duty, "held_against", _as_told), (sim_adapter, "held_against", _as_told)),
+    _bug("a refund in doubt is asked for as a new one", ("refunded once",),
+         (Settler, "repeat_refund", _asked_as_new)),
+    _bug("a time-out is a declined refund", (_MONEY,), (Forwarder, "_doubt", _refund_declined)),
+    _bug("a refund nobody knows of yet is declined", (_MONEY,),
+         (Forwarder, "_clear_once", _unheard_is_declined)),
+    _bug("a refund is not held against what is left", ("never more than was paid",),
+         (contract_refunds, "_amount", _no_limit)),
+    _bug("two refunds of a payment at once", ("one refund at a time",),
+         (contract_refunds, "_in_order", _no_turn)),
+    _bug("a refund does not move what was refunded", (_MONEY,),
+         (refund_reports, "_give_back", _nothing_moves)),
     _bug("the contract does not look at the epoch", ("the epoch in force",),
-         (contract_reports, "leases", SimpleNamespace(epoch_of=lambda lease: _AnyEpoch()))),
+         (leases, "require_in_force", lambda epoch, key, overlay: None)),
     _bug("items that share a key fly together", ("one in flight",),
          (ReadyQueue, "hold", lambda self, entry: True),
          (ReadyQueue, "release", lambda self, entry, now: None)),

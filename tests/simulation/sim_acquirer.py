@@ -1,33 +1,26 @@
-"""A model of an acquirer: its own book, its payers, its habit of answering badly - and the adapter
-that speaks to it.
+"""A model of an acquirer: its own book, its payers, its habit of answering badly. The adapter that
+speaks to it is in sim_adapter.py, what it knows of refunds in sim_refunds.py.
 
 Synchronous (a card: it answers what became of it) or asynchronous (a wallet: it accepts, and the
 payer acts later). The reference is its duplicate check: at most one charge, at most one reversal;
 a reversal or close that comes first fences the reference.
 """
 
-import asyncio
-import contextvars
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from sim_process import Base, Process, own_process
+from sim_process import Base
+from sim_refunds import Manner, RefundBook, RefundEntry
 
 from clearline.statuses import Reason
-from connector.adapter import (
-    Answer,
-    Capability,
-    Heard,
-    NoAnswerError,
-    NotSentError,
-    Order,
-    Verdict,
-    held_against,
-)
+from connector.adapter import Answer, Capability, Order, Verdict
 
-ANSWER_S = 5.0
+if TYPE_CHECKING:
+    from sim_adapter import SimAdapter
+
 _NOTICE_PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 
 
@@ -51,7 +44,7 @@ class Payer:
     purchase on its way and back, None: lost. again: a second copy of the answer. other_amount:
     what is charged besides, told_amount: what is told besides. losses: of everything else asked,
     so many get no answer first. notices: how often a notice goes out though it was taken;
-    stale: one that says "waiting" follows.
+    stale: one that says "waiting" follows. refunds: how each goes, by its number.
     """
 
     pays: bool = True
@@ -65,6 +58,11 @@ class Payer:
     losses: int = 0
     notices: int = 1
     stale: bool = False
+    refunds: tuple[Manner, ...] = ()
+
+    def refund(self, number: int) -> Manner:
+        """How the refund with this number goes."""
+        return self.refunds[number - 1] if number <= len(self.refunds) else Manner()
 
 
 @dataclass
@@ -93,16 +91,24 @@ class SimAcquirer:
     world: Base
     capabilities: frozenset[Capability]
     waits: bool
+    refunds: RefundBook
     payers: dict[str, Payer] = field(default_factory=dict)
     book: dict[str, Entry] = field(default_factory=dict)
     up: bool = True
     busy: int = 0  # things that payers and notices will yet do
     lines: list["SimAdapter"] = field(default_factory=list)
     asked: Counter[str] = field(default_factory=Counter)
-    sent: set[str] = field(default_factory=set)  # purchases, whether they came or not
+    sent: set[str] = field(default_factory=set)  # first requests, whether they came or not
 
     def payer(self, order: Order) -> Payer:
-        return self.payers.get(order.payer_token, Payer())
+        """Whoever pays it; of a refund, whoever paid."""
+        paid = self.book.get(order.original)
+        token = order.payer_token if paid is None else paid.order.payer_token
+        return self.payers.get(token, Payer())
+
+    def manner(self, order: Order) -> Manner:
+        """How this refund goes."""
+        return self.payer(order).refund(order.refund_no)
 
     def fall(self) -> None:
         """Down: every line breaks."""
@@ -147,12 +153,26 @@ class SimAcquirer:
 
     def reverse(self, order: Order) -> Answer:
         entry = self._entry(order)
+        if self.refunds.given_back(order.reference):
+            return self._tell(entry, Verdict.UNSURE, Reason.INVALID_TRANSACTION)
         if entry.charges:
             entry.state, entry.reversals = State.REVERSED, 1
         elif entry.state in (State.UNHEARD, State.WAITING):
             entry.state = State.CLOSED
         entry.fenced = True
         return self._tell(entry, Verdict.REVERSED, Reason.REVERSED)
+
+    def refund(self, order: Order, tries: int) -> Answer:
+        paid = self.book.get(order.original)
+        net = 0 if paid is None else paid.net
+        return self.refunds.ask(order, tries, net, self.manner(order), self._give_back_later)
+
+    def inquire_refund(self, order: Order) -> Answer:
+        return self.refunds.view(order, self.manner(order))
+
+    def _give_back_later(self, entry: RefundEntry) -> None:
+        slow = self.manner(entry.order).slow
+        self._plan(slow or 0.0, self.refunds.carry_out, entry)
 
     def _entry(self, order: Order) -> Entry:
         return self.book.setdefault(order.reference, Entry(order))
@@ -245,147 +265,3 @@ class SimAcquirer:
                 self._plan(pause, self._send_notice, answer, entry, tries + 1)
 
         line.notice(entry.order.reference, told, heard)
-
-
-class SimAdapter:
-    """connector.adapter.Adapter over the model, inside one process."""
-
-    def __init__(self, acquirer: SimAcquirer) -> None:
-        self._acquirer = acquirer
-        self._world = acquirer.world
-        self._process: Process = own_process()
-        self._up = asyncio.Event()
-        self._heard: Heard | None = None
-        self._waiting: list[asyncio.Future[Answer]] = []
-        self._context: contextvars.Context | None = None
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        return self._acquirer.capabilities
-
-    @property
-    def listens(self) -> bool:
-        """Whether a notice would reach anybody."""
-        return self._process.alive and self._heard is not None
-
-    async def start(self, heard: Heard) -> None:
-        self._heard = heard
-        self._acquirer.lines.append(self)
-        self.connect()
-
-    async def stop(self) -> None:
-        self._heard = None
-        self.cut()
-        if self in self._acquirer.lines:
-            self._acquirer.lines.remove(self)
-
-    def connect(self) -> None:
-        if self._acquirer.up and self._heard is not None:
-            self._up.set()
-
-    def cut(self) -> None:
-        """The line breaks: who waits for an answer gets none."""
-        self._up.clear()
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            if not one.done():
-                one.set_exception(NoAnswerError(Reason.CONNECTION_LOST))
-
-    async def ready(self) -> None:
-        await self._up.wait()
-
-    def new_trace(self) -> str:
-        return f"{self._world.chance.getrandbits(32):08x}"
-
-    async def pay(self, order: Order, trace: str) -> Answer:
-        payer = self._acquirer.payer(order)
-        if self._up.is_set():
-            self._acquirer.sent.add(order.reference)
-        return await self._ask("pay", self._acquirer.purchase, order, payer.request, payer.answer)
-
-    async def reverse(self, order: Order, trace: str, tries: int) -> Answer:
-        return await self._ask("reverse", self._acquirer.reverse, order, *self._way(order))
-
-    async def inquire(self, order: Order, trace: str) -> Answer:
-        return await self._ask("inquire", self._acquirer.inquire, order, *self._way(order))
-
-    async def close(self, order: Order, trace: str) -> Answer:
-        return await self._ask("close", self._acquirer.close, order, *self._way(order))
-
-    def notice(self, reference: str, answer: Answer, heard: Callable[[bool], None]) -> None:
-        """A notice comes in; `heard` is told whether it was taken."""
-        assert self._heard is not None
-        listening = self._heard.notice
-
-        async def take() -> bool:
-            try:
-                async with asyncio.timeout(2.5):
-                    taken = await listening(reference, answer)
-            except TimeoutError:
-                return False
-            self._process.point("before a notice is acknowledged")
-            return taken
-
-        def done(task: "asyncio.Task[bool]") -> None:
-            failed = task.cancelled() or task.exception() is not None
-            self._world.later(0.005, heard, not failed and task.result())
-
-        self._process.spawn(take()).add_done_callback(done)
-
-    def _way(self, order: Order) -> tuple[float | None, float | None]:
-        """Delays of anything but the purchase: there and back, None for what is lost."""
-        seconds = self._world.chance.choice((0.005, 0.02, 0.3))
-        self._acquirer.asked[order.reference] += 1
-        if self._acquirer.asked[order.reference] > self._acquirer.payer(order).losses:
-            return seconds, seconds
-        return (None, None) if self._world.happens(0.5) else (seconds, None)
-
-    async def _ask(
-        self, what: str, decide: Callable[[Order], Answer], order: Order,
-        there: float | None, back: float | None,
-    ) -> Answer:  # fmt: skip
-        name = order.reference[:8]
-        self._process.point(f"before {what}")
-        if not self._up.is_set():
-            raise NotSentError("no line")
-        self._world.note(self._process.name, what, name)
-        waiter: asyncio.Future[Answer] = self._world.loop.create_future()
-        self._waiting.append(waiter)
-        if there is not None:
-            self._world.later(there, self._arrive, what, decide, order, back, waiter)
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                answer = await waiter
-        except TimeoutError:
-            self._world.note(self._process.name, "no answer to", what, name)
-            raise NoAnswerError(Reason.TIMED_OUT) from None
-        finally:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
-        self._process.point(f"after {what}")
-        return answer
-
-    def _arrive(
-        self, what: str, decide: Callable[[Order], Answer], order: Order,
-        back: float | None, waiter: asyncio.Future[Answer],
-    ) -> None:  # fmt: skip
-        if not self._acquirer.up:
-            return  # lost with the line
-        answer = decide(order)
-        self._world.note("acquirer", what, order.reference[:8], answer.verdict, answer.reason)
-        if back is None:
-            return
-        payer = self._acquirer.payer(order)
-        answer = replace(answer, amount=(answer.amount or 0) + payer.told_amount)
-        answer = held_against(order, answer)
-        self._world.later(back, self._come_back, what, order, answer, waiter)
-        if payer.again:
-            self._world.later(back + 0.05, self._come_back, what, order, answer, waiter)
-
-    def _come_back(
-        self, what: str, order: Order, answer: Answer, waiter: asyncio.Future[Answer]
-    ) -> None:
-        if not waiter.done():
-            waiter.set_result(answer)
-        elif what == "pay" and self.listens and self._heard is not None:
-            self._process.context.run(self._heard.late, order.reference, answer)

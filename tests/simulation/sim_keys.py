@@ -5,10 +5,11 @@ import hashlib
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sim_ledger import NETWORK
 
-from clearline import intents, records, times
+from clearline import intents, records, refunds, times
 from clearline.intents import CloseIntent, PayIntent, PaymentKey, Route
 from clearline.jws import KeySigner
 from clearline.records import Acquirer, KeyRecord, Kind, Merchant, MerchantCode
+from clearline.refunds import RefundIntent, RefundKey
 
 ACQUIRER_ID, MERCHANT_ID, CODE = "simulated", "M-0001", "898310148990001"
 
@@ -64,6 +65,13 @@ def pay_intent(key: PaymentKey, amount: int, token: str, created: str, lives: in
     )
 
 
-def signed(intent: PayIntent | CloseIntent) -> str:
+def refund_intent(key: RefundKey, amount: int, created: str, lives: int) -> RefundIntent:
+    """An intent that lives so many seconds."""
+    return RefundIntent(NETWORK, *key, amount, "CNY", created, times.after(created, lives))
+
+
+def signed(intent: PayIntent | CloseIntent | RefundIntent) -> str:
     """As the merchant sends it."""
+    if isinstance(intent, RefundIntent):
+        return refunds.sign(intent, MERCHANT)
     return intents.sign(intent, MERCHANT)

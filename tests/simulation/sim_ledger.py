@@ -119,6 +119,7 @@ class SimLedger:
         self.history: dict[str, list[tuple[Version, bytes]]] = {}
         self.flights = Flights(world, self.codes)
         self.peers = {name: Peer(name) for name in PEERS}
+        self._awaited: dict[str, list[asyncio.Future[None]]] = {}
         self._pending: list[Envelope] = []
         self._cutting = False
 
@@ -134,6 +135,17 @@ class SimLedger:
     def newest(self, key: str) -> bytes | None:
         """The committed value."""
         return self.state(key, len(self.blocks))[1]
+
+    async def written(self, key: str, seconds: float) -> bool:
+        """Wait, at most so long, until a block writes this key; whether one did."""
+        one: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._awaited.setdefault(key, []).append(one)
+        try:
+            async with asyncio.timeout(max(seconds, 0.01)):  # time passes, whatever is asked
+                await one
+        except TimeoutError:
+            return False
+        return True
 
     def keys(self, kind: str) -> list[str]:
         """All keys of a kind of record."""
@@ -196,6 +208,9 @@ class SimLedger:
             if code == VALID:
                 for key, value in envelope.writes:
                     self.history.setdefault(key, []).append(((number, index), value))
+                    for one in self._awaited.pop(key, ()):
+                        if not one.done():
+                            one.set_result(None)
         self.blocks.append(tuple(ordered))
         self.shown.append(self._show(number, ordered))
         for peer in self.peers.values():

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from sim_acquirer import Payer
+from sim_refunds import Manner
 from sim_weather import CALM, Weather
 
 from connector.adapter import Capability
@@ -20,8 +21,12 @@ _CAPABILITIES = (
     frozenset({Capability.REVERSAL}),
     frozenset({Capability.REVERSAL, Capability.INQUIRY}),
     frozenset({Capability.REVERSAL, Capability.CLOSE}),
-    frozenset(Capability),
+    frozenset({Capability.REVERSAL, Capability.INQUIRY, Capability.CLOSE}),
     frozenset({Capability.INQUIRY, Capability.CLOSE}),
+)
+_REFUNDS: tuple[frozenset[Capability], ...] = (
+    frozenset({Capability.REFUND}),
+    frozenset({Capability.REFUND, Capability.REFUND_INQUIRY}),
 )
 
 
@@ -55,6 +60,24 @@ class Event:
 
 
 @dataclass(frozen=True)
+class RefundWish:
+    """A refund a merchant wants, `after` seconds after its payment's end or the refund before.
+    `share`: hundredths of what is left to be given back, above 100 it is more than that; `early`:
+    the payment's end is not waited for; `receipt`, `both`, `rival` as of a Wish; `hasty`: the next
+    one is asked for before this one's end."""
+
+    share: int
+    after: float
+    lives: int
+    gateway: int
+    early: bool = False
+    receipt: bool = False
+    both: bool = False
+    rival: bool = False
+    hasty: bool = False
+
+
+@dataclass(frozen=True)
 class Wish:
     """A payment a merchant wants. `receipt`: it takes a 202; `both`: it is posted to both gateways
     at once; `rival`: the gateway that is posted another intent with the same key; `close`: seconds
@@ -71,6 +94,7 @@ class Wish:
     rival: int | None = None
     close: float | None = None
     again: bool = False
+    refunds: tuple[RefundWish, ...] = ()
 
     @property
     def token(self) -> str:
@@ -79,10 +103,11 @@ class Wish:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a seed decides beforehand."""
+    """Everything a seed decides beforehand. `generous`: see RefundBook."""
 
     capabilities: frozenset[Capability]
     waits: bool
+    generous: bool
     weather: Weather
     wishes: tuple[Wish, ...]
     events: tuple[Event, ...]
@@ -113,14 +138,20 @@ def draw(seed: int) -> Plan:
     waits = Capability.INQUIRY in capabilities and drawing.maybe(0.7)
     standby = drawing.maybe(0.3)
     wishes = tuple(_wish(drawing, number, capabilities, waits) for number in range(_size(chance)))
+    back = _Drawing(random.Random(f"refunds-{seed}"))
+    capabilities |= back.chance.choice((frozenset(), *_REFUNDS * 4))
+    wishes = tuple(_with_refunds(back, wish, capabilities) for wish in wishes)
     drawing.busy = [wish.at for wish in wishes]
+    drawing.busy += [wish.at + 3.0 for wish in wishes if wish.refunds]
     _deeds(drawing, standby)
+    _forget(back, wishes, drawing.events)
     events = tuple(sorted(drawing.events, key=lambda event: event.at))
-    return Plan(capabilities, waits, _weather(drawing), wishes, events, standby)
+    generous = back.maybe(0.5)
+    return Plan(capabilities, waits, generous, _weather(drawing), wishes, events, standby)
 
 
 def _size(chance: random.Random) -> int:
-    return chance.choice((1, 2, 3, 4, 6))
+    return chance.choice((1, 2, 2, 3, 5))
 
 
 def _wish(drawing: _Drawing, number: int, capabilities: frozenset[Capability], waits: bool) -> Wish:
@@ -165,6 +196,54 @@ def _payer(drawing: _Drawing, capabilities: frozenset[Capability], waits: bool) 
         charged = maybe(0.5)
         return replace(payer, other_amount=int(charged), told_amount=int(not charged))
     return payer
+
+
+def _with_refunds(drawing: _Drawing, wish: Wish, capabilities: frozenset[Capability]) -> Wish:
+    """Half of those who pay want money back, once or more often, and all who pay late."""
+    chance = drawing.chance
+    if drawing.maybe(0.5) and wish.payer.late is None:
+        return wish
+    numbers = range(chance.choice((1, 1, 2, 3)))
+    refunds = tuple(
+        RefundWish(
+            share=chance.choice((30, 50, 100, 100, 101)),
+            after=chance.choice((0.0, 0.0, 0.5, 3.0)),
+            lives=chance.choice((10, 40, 120)),
+            gateway=chance.randrange(2),
+            early=drawing.maybe(0.15),
+            receipt=drawing.maybe(0.3),
+            both=drawing.maybe(0.2),
+            rival=drawing.maybe(0.15),
+            hasty=drawing.maybe(0.15),
+        )
+        for _ in numbers
+    )
+    manners = tuple(_manner(drawing, capabilities) for _ in numbers)
+    return replace(wish, refunds=refunds, payer=replace(wish.payer, refunds=manners))
+
+
+def _forget(drawing: _Drawing, wishes: tuple[Wish, ...], events: list[Event]) -> None:
+    """Rather often a connector forgets what it has told of refunds that are under way."""
+    moments = [wish.at for wish in wishes if wish.refunds]
+    if moments and drawing.maybe(0.25):
+        at = drawing.chance.choice(moments) + drawing.chance.uniform(1.0, 8.0)
+        points = drawing.chance.randint(1, 20)
+        events.append(Event(at, Deed.OUTBOX_LOST, CONNECTORS[0], points))
+
+
+def _manner(drawing: _Drawing, capabilities: frozenset[Capability]) -> Manner:
+    chance, maybe = drawing.chance, drawing.maybe
+    bad: tuple[float | None, ...] = (None, 4.0, 7.0)
+    inquired = Capability.REFUND_INQUIRY in capabilities
+    return Manner(
+        refuses=maybe(0.15),
+        slow=chance.choice((0.5, 3.0, 12.0)) if inquired and maybe(0.4) else None,
+        request=chance.choice(bad) if maybe(0.25) else 0.01,
+        answer=chance.choice(bad) if maybe(0.25) else 0.01,
+        again=maybe(0.2),
+        mistold=chance.choice((1, 2)) if maybe(0.15) else 0,
+        losses=chance.choice((0, 0, 1, 3)),
+    )
 
 
 def _weather(drawing: _Drawing) -> Weather:

@@ -1,4 +1,5 @@
-"""What must hold after a run (docs/faults.md): on the ledger, and at the acquirer."""
+"""What must hold after a run (docs/faults.md): on the ledger, and at the acquirer. What holds of
+refunds besides is in sim_refund_rules.py."""
 
 import json
 import sqlite3
@@ -6,6 +7,7 @@ from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import sim_refund_rules
 from sim_keys import ACQUIRER_ID
 from sim_ledger import NETWORK, VALID, Ordered, Version
 from sim_plan import CONNECTORS
@@ -13,13 +15,14 @@ from sim_plan import CONNECTORS
 from chaincode.contract.context import Transaction
 from clearline import records
 from clearline.codes import Code
-from clearline.intents import PaymentKey
 from clearline.records import Kind, Lease, Payment
+from clearline.refunds import RefundKey
 from clearline.reports import acquirer_reference
 from clearline.statuses import ReportKind, Status, may_follow
 from connector.adapter import Capability
 
 if TYPE_CHECKING:
+    from sim_merchants import Named
     from sim_world import World
 
 
@@ -41,12 +44,13 @@ def open_yet(world: "World") -> list[str]:
             found.append(f"{payment.key} has an open exception")
         elif wrong := _money(world, payment):
             found.append(wrong)
-    return found
+    return found + sim_refund_rules.open_yet(world)
 
 
 def open_keys(world: "World") -> list[str]:
-    """Ledger keys of payments that have not ended."""
-    return [records.payment_key(payment.key) for payment in payments(world) if not payment.final]
+    """Ledger keys of payments and refunds that have not ended; of an open refund its payment's."""
+    open_ = [records.payment_key(payment.key) for payment in payments(world) if not payment.final]
+    return open_ + sim_refund_rules.open_keys(world)
 
 
 def contradictable(world: "World") -> list[str]:
@@ -56,7 +60,7 @@ def contradictable(world: "World") -> list[str]:
         records.equivocation_key(payment.key, number)
         for payment in payments(world)
         for number in range(1, payment.sequence + 3)
-    ]
+    ] + sim_refund_rules.contradictable(world)
 
 
 def check(world: "World") -> None:
@@ -66,6 +70,7 @@ def check(world: "World") -> None:
             world.broken("amounts conserve", wrong)
         _reports(world, payment)
         _forward(world, payment)
+    sim_refund_rules.check(world)
     _forwarded_once(world)
     _one_request(world)
     _no_contradiction(world)
@@ -80,9 +85,11 @@ def _money(world: "World", payment: Payment) -> str:
     """Paid at the acquirer exactly when the ledger says so; empty when it holds."""
     if records.payment_key(payment.key) in world.unfenced:
         return ""
-    entry = world.acquirer.book.get(acquirer_reference(payment.key, NETWORK))
-    net = entry.net if entry is not None else 0
+    reference = acquirer_reference(payment.key, NETWORK)
+    entry = world.acquirer.book.get(reference)
+    net = entry.net - world.acquirer.refunds.given_back(reference) if entry is not None else 0
     due = payment.amount if payment.status == Status.SUCCEEDED or payment.excepted else 0
+    due -= payment.refunded_amount
     if net == due:
         return ""
     return f"{payment.key} is {payment.status}, the acquirer has {net} instead of {due}"
@@ -137,14 +144,14 @@ def _valid(world: "World") -> list[tuple[Version, Ordered]]:
 
 
 def _one_request(world: "World") -> None:
-    """One VALID transaction made each payment."""
+    """One VALID transaction made each payment and each refund."""
     made = Counter(
         outcome.key
         for _, one in _valid(world)
         if one.envelope.function == "SubmitIntents"
         for item, outcome in zip(json.loads(one.envelope.argument), one.envelope.outcomes,
                                  strict=True)
-        if outcome.code is Code.OK and "acquirer_id" in item
+        if outcome.code is Code.OK and ("acquirer_id" in item or isinstance(outcome.key, RefundKey))
     )  # fmt: skip
     for key, times in made.items():
         if times != 1:
@@ -178,31 +185,32 @@ def _epochs(world: "World") -> None:
 def _answers(world: "World") -> None:
     """What merchants were told is what the ledger says; what was received is decided."""
     valid = {one.envelope.tx_id for _, one in _valid(world)}
-    held = {payment.key: payment for payment in payments(world)}
-    decided: dict[tuple[PaymentKey, str], bool] = {}
+    held: dict[Named, str] = {one.key: one.intent_digest for one in payments(world)}
+    held |= {one.key: one.intent_digest for one in sim_refund_rules.refunds(world)}
+    decided: dict[tuple[Named, str], bool] = {}
     for told in world.merchants.told:
-        payment = held.get(told.key)
+        digest = held.get(told.key)
         code = told.answer.get("code")
-        mine = payment is not None and payment.intent_digest == told.digest
+        mine = digest == told.digest
         if code in (Code.OK, Code.DUPLICATE) and told.digest and not mine:
             world.broken("answers hold", f"{told.key} was {code} at {told.gateway}, and is not")
         elif code == Code.OK and told.answer.get("tx_id") not in valid:
             world.broken("answers hold", f"{told.key}: {told.answer.get('tx_id')} is not valid")
-        elif code == Code.CONFLICT and (payment is None or mine):
+        elif code == Code.CONFLICT and (digest is None or mine):
             world.broken("answers hold", f"{told.key} is no conflict")
         if told.digest and told.answer.get("received"):
-            decided.setdefault((told.key, told.digest), mine)
-    for (key, digest), mine in decided.items():
-        if not mine and not _refused_for_good(world, key, digest):
+            decided.setdefault((told.key, told.item_id), mine)
+    for (key, item_id), mine in decided.items():
+        if not mine and not _refused_for_good(world, item_id):
             world.broken("a receipt is kept", f"{key} was received and is nowhere")
 
 
-def _refused_for_good(world: "World", key: PaymentKey, digest: str) -> bool:
+def _refused_for_good(world: "World", item_id: str) -> bool:
     """Whether the contract says why: another intent has the key, it expired, its turn is over."""
     for queue in world.gateways:
         with closing(sqlite3.connect(queue.folder / "queue.db")) as db:
             found = db.execute(
-                "SELECT state, outcome FROM items WHERE item_id = ?", (f"intent-{digest[:40]}",)
+                "SELECT state, outcome FROM items WHERE item_id = ?", (item_id,)
             ).fetchone()
         if found is not None and found[0] == "refused":
             return True

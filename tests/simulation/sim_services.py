@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sim_acquirer import SimAdapter
+from sim_adapter import SimAdapter
 from sim_fabric import SimNetwork
 from sim_keys import ACQUIRER_ID, BANK
 from sim_ledger import CHAINCODE, NETWORK

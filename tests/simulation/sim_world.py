@@ -21,6 +21,7 @@ from sim_ledger import Envelope, SimLedger
 from sim_merchants import Merchants
 from sim_plan import CHAOS_S, CONNECTORS, GATEWAYS, Deed, Event, Plan, draw
 from sim_process import EPOCH, Base
+from sim_refunds import RefundBook
 from sim_services import ConnectorService, GatewayService, Service
 from sim_weather import CALM, Weather
 
@@ -59,9 +60,10 @@ class World(Base):
         self.calm = False
         self.excused: set[str] = set()  # references that may be seen twice
         self.contradicted: set[str] = set()  # keys of evidence that may be there
-        self.unfenced: set[str] = set()  # payments that were open then
+        self.unfenced: set[str] = set()  # payments and refunds that were open then
         self.ledger = SimLedger(self, self.weather_now)
-        self.acquirer = SimAcquirer(self, plan.capabilities, plan.waits)
+        refunds = RefundBook(plan.generous)
+        self.acquirer = SimAcquirer(self, plan.capabilities, plan.waits, refunds)
         self.acquirer.payers = {wish.token: wish.payer for wish in plan.wishes}
         self.merchants = Merchants(self)
         self.connectors = [ConnectorService(self, CONNECTORS[0])]
@@ -135,7 +137,7 @@ class World(Base):
         """Until nothing is left to be done, or it takes too long: the rules then say what."""
         end = self.elapsed + _SETTLES_S
         while self.elapsed < end:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1.0)
             tasks = [*buying, *self.commands]
             for task in tasks:
                 if task.done():

@@ -10,6 +10,8 @@ import pytest
 from sim_plan import Deed, draw
 from sim_world import Result, run_seed
 
+from connector.adapter import Capability
+
 REPOSITORY = Path(__file__).parents[2]
 _TWICE = (3, 64, 215, 341)  # any would do
 # What the seeds must have met, or the run shows little: words of the traces, and how often.
@@ -19,6 +21,9 @@ _MET = {
     "no answer to pay": 100, "no answer to reverse": 20, "no answer to inquire": 20,
     "has epoch": 50, "code=conflict": 20, "code=duplicate": 100, "received=True": 200,
     "SubmitReports late_success": 5, "SubmitReports lease_lost": 5, "expired": 5,
+    "acquirer     refund ": 150, "refund again": 150, "inquire refund": 150,
+    "no answer to refund": 50, "refund_amount_refused": 100, "refund_out_of_order": 30,
+    "not_refundable": 200,
 }  # fmt: skip
 
 
@@ -62,5 +67,8 @@ def test_seeds_differ_in_what_goes_wrong() -> None:
     plans = [draw(seed) for seed in range(500)]
     deeds = Counter(event.deed for plan in plans for event in plan.events)
     assert {deed: deeds[deed] for deed in Deed if deeds[deed] < 10} == {}
-    assert len({plan.capabilities for plan in plans}) == 5
+    refunds = {Capability.REFUND, Capability.REFUND_INQUIRY}
+    assert len({plan.capabilities - refunds for plan in plans}) == 5
+    assert len({plan.capabilities & refunds for plan in plans}) == 3
+    assert {plan.generous for plan in plans} == {True, False}
     assert {plan.waits for plan in plans} == {plan.standby for plan in plans} == {True, False}
