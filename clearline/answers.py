@@ -6,7 +6,7 @@ it is on the ledger. A `received` payment is not on the ledger: it carries the g
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Final
 
 from clearline import canonical, jws
@@ -78,7 +78,10 @@ class PaymentAnswer:
 
     def to_json(self) -> dict[str, Json]:
         """The object that travels."""
-        return asdict(self) | {"exceptions": list(self.exceptions)}
+        # Not asdict, which looks into every text; an exception's object holds texts and integers.
+        shown: dict[str, Json] = {name: getattr(self, name) for name in _PAYMENT_MEMBERS}
+        shown["exceptions"] = [dict(one) for one in self.exceptions]
+        return shown
 
     @classmethod
     def from_json(cls, value: Json) -> PaymentAnswer:
@@ -97,6 +100,9 @@ class PaymentAnswer:
         except TypeError:
             raise ValueError("not a payment: a member is missing") from None
         return answer
+
+
+_PAYMENT_MEMBERS: Final = tuple(one.name for one in fields(PaymentAnswer))
 
 
 @dataclass(frozen=True, slots=True)

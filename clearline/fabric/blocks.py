@@ -130,7 +130,8 @@ class Block:
             raise BlockError("not a block") from error
         if not message.HasField("header"):
             raise BlockError("a block without a header")
-        header, data = message.header, message.data.data
+        # Once: each look at an envelope in the message copies it.
+        header, data = message.header, list(message.data.data)
         if header.data_hash != block_data_hash(data):
             raise BlockError(f"block {header.number}: the data hash is not that of its data")
         metadata = message.metadata.metadata

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 from fabric_protos.gateway import gateway_pb2
-from fabric_protos.peer import events_pb2
 
 from clearline.fabric.errors import (
     CommitStatusError,
@@ -90,11 +89,10 @@ class FabricClient:
         return self._events(request)
 
     def deliver(self, method: str) -> Any:
-        """An open bidirectional stream to protos.Deliver: `Deliver` or `DeliverFiltered`."""
+        """An open bidirectional stream to protos.Deliver, `Deliver` or `DeliverFiltered`, of
+        serialised DeliverResponses: a block is kept as it came."""
         stub: Any = self.channel.stream_stream(
-            f"/protos.Deliver/{method}",
-            request_serializer=_serialize,
-            response_deserializer=events_pb2.DeliverResponse.FromString,
+            f"/protos.Deliver/{method}", request_serializer=_serialize, response_deserializer=bytes
         )
         return stub()
 

@@ -15,6 +15,8 @@ import grpc.aio
 from fabric_protos.common import common_pb2
 from fabric_protos.gateway import gateway_pb2
 from fabric_protos.orderer import ab_pb2
+from fabric_protos.peer import events_pb2
+from google.protobuf.message import DecodeError
 
 from clearline.fabric.blocks import Block, code_name
 from clearline.fabric.checkpointers import Checkpoint
@@ -22,6 +24,7 @@ from clearline.fabric.client import FabricClient, events_error
 from clearline.fabric.errors import EventsError, GrpcFailure
 from clearline.fabric.identity import Signer
 from clearline.fabric.protoutil import (
+    delivered_block,
     make_channel_header,
     make_payload,
     make_signature_header,
@@ -145,25 +148,32 @@ class BlockEventsRequest:
 
     async def blocks(self) -> AsyncGenerator[Block, None]:
         """Full blocks. Raises EventsError and BlockError."""
-        async for response in self._responses("Deliver"):
-            yield Block.parse(response.block.SerializeToString())
+        async for found in self._responses("Deliver"):
+            raw = found if isinstance(found, bytes) else found.block.SerializeToString()
+            yield Block.parse(raw)
 
     async def filtered_blocks(self) -> AsyncGenerator[FilteredBlock, None]:
         """Filtered blocks. Raises EventsError."""
-        async for response in self._responses("DeliverFiltered"):
-            yield _filtered(response.filtered_block)
+        async for found in self._responses("DeliverFiltered"):
+            yield _filtered(found.filtered_block)
 
     async def _responses(self, method: str) -> AsyncGenerator[Any, None]:
+        """Of each answer the block's own bytes, a megabyte that is parsed once; the
+        peer.DeliverResponse when it holds anything else."""
         if not self._envelope.signature:
             self.set_signature(self._signer.sign(self._envelope.payload))
         call = self._client.deliver(method)
         try:
             await call.write(self._envelope)
             while True:
-                response = await call.read()
-                if response is grpc.aio.EOF:  # type: ignore[attr-defined]
+                raw = await call.read()
+                if raw is grpc.aio.EOF:  # type: ignore[attr-defined]
                     code = await call.code()
                     raise _refused(code, f"the stream ended: {await call.details()}")
+                if (block := delivered_block(raw)) is not None:
+                    yield block
+                    continue
+                response = _response(raw)
                 if response.WhichOneof("Type") == "status":
                     if response.status == common_pb2.Status.SUCCESS:
                         return
@@ -247,6 +257,14 @@ def _filtered(message: Any) -> FilteredBlock:
             for transaction in message.filtered_transactions
         ),
     )
+
+
+def _response(raw: bytes) -> Any:
+    """A peer.DeliverResponse. Raises EventsError when it is none."""
+    try:
+        return events_pb2.DeliverResponse.FromString(raw)
+    except DecodeError as error:
+        raise _refused(grpc.StatusCode.INTERNAL, "not a DeliverResponse") from error
 
 
 def _refused(code: grpc.StatusCode, message: str) -> EventsError:

@@ -164,7 +164,27 @@ def sign_proposal(signer: _Signer, proposal_bytes: bytes) -> Any:
 
 def block_data_hash(data: Sequence[bytes]) -> bytes:
     """One SHA-256 over the concatenated envelopes (protoutil/blockutils.go BlockDataHash)."""
-    return hashlib.sha256(b"".join(data)).digest()
+    total = hashlib.sha256()
+    for envelope in data:
+        total.update(envelope)
+    return total.digest()
+
+
+def delivered_block(response: bytes) -> bytes | None:
+    """The block's own bytes in a serialised DeliverResponse; None when it holds a status, or
+    anything but one block.
+
+    `block` is field 2 of both orderer/ab.proto's and peer/events.proto's DeliverResponse.
+    """
+    if response[:1] != b"\x12":
+        return None
+    size = shift = 0
+    for at in range(1, min(len(response), 11)):
+        size |= (response[at] & 0x7F) << shift
+        shift += 7
+        if response[at] < 0x80:
+            return response[at + 1 :] if at + 1 + size == len(response) else None
+    return None
 
 
 def block_header_bytes(header: Any) -> bytes:

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -203,22 +204,23 @@ class Outbox:
     # Blocks
 
     def _events(self, block: Block) -> Iterator[_Found]:
+        make = {Kind.PAYMENT.value: self._payment, Kind.REFUND.value: self._refund}
         for transaction in block.transactions:
             # To be in a settlement is no news of a payment: merchants read their settlements.
             if not transaction.is_valid or transaction.args[:1] == (_CLEARING,):
                 continue
             for item, write in enumerate(transaction.writes):
-                make = {Kind.PAYMENT: self._payment, Kind.REFUND: self._refund}
-                for kind, event in make.items():
-                    if not self._is(write, kind):
-                        continue
-                    found = event(block.number, transaction, item, write)
-                    if found is not None:
-                        yield found
+                event = make.get(self._kind(write))
+                found = event(block.number, transaction, item, write) if event else None
+                if found is not None:
+                    yield found
 
-    def _is(self, write: Write, kind: Kind) -> bool:
-        ours = write.namespace == self._namespace and not write.is_delete
-        return ours and write.key.startswith(f"{kind.value}/")
+    def _kind(self, write: Write) -> str:
+        """Of the record that is written, empty for a delete and for what is not the contract's."""
+        if write.namespace != self._namespace or write.is_delete:
+            return ""
+        kind, named, _ = write.key.partition("/")
+        return kind if named else ""
 
     def _refund(
         self, block: int, transaction: BlockTransaction, item: int, write: Write
@@ -268,7 +270,7 @@ class Outbox:
             if not transaction.is_valid:
                 continue
             for write in transaction.writes:
-                if not self._is(write, Kind.MERCHANT):
+                if self._kind(write) != Kind.MERCHANT:
                     continue
                 try:
                     merchant = records.from_json(Merchant, orjson.loads(write.value))
@@ -389,4 +391,7 @@ class Outbox:
 
 
 def _said(transaction: BlockTransaction) -> str:
-    return _NO_TIME if transaction.timestamp is None else times.render(transaction.timestamp)
+    return _NO_TIME if transaction.timestamp is None else _rendered(transaction.timestamp)
+
+
+_rendered = lru_cache(maxsize=64)(times.render)  # a transaction's events say the same

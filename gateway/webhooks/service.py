@@ -12,6 +12,7 @@ from typing import Final
 
 import uvloop
 
+from clearline import garbage
 from clearline.fabric.blockstream import BlockFollower, Position
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.profile import Profile
@@ -58,6 +59,7 @@ async def _run(settings: Settings) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    garbage.settle()
     await serve(settings, stop)
 
 

@@ -207,6 +207,7 @@ class DeliverStreams:
         self._sources = sources
         self._access = access
         self._encode = encode
+        self._newest = (b"", b"")
 
     async def serve(self, requests: AsyncIterator[bytes], context: Any) -> None:
         """Answer seeks until the client is done or one of them fails."""
@@ -248,10 +249,18 @@ class DeliverStreams:
             block = source.block(number)
             if seek.content_type == _SEEK.HEADER_WITH_SIG:
                 block = _without_data(block)
-            await context.write(self._encode(block))
+            await context.write(self._encoded(block))
             if number == stop:
                 return
             number += 1
+
+    def _encoded(self, block: bytes) -> bytes:
+        """The response around a block: streams that are level ask for the same one in turn."""
+        known, response = self._newest
+        if known is not block:
+            response = self._encode(block)
+            self._newest = (block, response)
+        return response
 
 
 def _parse(envelope: Any) -> _Request:

@@ -21,7 +21,7 @@ def stage(process: str) -> str:
         return "orderer"
     if process.startswith("peer"):
         return "peer"
-    for name in ("chaincode", "committer", "gateway", "connector", "acquirer"):
+    for name in ("chaincode", "committer", "gateway", "notifier", "connector", "acquirer"):
         if process.startswith(name):
             return name
     return process

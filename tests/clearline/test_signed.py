@@ -394,6 +394,11 @@ ANSWER = answers.PaymentAnswer(
 
 def test_an_answer_travels_and_what_is_none_is_refused() -> None:
     assert answers.PaymentAnswer.from_json(ANSWER.to_json() | {"later": 1}) == ANSWER
+    late = {"kind": "late_success", "sequence": 2, "amount": 1}
+    excepted = dataclasses.replace(ANSWER, exceptions=(late,))
+    assert excepted.to_json() == dataclasses.asdict(excepted) | {"exceptions": [late]}
+    excepted.to_json()["exceptions"][0]["amount"] = 2
+    assert late["amount"] == 1
     for wrong in (None, [], {}, {"status": "succeeded"}, ANSWER.to_json() | {"status": "paid"}):
         with pytest.raises(ValueError, match="not a"):
             answers.PaymentAnswer.from_json(wrong)

@@ -14,6 +14,7 @@ from clearline.fabric import protoutil
 from clearline.fabric.identity import X509Signer
 from network.embedded.channelconfig import Bundle
 from network.embedded.peer.block_processor import BlockProcessor, genesis_commit
+from network.embedded.peer.events import RecentEvents, block_events
 from network.embedded.peer.ledger import BlockCommit, Ledger
 from network.embedded.peer.lifecycle_state import (
     NAMESPACE,
@@ -61,6 +62,12 @@ class Chain:
         stored = common_pb2.Block.FromString(self.ledger.block(committed.number) or b"")
         flags = [code_name(code) for code in stored.metadata.metadata[2]]
         assert flags == [code_name(tx.code) for tx in committed.transactions]
+        assert committed.raw == self.ledger.block(committed.number)
+        recent = RecentEvents()
+        recent.add(committed.number, committed.transactions)
+        kept = recent.of(committed.number)
+        assert kept is not None
+        assert list(kept) == list(block_events(committed.raw))
         return flags
 
     def value(self, key: str, namespace: str = "clearline") -> bytes | None:

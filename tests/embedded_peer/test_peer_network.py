@@ -233,6 +233,11 @@ def test_events_come_from_a_block_on_and_after_a_transaction(tmp_path: Path) -> 
         await world.peers["BankOne"].channels.joined[CHANNEL].tx_status(invalid.id)
         assert await _events(world, 3, start=0) == list(zip(ids, ("e0", "e1", "e2"), strict=True))
         assert await _events(world, 1, after=ids[1]) == [(ids[2], "e2")]
+        async with world.gateway("BankOne") as contract:
+            for number in range(9):  # in more blocks than the newest events are kept of
+                await contract.submit("add", f"more{number}", "1")
+        told = [payload for _, payload in await _events(world, 12, start=0)]
+        assert told == ["e0", "e1", "e2", *(f"more{number}" for number in range(9))]
         live = asyncio.create_task(_events(world, 1))
         await asyncio.sleep(0)
         async with world.gateway("BankOne") as contract:

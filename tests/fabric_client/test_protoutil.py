@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 from fabric_fake_peer import FakePeer
 from fabric_protos.common import common_pb2
-from fabric_protos.peer import proposal_pb2
+from fabric_protos.peer import events_pb2, proposal_pb2
 from helpers_fabric import key_pem, new_certificate, run, write_identity
 
 from clearline.fabric import protoutil
@@ -121,6 +121,25 @@ def _profile(folder: Path, **changes: object) -> Path:
     path = folder / "profile.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     return path
+
+
+@pytest.mark.parametrize("size", [0, 1, 120, 127, 128, 16_383, 16_384, 300_000])
+def test_a_delivered_block_keeps_its_own_bytes(size: int) -> None:
+    block = common_pb2.Block(data=common_pb2.BlockData(data=[b"x" * size]))
+    response = events_pb2.DeliverResponse(block=block).SerializeToString()
+    assert protoutil.delivered_block(response) == block.SerializeToString()
+    for torn in (response[:-1], response + b"x", response + response, response[:1], b"\x12\xff"):
+        assert protoutil.delivered_block(torn) is None, torn[:20]
+
+
+def test_another_answer_is_no_delivered_block() -> None:
+    for other in (
+        events_pb2.DeliverResponse(status=common_pb2.Status.NOT_FOUND),
+        events_pb2.DeliverResponse(filtered_block=events_pb2.FilteredBlock(number=3)),
+        events_pb2.DeliverResponse(),
+    ):
+        assert protoutil.delivered_block(other.SerializeToString()) is None
+    assert protoutil.delivered_block(b"\x12" + b"\x80" * 20) is None
 
 
 def test_profile_errors_name_file_and_fault(tmp_path: Path) -> None:

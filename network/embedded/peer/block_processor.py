@@ -50,9 +50,10 @@ class CommittedTransaction:
 
 @dataclass(frozen=True)
 class CommittedBlock:
-    """What a commit tells the rest of the node."""
+    """What a commit tells the rest of the node; `raw` is the block as it is stored."""
 
     number: int
+    raw: bytes
     transactions: tuple[CommittedTransaction, ...]
     bundle: Bundle | None
     lifecycle_changed: bool
@@ -85,12 +86,13 @@ class BlockProcessor:
         spent = self._add_private(number, transactions, state)
         lifecycle = NAMESPACE in updates.public or NAMESPACE in updates.hashed
         next_config = self._validator.next_bundle
+        stored = block.SerializeToString()
         self._ledger.commit(
             BlockCommit(
                 number=number,
                 header_hash=header_hash,
                 previous_hash=block.header.previous_hash,
-                block=block.SerializeToString(),
+                block=stored,
                 commit_hash=chained,
                 tx_ids=[(tx.tx_id, tx.index, tx.code) for tx in transactions],
                 state=state,
@@ -107,7 +109,7 @@ class BlockProcessor:
             CommittedTransaction(tx.tx_id, tx.code, tx.action.event if tx.action else b"")
             for tx in transactions
         )
-        return CommittedBlock(number, outcomes, next_config, lifecycle)
+        return CommittedBlock(number, stored, outcomes, next_config, lifecycle)
 
     def _verified(self, raw: bytes) -> tuple[Any, bytes]:
         """The parsed block and its header's hash, when it follows the ledger."""

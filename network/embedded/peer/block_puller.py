@@ -16,7 +16,7 @@ from fabric_protos.orderer import ab_pb2
 from google.protobuf.message import DecodeError
 
 from clearline.fabric.identity import Signer
-from clearline.fabric.protoutil import create_signed_envelope
+from clearline.fabric.protoutil import create_signed_envelope, delivered_block
 from clearline.logs import get_logger
 from network.embedded.peer.block_processor import BlockRefusedError
 from network.embedded.peer.channel import Channel
@@ -29,28 +29,11 @@ _DELIVER = "/orderer.AtomicBroadcast/Deliver"
 _EOF: Any = getattr(grpc.aio, "EOF")  # noqa: B009 - missing in the stubs
 # An orderer is back within a second of its crash: who waits longer than that makes others wait.
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 0.4
-_BLOCK_TAG = 0x12
 _LAST = 2**64 - 1
 
 
 class _StreamEndedError(Exception):
     """The orderer ended the stream, with a status or without."""
-
-
-def block_of(response: bytes) -> bytes | None:
-    """The block's own bytes in a serialised DeliverResponse, None when it holds a status."""
-    if not response or response[0] != _BLOCK_TAG:
-        return None
-    size = shift = 0
-    at = 1
-    while True:
-        byte = response[at]
-        at += 1
-        size |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
-    return response[at : at + size] if at + size == len(response) else None
 
 
 class BlockPuller:
@@ -105,7 +88,7 @@ class BlockPuller:
             await connection.close()
 
     async def _take(self, raw: bytes) -> None:
-        block = block_of(raw)
+        block = delivered_block(raw)
         if block is None:
             status = ab_pb2.DeliverResponse.FromString(raw).status
             raise _StreamEndedError(f"status {status}")

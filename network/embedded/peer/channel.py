@@ -6,7 +6,7 @@ The block source of Deliver, and what endorser, gateway service and puller share
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from network.embedded.peer.block_processor import (
     genesis_commit,
 )
 from network.embedded.peer.commit_notifier import CommitNotifier, TxStatus
+from network.embedded.peer.events import RecentEvents, block_events
 from network.embedded.peer.ledger import Ledger
 
 _log = get_logger(__name__)
@@ -40,6 +41,8 @@ class Channel:
         """Grows when chaincode definitions or approvals change."""
         self.on_config: list[Callable[[Bundle], None]] = []
         self._height = Height(ledger.height)
+        self._newest = (-1, b"")  # number and bytes: all streams that are level ask for this one
+        self._events = RecentEvents()
         self._processor = BlockProcessor(ledger, self.bundle)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"commit-{channel_id}")
 
@@ -62,10 +65,19 @@ class Channel:
 
     def block(self, number: int) -> bytes:
         """A committed block's bytes. Raises LookupError."""
-        data = self.ledger.block(number)
-        if data is None:
+        newest, data = self._newest
+        if newest == number:
+            return data
+        found = self.ledger.block(number)
+        if found is None:
             raise LookupError(f"no block {number}")
-        return data
+        return found
+
+    def events(self, number: int) -> Iterator[Any]:
+        """The ChaincodeEvent messages of a committed block's valid transactions, in order. Raises
+        LookupError."""
+        recent = self._events.of(number)
+        return block_events(self.block(number)) if recent is None else recent
 
     async def wait_above(self, number: int) -> None:
         """Return when the height is above `number`. Raises deliver.SourceClosed."""
@@ -84,6 +96,8 @@ class Channel:
             self.bundle = committed.bundle
             for listener in self.on_config:
                 listener(committed.bundle)
+        self._newest = (committed.number, committed.raw)
+        self._events.add(committed.number, committed.transactions)
         self._height.advance(committed.number + 1)
         self.notifier.publish(committed)
         _log.debug(

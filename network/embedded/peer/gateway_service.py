@@ -29,7 +29,6 @@ from network.embedded.peer.endorsements import (
     nobody_to_ask,
     response_status,
 )
-from network.embedded.peer.events import block_events
 from network.embedded.peer.grpc_errors import RpcError, abort, error_detail
 from network.embedded.peer.proposals import ProposalError, SignedProposal
 from network.embedded.peer.registry import Address, Registry
@@ -250,7 +249,7 @@ async def _events(channel: Channel, request: Any) -> AsyncIterator[bytes]:
     while True:
         await channel.wait_above(number)
         matching = []
-        for event in block_events(channel.block(number)):
+        for event in channel.events(number):
             if after:
                 # Everything up to and with this transaction was seen before.
                 if event.tx_id == after:
