@@ -30,8 +30,8 @@ class Rooms(Enum):
     """What runs on top of the network: nothing, all but connectors and acquirers, all."""
 
     NONE = ()
-    WITHOUT_CONNECTOR = ("committer", "gateway")
-    ALL = ("committer", "gateway", "connector", "acquirer")
+    WITHOUT_CONNECTOR = ("committer", "gateway", "notifier")
+    ALL = (*WITHOUT_CONNECTOR, "connector", "acquirer")
 
 
 @dataclass
