@@ -27,6 +27,11 @@ class Version:
         """Whether it is in force on a clearing date."""
         return self.since <= day < self.until
 
+    @property
+    def ends(self) -> bool:
+        """Whether a later version takes its place."""
+        return self.until != _FOREVER
+
     def __getitem__(self, name: str) -> int:
         """A parameter."""
         return self.parameters[name]

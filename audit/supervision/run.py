@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from audit.draft import Record
@@ -23,16 +24,23 @@ KINDS: Final[Mapping[str, Callable[[Version, Facts, str], Iterator[Case]]]] = {
 }
 
 
-def findings(records: Mapping[str, Record], as_of: str | None = None) -> list[Case]:
-    """What the rules in force find, by rule, merchant and what it is about.
+@dataclass(frozen=True)
+class Review:
+    """What the rules in force found, as of a date: by rule, merchant and what it is about."""
 
-    `records` are the ledger's, as verified, by key. `as_of` is the date (YYYY-MM-DD) on which what
-    is late counts as late; by default the last clearing date on the ledger, so that the same
-    records give the same findings.
+    as_of: str
+    versions: tuple[Version, ...]
+    cases: tuple[Case, ...]
+
+
+def review(records: Mapping[str, Record], as_of: str | None = None) -> Review:
+    """Run every rule in force. `records` are the ledger's by key, as verified.
+
+    `as_of` is the date (YYYY-MM-DD) on which what is late counts as late; by default the last
+    clearing date on the ledger, so that the same records give the same findings.
     """
-    facts = Facts.of(records)
+    facts, rules = Facts.of(records), tuple(versions(records))
     day = as_of or facts.latest
-    found = [
-        one for version in versions(records) for one in KINDS[version.kind](version, facts, day)
-    ]
-    return sorted(found, key=lambda one: (one.rule_id, one.version, one.merchant_id, one.about))
+    found = [one for version in rules for one in KINDS[version.kind](version, facts, day)]
+    found.sort(key=lambda one: (one.rule_id, one.version, one.merchant_id, one.about))
+    return Review(day, rules, tuple(found))

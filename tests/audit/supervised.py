@@ -30,7 +30,7 @@ from samples import INTENT
 from audit.draft import Record
 from audit.jose import strict_json
 from audit.supervision.cases import Case
-from audit.supervision.run import findings
+from audit.supervision.run import review
 from clearline.clearing_schema import Paid
 
 DAY, NEXT_DAY, THIRD_DAY = "2026-11-23", "2026-11-24", "2026-11-25"
@@ -57,7 +57,8 @@ def found(
     given: Given, kind: str, parameters: dict[str, int], as_of: str | None = None, **changed: Any
 ) -> list[Case]:
     """What this one rule finds."""
-    return findings(records(with_rule(given(), kind, parameters, **changed)), as_of)
+    ruled = with_rule(given(), kind, parameters, **changed)
+    return list(review(records(ruled), as_of).cases)
 
 
 def sold(*sales: tuple[dict[str, Any], dict[str, Any]]) -> Given:

@@ -30,7 +30,7 @@ from supervised import (
 )
 
 from audit.supervision.cases import Version, versions
-from audit.supervision.run import KINDS, findings
+from audit.supervision.run import KINDS, review
 from audit.supervision_forms import PARAMETERS as READ
 from clearline.supervision import PARAMETERS, RuleKind
 
@@ -73,9 +73,9 @@ def test_a_proposed_rule_finds_nothing() -> None:
     ledger = at("00:01.000", "00:02.000")()
     item = rule(parameters={"payments": 1, "minutes": 1})
     assert ledger.codes("SubmitRules", [item]) == ["ok"]
-    assert findings(records(ledger)) == []
+    assert review(records(ledger)).cases == ()
     assert ledger.codes("SubmitRules", [item], submitter=SECOND) == ["ok"]
-    assert len(findings(records(ledger))) == 1
+    assert len(review(records(ledger)).cases) == 1
 
 
 def held(*items: dict[str, Any]) -> list[tuple[int, str, str]]:
@@ -111,7 +111,7 @@ def test_payers_are_told_apart() -> None:
         told = report_item(of=of, payer_token=payer)
         assert ledger.codes("SubmitReports", [told]) == ["ok"]
     with_rule(ledger, "splitting", {"payments": 1, "minutes": 10})
-    assert findings(records(ledger)) == []
+    assert review(records(ledger)).cases == ()
 
 
 def test_a_findings_evidence_names_transactions_and_blocks() -> None:
@@ -169,7 +169,7 @@ def batched(cuts: set[int]) -> Ledger:
 
 
 def told(ledger: Ledger) -> list[str]:
-    cases = findings(records(ledger), THIRD_DAY)
+    cases = review(records(ledger), THIRD_DAY).cases
     return [json.dumps([one.rule_id, one.detail, one.about]) for one in cases]
 
 
