@@ -46,6 +46,8 @@ def verify(genesis: str | None, as_json: bool, **asked: Any) -> None:
     """
     started = time.monotonic()
     done = verified(Asked(**asked))
+    if done.unfounded:
+        done.require()  # of a state that nobody has stated there is nothing to report
     verifier, totals = done.verifier, done.verifier.totals
     pinned = genesis is None or totals.genesis == genesis.lower()
     wrong = [str(one) for one in verifier.checkpoints.wrong]

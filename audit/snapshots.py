@@ -97,9 +97,22 @@ def read(path: Path) -> Snapshot:
                 else:
                     _, space, key, block, index, value = line
                     values.append((space, key, _bytes(value), _version([block, index])))
-            return Snapshot(*head, _bytes(config), ids, tuple(values), tuple(hashed))
+            found = Snapshot(*head, _bytes(config), ids, tuple(values), tuple(hashed))
+            _check_whole(found)
+            return found
         except (JoseError, LookupError, TypeError, ValueError) as error:
             raise SnapshotError(f"{path} is no snapshot: {error}") from None
+
+
+def _check_whole(snapshot: Snapshot) -> None:
+    """Nothing twice, and nothing of a later block: a checkpoint's digest would not cover it."""
+    places = [(space, key) for space, key, _, _ in snapshot.values]
+    private = [(space, of, key_hash) for space, of, key_hash, _ in snapshot.hashed]
+    if len({*places}) < len(places) or len({*private}) < len(private):
+        raise SnapshotError("a key stands in it twice")
+    blocks = [*snapshot.ids.values(), *(at[0] for *_, at in (*snapshot.values, *snapshot.hashed))]
+    if max(blocks, default=0) > snapshot.block:
+        raise SnapshotError(f"something in it is of a block after {snapshot.block}")
 
 
 def _head(line: Any) -> tuple[str, int, str]:

@@ -202,6 +202,11 @@ def test_a_file_is_read_as_it_was_written(forge: Forge, tmp_path: Path) -> None:
             [*lines, b"{}\n"],
             [*lines, b'["key","a","b",1,-1,""]\n'],
             [*lines, b'["key","a","b",1,1,"="]\n'],
+            [*lines, lines[-1]],
+            # What a digest of this block would not cover.
+            [*lines, b'["key","clearline","payment/M/o/0001",99,0,"e30="]\n'],
+            [*lines, b'["hashed","clearline","c","00",99,0]\n'],
+            [*lines, b'["id","%s",99]\n' % (b"0" * 64)],
         )
     ):
         path = tmp_path / str(number)

@@ -8,7 +8,7 @@ by tests/chaincode/test_contract_rules.py.
 
 from clearline.codes import Code
 
-# Registration, clearing, supervision, webhooks: no payment meets them. They have tests of their own.
+# Registration, clearing, supervision, webhooks: no payment meets them; they have their own tests.
 OTHERS = frozenset(
     {
         Code.PROPOSAL_UNKNOWN, Code.PROPOSAL_DECIDED, Code.SAME_PERSON, Code.ENTITY_UNKNOWN,
