@@ -25,7 +25,7 @@ from rules_of_clearing import (
 from rules_of_clearing import FILING as FILED
 from rules_of_refunds import contradicted, refunding
 from rules_of_supervision import SECOND, rule
-from samples import INTENT
+from samples import INTENT, REFUND
 
 from audit.draft import Record
 from audit.jose import strict_json
@@ -102,6 +102,14 @@ def equivocated() -> Ledger:
     return ledger
 
 
+def all_given_back() -> Ledger:
+    ledger = reported(SUCCEEDED)()
+    of = replace(REFUND, amount=INTENT.amount)
+    assert ledger.codes("SubmitIntents", [w.refund_item(amount=of.amount)]) == ["ok"]
+    assert ledger.codes("SubmitReports", [w.refund_report_item(of=of)]) == ["ok"]
+    return ledger
+
+
 def names(*shown: str) -> Given:
     return sold(*(({}, {"merchant_name": one}) for one in shown))
 
@@ -174,6 +182,9 @@ FIRING = [
            {"basis_points": 3409, "least": 0}, {"basis_points": 3410, "least": 0}, (REFUNDED,)),
     Firing("refunded, by amount", "refund_share", refunding({}),
            {"basis_points": 0, "least": 999}, {"basis_points": 0, "least": 1000}, (REFUNDED,)),
+    # 2933 of 2933: as much as the share allows is not more.
+    Firing("refunded whole", "refund_share", all_given_back,
+           {"basis_points": 9999, "least": 0}, {"basis_points": 10000, "least": 0}, (REFUNDED,)),
     Firing("split, by count", "splitting", THREE, {"payments": 2, "minutes": 10},
            {"payments": 3, "minutes": 10}, (*BOTH, order(3)), says="3 payments of payer"),
     Firing("split, by time", "splitting", THREE, {"payments": 2, "minutes": 10},
@@ -196,6 +207,8 @@ SILENT = [
            THIRD_DAY),
     Silent("stated again", "payout_returned", stated_again, {"days": 0}, THIRD_DAY),
     Silent("a refund that is not carried out", "refund_share", refunding(),
+           {"basis_points": 0, "least": 0}),
+    Silent("a refund that was declined", "refund_share", refunding(DECLINED),
            {"basis_points": 0, "least": 0}),
     Silent("payments that were declined", "splitting", at("00:01.000", "00:02.000", **DECLINED),
            {"payments": 1, "minutes": 10}),

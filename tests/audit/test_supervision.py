@@ -95,6 +95,13 @@ def test_versions_follow_one_another() -> None:
     assert held(rule(valid_from=DAY), withdrawal()) == []
 
 
+def test_a_version_that_one_person_has_said_ends_none() -> None:
+    ledger = decided(rule())()
+    assert ledger.codes("SubmitRules", [withdrawal(valid_from=NEXT_DAY)]) == ["ok"]
+    (version,) = versions(records(ledger))
+    assert (version.version, version.ends) == (1, False)
+
+
 def test_a_run_of_payments_is_found_once_and_another_beside_it() -> None:
     times = ("00:00.000", "01:00.000", "02:00.000", "30:00.000", "31:00.000", "32:00.000")
     cases = found(at(*times), "splitting", {"payments": 1, "minutes": 2})
