@@ -12,11 +12,10 @@ from typing import Any, Final
 from audit import cards
 from audit.draft import Draft, Outcome, Record, Refused
 from audit.findings import Check
+from audit.relations import SUPERVISOR
 from audit.supervision_forms import rule_fault
 from clearline.codes import Code
 
-# The organisation whose word rules and checkpoints are: written here as in the contract's code.
-SUPERVISOR: Final = "Supervisor"
 _STATUS: Final = {"enforce": "in_force", "withdraw": "withdrawn"}
 _SAID: Final = ("kind", "parameters", "valid_from", "action")
 

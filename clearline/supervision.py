@@ -14,9 +14,6 @@ from typing import Final
 from clearline.money import MAX_AMOUNT
 from clearline.schema import IDENTIFIER, SHA256_HEX, Date, Integer, Members, OneOf, Shape
 
-# Whose word rules and checkpoints are. It is part of the contract's code, which a majority
-# approves by its digest, and no setting: settings of one server are endorsed by nobody.
-SUPERVISOR: Final = "Supervisor"
 VERSIONS: Final = Integer(1, 9999)
 BLOCKS: Final = Integer(1, 10**10 - 1)  # ten digits in a key; no card number has so few
 _COUNT: Final = Integer(0, 10**6)

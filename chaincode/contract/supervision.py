@@ -35,7 +35,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chaincode.contract.context import Transaction
+from chaincode.contract.context import SUPERVISOR_MSP, Transaction
 from chaincode.contract.decision import Refused, Taken, refused
 from chaincode.contract.overlay import Overlay
 from clearline.cards import holds_card_number
@@ -47,7 +47,6 @@ from clearline.supervision import (
     PARAMETERS,
     RULE,
     STATUS_OF,
-    SUPERVISOR,
     Action,
     Checkpoint,
     Rule,
@@ -194,7 +193,7 @@ def decide_checkpoint(item: Stated, transaction: Transaction, overlay: Overlay) 
 
 def _require_supervisor(transaction: Transaction) -> None:
     msp_id = transaction.submitter.msp_id
-    if msp_id != SUPERVISOR:
+    if msp_id != SUPERVISOR_MSP:
         raise Refusal(Code.ROLE_FORBIDDEN, f"{msp_id} is not the supervisor's organisation")
 
 
