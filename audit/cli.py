@@ -5,32 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
+from audit.cli_checkpoint import checkpoint, snapshot
 from audit.cli_relations import relations
+from audit.cli_rules import rules
 from audit.evidence import evidence, lines
-from audit.findings import Finding
-from audit.source import Export, SourceError, from_file, from_peer
-from audit.verifier import Verifier
-from clearline.fabric.profile import Profile, ProfileError
-
-_PROFILE = click.option(
-    "--profile",
-    "profile_path",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Connection profile of an auditor or supervisor.",
-)
-_BLOCKS = click.option(
-    "--blocks",
-    "blocks_path",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Verify this export instead of asking a peer.",
-)
-_NETWORK = click.option("--network", help="Network name; taken from the profile when there is one.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+from audit.source import Export, SourceError, from_peer
+from audit.verifying import BLOCKS, JSON, NETWORK, PROFILE, Asked, profile, verified
+from clearline.fabric.profile import Profile
 
 
 @click.group()
@@ -41,33 +28,33 @@ def audit() -> None:
     """
 
 
-audit.add_command(relations)
+for _command in (relations, rules, checkpoint, snapshot):
+    audit.add_command(_command)
 
 
 @audit.command()
-@_PROFILE
-@_BLOCKS
-@_NETWORK
+@Asked.options
 @click.option("--genesis", help="Header hash (hex) that block 0 must have.")
-@_JSON
-def verify(
-    profile_path: Path | None,
-    blocks_path: Path | None,
-    network: str | None,
-    genesis: str | None,
-    as_json: bool,
-) -> None:
+@JSON
+def verify(genesis: str | None, as_json: bool, **asked: Any) -> None:
     """Verify every block; name the first thing wrong exactly and exit 1, or exit 0.
+
+    A checkpoint that is wrong is named beside it: verification goes on, and exits 1. With
+    --from-checkpoint it begins after a snapshot's block (`clearline audit snapshot` makes one).
 
     Example: clearline audit verify --profile profiles/Supervisor/auditor.json
     """
     started = time.monotonic()
-    verifier, finding = _verify(profile_path, blocks_path, network)
-    totals = verifier.totals
+    done = verified(Asked(**asked))
+    if done.unfounded:
+        done.require()  # of a state that nobody has stated there is nothing to report
+    verifier, totals = done.verifier, done.verifier.totals
     pinned = genesis is None or totals.genesis == genesis.lower()
+    wrong = [str(one) for one in verifier.checkpoints.wrong]
     report = {
-        "ok": finding is None and pinned and totals.blocks > 0,
-        "finding": None if finding is None else str(finding),
+        "ok": done.right and pinned,
+        "finding": None if done.finding is None else str(done.finding),
+        "from_block": 0 if done.snapshot is None else done.snapshot.block + 1,
         "blocks": totals.blocks,
         "transactions": totals.transactions,
         "invalid": totals.invalid,
@@ -77,6 +64,8 @@ def verify(
         "settlements": verifier.balances.counts(),
         "left_out": verifier.balances.left_out(),
         "records": verifier.registry.counts(),
+        "checkpoints": {"right": len(verifier.checkpoints.checked), "wrong": len(wrong)},
+        "wrong_checkpoints": wrong,
         "endorsements": totals.endorsements,
         "genesis": totals.genesis,
         "tip": totals.tip,
@@ -88,19 +77,18 @@ def verify(
         _print(report)
     if not pinned:
         raise click.ClickException(f"block 0 is {totals.genesis}, not the pinned {genesis}")
-    if not totals.blocks and finding is None:
-        raise click.ClickException("there were no blocks to verify")
-    if finding is not None:
-        raise click.ClickException(f"the first thing wrong: {finding}")
+    done.require()
+    if wrong:
+        raise click.ClickException(f"a checkpoint is wrong: {wrong[0]}")
 
 
 @audit.command()
 @click.argument("merchant")
 @click.argument("order")
-@_PROFILE
-@_BLOCKS
-@_NETWORK
-@_JSON
+@PROFILE
+@BLOCKS
+@NETWORK
+@JSON
 def payment(
     merchant: str,
     order: str,
@@ -113,8 +101,8 @@ def payment(
 
     Example: clearline audit payment M-0001 20261123-0002 --profile auditor.json
     """
-    verifier, finding = _verify(profile_path, blocks_path, network)
-    payments = verifier.payments
+    done = verified(Asked(profile_path, blocks_path, network))
+    payments = done.verifier.payments
     prefix = f"payment/{merchant}/{order}/"
     shown = [
         evidence(payments.records[key], payments.steps[key])
@@ -126,59 +114,39 @@ def payment(
     else:
         for one in shown:
             click.echo("\n".join(lines(one)))
-    if finding is not None:
-        raise click.ClickException(f"the ledger is not right from here on: {finding}")
+    if done.finding is not None:
+        raise click.ClickException(f"the ledger is not right from here on: {done.finding}")
     if not shown:
         raise click.ClickException(f"no payment {merchant}/{order} is on the ledger")
 
 
 @audit.command()
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
-@_PROFILE
-def export(out: Path, profile_path: Path | None) -> None:
+@PROFILE
+@click.option(
+    "--first", type=click.IntRange(min=0), default=0, show_default=True, help="Its first block."
+)
+def export(out: Path, profile_path: Path | None, first: int) -> None:
     """Write every block of a peer to a new file, for verification elsewhere.
+
+    One that begins later is verified from a snapshot (`verify --from-checkpoint`).
 
     Example: clearline audit export blocks.bin --profile auditor.json
     """
     if out.exists():
         raise click.ClickException(f"{out} exists: name another file")
     try:
-        count = asyncio.run(_export(_profile(profile_path), out))
+        count = asyncio.run(_export(profile(profile_path), out, first))
     except SourceError as error:
         out.unlink(missing_ok=True)
         raise click.ClickException(str(error)) from None
     click.echo(f"{count} blocks written to {out}")
 
 
-def _verify(
-    profile_path: Path | None, blocks_path: Path | None, network: str | None
-) -> tuple[Verifier, Finding | None]:
-    if blocks_path is not None:
-        if network is None:
-            raise click.UsageError("--blocks needs --network, the name intents are signed for")
-        verifier, source = Verifier(network, "clearline"), from_file(blocks_path)
-    else:
-        profile = _profile(profile_path)
-        verifier = Verifier(network or profile.network, profile.chaincode)
-        source = from_peer(profile)
-    try:
-        return verifier, asyncio.run(_take_all(verifier, source))
-    except SourceError as error:
-        raise click.ClickException(str(error)) from None
-
-
-async def _take_all(verifier: Verifier, source: AsyncIterator[bytes]) -> Finding | None:
-    async for raw in source:
-        finding = verifier.take(raw)
-        if finding is not None:
-            return finding
-    return None
-
-
-async def _export(profile: Profile, out: Path) -> int:
+async def _export(known: Profile, out: Path, first: int) -> int:
     written, count = Export(out), 0
     try:
-        async for raw in from_peer(profile):
+        async for raw in from_peer(known, first):
             written.add(raw)
             count += 1
     finally:
@@ -186,20 +154,14 @@ async def _export(profile: Profile, out: Path) -> int:
     return count
 
 
-def _profile(path: Path | None) -> Profile:
-    if path is None:
-        raise click.UsageError("name a connection profile with --profile")
-    try:
-        return Profile.load(path)
-    except ProfileError as error:
-        raise click.ClickException(str(error)) from None
-
-
 def _print(report: Mapping[str, object]) -> None:
     click.echo(f"blocks        {report['blocks']}, the last {report['tip']}")
     click.echo(f"genesis       {report['genesis']}")
     click.echo(f"transactions  {report['transactions']}, of them {report['invalid']} rejected")
-    names = ("payments", "refunds", "exceptions", "settlements", "records", "endorsements")
+    names = (
+        *("payments", "refunds", "exceptions", "settlements", "records", "checkpoints"),
+        "endorsements",
+    )
     for name in names:
         counts = report[name]
         assert isinstance(counts, dict)  # noqa: S101 - made above

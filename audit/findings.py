@@ -47,6 +47,8 @@ class Check(StrEnum):
     TOTALS = "totals"
     PAYEE = "payee"
     LINE = "line"
+    RULE = "rule"
+    CHECKPOINT = "checkpoint"
 
 
 class Wrong(Exception):  # noqa: N818 - a finding, not a fault of ours

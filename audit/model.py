@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from audit import (
     cards,
+    checkpoints,
     clearing,
     comparison,
     leases,
@@ -26,6 +27,7 @@ from audit import (
     refunds,
     registry,
     relations,
+    rules,
     settlements,
 )
 from audit.draft import Draft, Outcome, Record, Refused, Step
@@ -65,6 +67,8 @@ _FUNCTIONS: Final[dict[str, _Function]] = {
     "DecideSettlements": _Function(
         ("bank-checker",), settlements.parse_verdict, settlements.decide
     ),
+    "SubmitRules": _Function(("supervisor",), rules.parse, rules.decide),
+    "SubmitCheckpoints": _Function(("supervisor",), checkpoints.parse, checkpoints.decide),
 }
 _DIGEST: Final = re.compile(r"^[0-9a-f]{64}(/|\Z)")
 _READERS: Final = (

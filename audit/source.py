@@ -25,10 +25,10 @@ class SourceError(Exception):
     """Blocks can't be had; the text says what to do."""
 
 
-async def from_peer(profile: Profile) -> AsyncIterator[bytes]:
-    """Every block the peer has now, from number 0. Raises SourceError."""
+async def from_peer(profile: Profile, first: int = 0) -> AsyncIterator[bytes]:
+    """Every block the peer has now, from number `first` on. Raises SourceError."""
     async with Gateway.connect(profile) as gateway:
-        blocks = gateway.network(profile.channel).block_events(Start(block=0, stop=_NO_END))
+        blocks = gateway.network(profile.channel).block_events(Start(block=first, stop=_NO_END))
         try:
             async for block in blocks:
                 yield block.raw

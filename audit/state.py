@@ -12,6 +12,7 @@ from typing import Any
 
 from audit.blocks import Endorsed, Namespace
 from audit.findings import Check, Wrong
+from audit.history import History, value_digest
 
 Version = tuple[int, int]
 
@@ -19,7 +20,8 @@ Version = tuple[int, int]
 class WorldState:
     """Values and versions by namespace and key; hashed collections by their key hashes."""
 
-    def __init__(self) -> None:
+    def __init__(self, history: History) -> None:
+        self._history = history
         self._values: dict[tuple[str, str], tuple[bytes, Version]] = {}
         self._hashed: dict[tuple[str, str, bytes], Version] = {}
         self._touched: set[tuple[str, ...] | tuple[str, str, bytes]] = set()
@@ -61,10 +63,33 @@ class WorldState:
                 self._touched.add(key)
                 if write.is_delete or not write.value:  # rwset_proto_util.go: empty deletes
                     self._values.pop(key, None)
+                    self._history.note(("key", *key), version, None)
                 else:
-                    self._values[key] = (write.value, version)
+                    self.put(*key, write.value, version)
             for collection, hashed in namespace.collections:
                 self._apply_hashed(namespace, collection, hashed, version)
+
+    def put(self, namespace: str, key: str, value: bytes, version: Version) -> None:
+        """Hold a value."""
+        self._values[namespace, key] = (value, version)
+        self._history.note(("key", namespace, key), version, value_digest(value))
+
+    def put_hashed(
+        self, namespace: str, collection: str, key_hash: bytes, version: Version
+    ) -> None:
+        """Hold the version of a private key."""
+        self._hashed[namespace, collection, key_hash] = version
+        self._history.note(("hashed", namespace, collection, key_hash.hex()), version, "")
+
+    def values(self) -> Iterator[tuple[str, str, bytes, Version]]:
+        """Namespace, key, value and version of all there is."""
+        for (namespace, key), (value, version) in self._values.items():
+            yield namespace, key, value, version
+
+    def hashed(self) -> Iterator[tuple[str, str, bytes, Version]]:
+        """Namespace, collection, key hash and version of all private keys."""
+        for place, version in self._hashed.items():
+            yield *place, version
 
     def keys(self, namespace: str, start: str, end: str) -> Iterator[str]:
         """Keys in [start, end) in order; an empty end is open."""
@@ -81,8 +106,10 @@ class WorldState:
             self._touched.add(place)
             if write.is_delete or write.is_purge:
                 self._hashed.pop(place, None)
+                named = (namespace.name, collection, place[2].hex())
+                self._history.note(("hashed", *named), version, None)
             else:
-                self._hashed[place] = version
+                self.put_hashed(*place, version)
 
     def _check_read(self, namespace: str, read: Any) -> None:
         entry = self._values.get((namespace, read.key))

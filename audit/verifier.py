@@ -42,12 +42,17 @@ from audit.blocks import (
     read_transaction,
 )
 from audit.channel import Channel
+from audit.checkpoints import Checkpoints
+from audit.draft import Record
 from audit.findings import Check, Finding, Wrong
-from audit.invocation import read_invocation
+from audit.history import History
+from audit.invocation import Invocation, read_invocation
+from audit.jose import strict_json
 from audit.membership import Identity, MembershipError
 from audit.model import Model
 from audit.payments import Payments
 from audit.registry import Registry
+from audit.snapshots import Snapshot
 from audit.state import WorldState
 from audit.transactions import check_endorsed, check_origin
 
@@ -68,13 +73,17 @@ class Verifier:
     """Takes a channel's blocks from number 0 on and keeps the first thing wrong."""
 
     def __init__(self, network: str, chaincode: str) -> None:
+        self._network = network
         self._chaincode = chaincode
         self._channel: Channel | None = None
         self._channel_id = ""
-        self._state = WorldState()
-        self._ids: set[str] = set()
+        self._config = b""
+        self.history = History(network)
+        self._state = WorldState(self.history)
+        self._next = 0
         self._previous = b""
         self._model = Model(network)
+        self.checkpoints = Checkpoints(self.history)
         self.registry = Registry(self._model.records)
         self.payments = Payments(self._model.records, self._model.steps)
         self.balances = Balances(self._model.records)
@@ -82,7 +91,7 @@ class Verifier:
 
     def take(self, raw: bytes) -> Finding | None:
         """Verify the next block; the finding when something is wrong with it."""
-        number, index, tx_id = self.totals.blocks, None, ""
+        number, index, tx_id = self._next, None, ""
         try:
             block = read_block(raw)
             self._check_block(block, number)
@@ -98,9 +107,61 @@ class Verifier:
             # A shape no check foresaw: what can't be checked is wrong.
             return Finding(number, index, tx_id, Check.UNCHECKED, f"can't be followed: {error!r}")
         self._previous = block.header_hash
+        self._next += 1
         self.totals.blocks += 1
         self.totals.tip = block.header_hash.hex()
+        self.history.ended(number, self.totals.tip)
         return None
+
+    @property
+    def records(self) -> dict[str, Record]:
+        """Every record of the contract by ledger key, as derived; not to be changed."""
+        return self._model.records
+
+    @property
+    def last(self) -> int:
+        """The number of the last block that was taken, or that a snapshot stands for; -1: none."""
+        return self._next - 1
+
+    def snapshot(self) -> Snapshot:
+        """The state after the last block. There must be one."""
+        return Snapshot(
+            network=self._network,
+            block=self.last,
+            header_hash=self._previous.hex(),
+            config=self._config,
+            ids=dict(self.history.ids),
+            values=tuple(self._state.values()),
+            hashed=tuple(self._state.hashed()),
+        )
+
+    @classmethod
+    def resume(cls, snapshot: Snapshot, chaincode: str) -> Verifier:
+        """A verifier that goes on after a snapshot's block; what vouches for the snapshot is the
+        checkpoint that it must meet, and a digest from elsewhere (docs/audit.md).
+
+        Raises Wrong or ValueError when the snapshot holds no state of a channel.
+        """
+        one = cls(snapshot.network, chaincode)
+        one._configure(snapshot.block, snapshot.config)
+        for namespace, key, value, version in snapshot.values:
+            one._state.put(namespace, key, value, version)
+            if namespace == chaincode:
+                one._model.records[key] = strict_json(value)
+        for namespace, collection, key_hash, version in snapshot.hashed:
+            one._state.put_hashed(namespace, collection, key_hash, version)
+        one.history.ids.update(snapshot.ids)
+        one.history.ended(snapshot.block, snapshot.header_hash)
+        one._previous = bytes.fromhex(snapshot.header_hash)
+        one._next = snapshot.block + 1
+        one.totals.tip = snapshot.header_hash
+        return one
+
+    def _configure(self, block: int, envelope: bytes) -> None:
+        self._channel = Channel.of_block(envelope)
+        self._channel_id = read_transaction(envelope).channel
+        self._config = envelope
+        self.history.configured(block, envelope)
 
     def _check_block(self, block: AuditedBlock, number: int) -> None:
         if block.number != number:
@@ -121,8 +182,7 @@ class Verifier:
     def _begin(self, block: AuditedBlock) -> None:
         if len(block.envelopes) != 1:
             raise Wrong(Check.CONFIGURATION, "a genesis block holds one configuration")
-        self._channel = Channel.of_block(block.envelopes[0])
-        self._channel_id = read_transaction(block.envelopes[0]).channel
+        self._configure(0, block.envelopes[0])
         self.totals.genesis = block.header_hash.hex()
 
     def _check_orderer(self, block: AuditedBlock) -> None:
@@ -160,10 +220,10 @@ class Verifier:
             raise Wrong(Check.TRANSACTION_FORM, "flagged VALID but can't be read")
         if transaction.kind == CONFIG:
             if block.number > 0:
-                self._channel = Channel.of_block(block.envelopes[index])
+                self._configure(block.number, block.envelopes[index])
             return
         submitter, endorsers = self._accepted(transaction)
-        self._ids.add(transaction.tx_id)
+        self.history.ids[transaction.tx_id] = block.number
         assert transaction.endorsed is not None  # noqa: S101 - _accepted has checked it
         self._state.check_followed(transaction.endorsed)
         invocation = read_invocation(
@@ -171,14 +231,21 @@ class Verifier:
         )
         if invocation is not None:
             self._model.take(invocation)
+            self._meet_checkpoints(invocation)
         self._state.apply(transaction.endorsed, (block.number, index))
         for one in endorsers:
             self.totals.endorsements[one.msp_id] = self.totals.endorsements.get(one.msp_id, 0) + 1
 
+    def _meet_checkpoints(self, invocation: Invocation) -> None:
+        for key in invocation.writes:
+            if key.startswith("checkpoint/"):
+                record = self._model.records[key]
+                self.checkpoints.meet(record, invocation.block, invocation.index)
+
     def _accepted(self, transaction: AuditedTransaction) -> tuple[Identity, tuple[Identity, ...]]:
         """Checks 6 to 9: what a peer must have found right to flag it VALID."""
         submitter = check_origin(transaction, self._channel_id, self._configured)
-        if transaction.tx_id in self._ids:
+        if transaction.tx_id in self.history.ids:
             raise Wrong(Check.DUPLICATE_ID, "an earlier valid transaction has this id")
         endorsers = check_endorsed(transaction, self._configured, self._state)
         if transaction.endorsed is not None:

@@ -90,6 +90,7 @@ class Code(StrEnum):
     RECORD_FULL = "record_full"
     KEY_REFUSED = "key_refused"
     CHANGE_TOO_LATE = "change_too_late"
+    RULE_OUT_OF_ORDER = "rule_out_of_order"
     # a gateway's own, never the contract's
     UNAUTHENTICATED = "unauthenticated"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105
@@ -206,6 +207,10 @@ _INFO: Final[dict[Code, tuple[int, str]]] = {
     Code.RECORD_FULL: (409, "The record holds as many entries as it may."),
     Code.KEY_REFUSED: (422, "The key can't be registered: wrong kind, unsafe, or in use."),
     Code.CHANGE_TOO_LATE: (409, "The change's date has come, or a later one was taken."),
+    Code.RULE_OUT_OF_ORDER: (
+        409,
+        "The rule's version before this one is not decided, or there is nothing to withdraw.",
+    ),
     Code.UNAUTHENTICATED: (401, "The request carries no bearer token this gateway takes."),
     Code.TOKEN_EXPIRED: (401, "The bearer token has expired, or lives too long."),
     Code.NOT_FOUND: (404, "There is nothing at this address."),

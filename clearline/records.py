@@ -27,6 +27,7 @@ from clearline.proposals import PROPOSALS as PROPOSALS  # noqa: PLC0414 - caller
 from clearline.refunds import Refund
 from clearline.relations import Relation
 from clearline.statuses import Status
+from clearline.supervision import Checkpoint, Rule
 
 EVENT: Final = "payments.v1"
 
@@ -52,6 +53,8 @@ class Kind(StrEnum):
     SETTLEMENT = "settlement"
     SETTLEMENT_PART = "settlement_part"
     STATEMENT = "statement"
+    RULE = "rule"
+    CHECKPOINT = "checkpoint"
 
 
 def payment_key(key: PaymentKey) -> str:
@@ -336,7 +339,7 @@ Record = TypeVar(
     "Record",
     Entity, Account, Relation, Merchant, MerchantCode, Acquirer, Proposal, Payment, Refund, Kept,
     Equivocation, Lease, Registration, AcquirerFile, AdjustmentRecord, Settlement,
-    SettlementPart, Statement,
+    SettlementPart, Statement, Rule, Checkpoint,
 )  # fmt: skip
 _KINDS: Final[dict[type, Kind]] = {
     Entity: Kind.ENTITY,
@@ -357,6 +360,8 @@ _KINDS: Final[dict[type, Kind]] = {
     Settlement: Kind.SETTLEMENT,
     SettlementPart: Kind.SETTLEMENT_PART,
     Statement: Kind.STATEMENT,
+    Rule: Kind.RULE,
+    Checkpoint: Kind.CHECKPOINT,
 }
 _NAMES: Final = {kind: tuple(one.name for one in fields(kind)) for kind in _KINDS}
 

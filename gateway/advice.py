@@ -99,6 +99,7 @@ ADVICE: Final[dict[Code, str]] = {
     Code.RECORD_FULL: "Take out entries that are not used any more.",
     Code.KEY_REFUSED: "Make a new key of a kind that is taken, for this owner alone.",
     Code.CHANGE_TOO_LATE: "Whoever says it says it again, with a later date.",
+    Code.RULE_OUT_OF_ORDER: "Read the rule's versions; the next number is the last one's plus one.",
     Code.UNAUTHENTICATED: "Send a bearer token (`clearline merchant token`) for this gateway.",
     Code.TOKEN_EXPIRED: "Make a new token, for minutes at most; look at this machine's clock.",
     Code.NOT_FOUND: "Look at the address; /docs lists what there is.",

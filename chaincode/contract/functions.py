@@ -20,6 +20,7 @@ from chaincode.contract import (
     relations,
     reports,
     settlements,
+    supervision,
 )
 from chaincode.contract.context import Role, Submitter, Transaction
 from chaincode.contract.decision import Decision, Refused, Taken, fold, parse_items
@@ -101,6 +102,7 @@ Function = (
     | Writer[relations.End]
     | Writer[clearing.Item]
     | Writer[settlements.Verdict]
+    | (Writer[supervision.Saying] | Writer[supervision.Stated])
     | (Writer[registry.Verdict] | KeyReader | RangeReader)
 )
 
@@ -145,6 +147,18 @@ FUNCTIONS: Mapping[str, Function] = {
         settlements.parse_verdict,
         settlements.plan_verdicts,
         settlements.decide,
+    ),
+    "SubmitRules": Writer(
+        (Role.SUPERVISOR,),
+        supervision.parse_rule,
+        lambda items, _: supervision.plan_rules(items),
+        supervision.decide_rule,
+    ),
+    "SubmitCheckpoints": Writer(
+        (Role.SUPERVISOR,),
+        supervision.parse_checkpoint,
+        lambda items, _: supervision.plan_checkpoints(items),
+        supervision.decide_checkpoint,
     ),
     "GetPayments": KeyReader(_READERS, reads.payment_keys),
     "GetRecords": KeyReader(_READERS, reads.record_keys),

@@ -14,6 +14,7 @@ import contract_world as w
 from forge import Decided
 from rules_of_clearing import FILING
 from rules_of_relations import relation
+from rules_of_supervision import CHECKPOINT, rule
 from samples import INTENT, REPORT
 
 from clearline import canonical, jws, times
@@ -22,6 +23,7 @@ from clearline.clearing_schema import What
 from clearline.jws import JwsError
 
 Record = dict[str, Any]
+RULE = rule()
 _SAMPLES = {
     "clearline-intent+jws": INTENT.payload(),
     "clearline-report+jws": REPORT.payload(),
@@ -200,6 +202,19 @@ class Lenient:
         key = f"settlement/{name}"
         self._put(key, (self.state.get(key) or {"txs": []}) | {"status": "stated"})
         return ["settlement", name], "stated", None
+
+    def _SubmitRules(self, item: Any) -> tuple[list[Any], str, str | None]:
+        said = item if isinstance(item, dict) else RULE
+        key = f"rule/{said['rule_id']}/{said['version']:04d}"
+        own = {"type": "rule", "msp_id": self.msp_id, "maker": self.person, "checker": ""}
+        self._put(key, (self.state.get(key) or {"txs": []}) | said | own | {"status": "in_force"})
+        return ["rule", said["rule_id"], said["version"]], "in_force", None
+
+    def _SubmitCheckpoints(self, item: Any) -> tuple[list[Any], str, str | None]:
+        said = item if isinstance(item, dict) and isinstance(item["block"], int) else CHECKPOINT
+        own = {"type": "checkpoint", "msp_id": self.msp_id, "txs": [self.tx_id]}
+        self.writes[f"checkpoint/{said['block']:010d}"] = said | own
+        return ["checkpoint", said["block"]], "", None
 
     def _put(self, key: str, record: Record) -> None:
         self.writes[key] = record | {"txs": [*record["txs"], self.tx_id]}

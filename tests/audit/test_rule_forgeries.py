@@ -121,6 +121,13 @@ NAMES: dict[str, dict[Check, tuple[str, ...]]] = {
         Check.TOTALS: ("totals_mismatch",),
         Check.PAYEE: ("relation_not_in_force",),
     },
+    "SubmitRules": ALWAYS
+    | {
+        Check.ROLE: ("role_forbidden",),
+        Check.RECORD: ("conflict",),
+        Check.RULE: ("rule_out_of_order", "change_too_late"),
+    },
+    "SubmitCheckpoints": ALWAYS | {Check.ROLE: ("role_forbidden",), Check.RECORD: ("conflict",)},
 }
 NAMED = {
     function: {code: check for check, codes in checks.items() for code in codes}
@@ -141,6 +148,7 @@ EXCEPT = {
     "account for a day before the last's": Check.RECORD,
     "16 another maker": Check.MAKER_CHECKER,
     "3 another bank decides": Check.ROLE,
+    "7 of another kind": Check.RULE,
 }
 CALL_CHECKS = {
     "function_unknown": Check.CALL,

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from rule_rows import ACCEPTED, DECLINED, PAN, reported
 from rules_of_clearing import ADJUSTMENT, FILING, PART, PAYOUT, filed, ruling, stated
 from rules_of_relations import AGENT, ending, relation
+from rules_of_supervision import CHECKPOINT, rule, withdrawal
 
 import audit
 from audit import cards, model
@@ -71,6 +72,19 @@ ODD: tuple[Any, ...] = (
 ACCOUNT_CHANGE = AccountChange(
     *(w.NETWORK, w.INTENT.merchant_id, w.OTHER_ACCOUNT, "BKONCNBJ", "0002"),
     *("2026-11-23T08:00:00.000Z", "2026-11-24"),
+)
+# A first version, its successor, and one of each other kind.
+RULES = (
+    rule(),
+    withdrawal(),
+    rule(kind="names_of_code", parameters={"names": 2}),
+    rule(kind="places_of_code", parameters={"stores": 1, "terminals": 2, "sites": 3}),
+    rule(kind="register_mismatch", parameters={"payments": 0}),
+    rule(kind="money_kept", parameters={"stated_days": 1, "paid_days": 3}),
+    rule(kind="payout_returned", parameters={"days": 2}),
+    rule(kind="adjustment_share", parameters={"basis_points": 500, "least": 0}),
+    rule(kind="refund_share", parameters={"basis_points": 5000, "least": 10000}),
+    rule(kind="left_open", parameters={"days": 366}),
 )
 CLEARED = (FILING, ADJUSTMENT, PART, PAYOUT)
 OWN = acquirer_reference(w.INTENT.key, w.NETWORK)
@@ -162,6 +176,8 @@ def items(chance: random.Random) -> Iterator[tuple[str, Any]]:
     kind = chance.choice(CLEARED)
     yield "SubmitClearing", signed(chance, kind.payload(), Typ.CLEARING, w.BANK)
     yield "DecideSettlements", faulty(chance, ruling())
+    yield "SubmitRules", faulty(chance, chance.choice(RULES))
+    yield "SubmitCheckpoints", faulty(chance, CHECKPOINT)
 
 
 def judged(ledger: Ledger, auditor: Model, name: str, item: Any) -> None:

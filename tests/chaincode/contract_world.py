@@ -70,6 +70,8 @@ USUAL = {
     "EndRelations": SUPERVISOR,
     "SubmitClearing": MAKER,
     "DecideSettlements": CHECKER,
+    "SubmitRules": SUPERVISOR,
+    "SubmitCheckpoints": SUPERVISOR,
 }
 
 

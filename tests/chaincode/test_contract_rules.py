@@ -22,6 +22,7 @@ from rules_of_refunds import REFUND_REPORTS, REFUNDS
 from rules_of_registry import DECIDING, PROPOSING
 from rules_of_relations import RELATIONS, SHARED
 from rules_of_reports import EVIDENCE, LEASES, REPORTS
+from rules_of_supervision import CHECKPOINTING, SUPERVISING
 from samples import INTENT
 
 from chaincode.contract.context import Submitter
@@ -33,7 +34,7 @@ from clearline.statuses import Status
 ROWS = [
     *RELATIONS, *SHARED,
     *CHANGES, *INTENTS, *CLOSES, *REFUNDS, *REPORTS, *REFUND_REPORTS, *EVIDENCE, *LEASES,
-    *PROPOSING, *DECIDING, *CLEARING, *DECIDING_SETTLEMENTS,
+    *PROPOSING, *DECIDING, *CLEARING, *DECIDING_SETTLEMENTS, *SUPERVISING, *CHECKPOINTING,
 ]  # fmt: skip
 
 

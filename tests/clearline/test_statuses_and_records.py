@@ -12,6 +12,7 @@ from clearline.intents import PaymentKey
 from clearline.records import Payment
 from clearline.refunds import Refund, RefundKey, refund_key
 from clearline.statuses import FINAL, FOLLOWERS, Status, may_follow
+from clearline.supervision import Checkpoint, Rule
 
 PAYMENT = Payment(
     "M-1", "O-1", 1, "requested", "unionpay", "898310148990001", 2933, "CNY", "a.b.c",
@@ -109,6 +110,8 @@ RECORDS = [
     ),
     records.SettlementPart("unionpay/1/CNY/2026-11-23/01", 1, "a.b.c", "0" * 64, ["t"]),
     records.Statement("unionpay", "M-1", "1", "CNY", -5, "2026-11-23", "x", ["t"]),
+    Rule("R", 1, "left_open", {"days": 1}, "2026-11-23", "enforce", "proposed", "S", "m"),
+    Checkpoint(7, "1" * 64, "2" * 64, "S", ["t"]),
 ]  # fmt: skip
 
 

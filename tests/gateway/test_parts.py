@@ -148,7 +148,7 @@ def test_description_names_every_code_an_intent_can_meet() -> None:
         "webhooks_unavailable", "file_unknown", "totals_mismatch", "payee_mismatch",
         "line_unknown", "line_mismatch", "already_settled", "settlement_unknown",
         "settlement_closed", "not_refundable", "refund_amount_refused", "refund_out_of_order",
-        "refund_unknown",
+        "refund_unknown", "rule_out_of_order",
     }  # fmt: skip
     assert {code.value for code in openapi.INTENT_CODES} == {c.value for c in Code} - others
 

@@ -53,6 +53,7 @@ def at_the_chaincode(world: World, run: Run) -> None:
     in_records(world, run, submit)
     in_relations(world, run, submit)
     in_clearing(world, run, submit)
+    in_supervision(world, run, submit)
     in_reads(run, submit)
     for where, argument in (
         ("argument", new("chaincode argument").encode()),
@@ -146,6 +147,20 @@ def in_clearing(world: World, run: Run, submit: Any) -> None:
         where = f"chaincode settlement's decision {name}"
         item = {"settlement": f"{ONE}/C1/CNY/2026-11-23/01", "decision": "approve"}
         submit(where, "DecideSettlements", [item | {name: run.canaries.new(where)}], checker)
+
+
+def in_supervision(world: World, run: Run, submit: Any) -> None:
+    """Each member of a rule and of a checkpoint."""
+    who = world.user("Supervisor", "supervisor")
+    rule = {"rule_id": "R-C", "version": 1, "kind": "left_open", "parameters": {"days": 3},
+            "valid_from": "2026-11-24", "action": "enforce"}  # fmt: skip
+    stated = {"block": 1, "header_hash": "1" * 64, "state_digest": "2" * 64}
+    for function, sound in (("SubmitRules", rule), ("SubmitCheckpoints", stated)):
+        for name in (*sound, "memo"):
+            where = f"chaincode {function} {name}"
+            submit(where, function, [sound | {name: run.canaries.new(where)}], who)
+    where = "chaincode rule's parameter"
+    submit(where, "SubmitRules", [rule | {"parameters": {"days": run.canaries.new(where)}}], who)
 
 
 def sound_bodies() -> dict[str, dict[str, Any]]:

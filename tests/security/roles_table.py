@@ -35,6 +35,8 @@ FUNCTIONS: dict[str, dict[str, May]] = {
     "EndRelations": {"supervisor": May.OWN},
     "SubmitClearing": {"bank-maker": May.OWN},
     "DecideSettlements": {"bank-checker": May.OWN},
+    "SubmitRules": {"supervisor": May.OWN},
+    "SubmitCheckpoints": {"supervisor": May.OWN},
     "GetPayments": _ALL,
     "GetRecords": _ALL,
     "ListPayments": _ALL,
@@ -44,7 +46,7 @@ FUNCTIONS: dict[str, dict[str, May]] = {
 }
 # Whose the objects are that the tests call about: a bank's, but for what the supervisor states.
 OWNERS = dict.fromkeys(FUNCTIONS, "BankOne") | dict.fromkeys(
-    ("CountersignRelations", "EndRelations"), "Supervisor"
+    ("CountersignRelations", "EndRelations", "SubmitRules", "SubmitCheckpoints"), "Supervisor"
 )
 # Organisational unit of a certificate that has the function's role: whether the peer lets it call.
 UNITS: dict[str, bool] = {
@@ -140,12 +142,15 @@ REST: dict[str, dict[str, str]] = {
 }
 
 # Whose TLS certificate a gateway's link hears of BankOne's acquirer.
-LINK_USERS = ("connector", "gateway", "maker", "checker", "supervisor", "auditor", "admin", "peer")
+LINK_USERS = (
+    *("connector", "gateway", "maker", "checker", "supervisor", "supervisor2", "auditor", "admin"),
+    "peer",
+)
 _BANKS_HAVE = ("connector", "gateway", "maker", "checker", "admin", "peer")
 LINK_HAS = {
     "BankOne": _BANKS_HAVE,
     "BankTwo": _BANKS_HAVE,
-    "Supervisor": ("supervisor", "auditor", "admin", "peer"),
+    "Supervisor": ("supervisor", "supervisor2", "auditor", "admin", "peer"),
 }
 
 
@@ -171,8 +176,9 @@ _CONTRACT = """
 `yes` may; `own` may for what is its own organisation's - acquirer, payment through it, proposal -
 and is refused for another's, item by item (`role_forbidden`); `-` is refused as a call
 (`role_forbidden`), and not endorsed. Every row holds for each organisation, `Supervisor` too: which
-organisations are banks, the contract can't tell ([trust.md](trust.md)). Relations are
-the supervisor's own to countersign: another organisation is refused, whatever roles its CA gives.
+organisations are banks, the contract can't tell ([trust.md](trust.md)). Relations are the
+supervisor's own to countersign, rules and checkpoints its own to state: another organisation is
+refused, whatever roles its CA gives.
 """
 _UNITS_TEXT = """
 The role counts only in a certificate of a user. With the function's role in it, a certificate of

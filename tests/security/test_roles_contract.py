@@ -31,6 +31,14 @@ UNIT_CELLS = [
 
 
 RELATED = {"account_id": parties.ACCOUNT, "entity_id": "E-OTHER"}
+RULE = {
+    "rule_id": "R-NEW",
+    "version": 1,
+    "kind": "left_open",
+    "parameters": {"days": 3},
+    "valid_from": "2026-11-24",
+    "action": "enforce",
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,10 @@ class Stage:
             "EndRelations": lambda: [dict(RELATED, until="2026-01-01")],
             "SubmitClearing": lambda: [parties.filing("2026-11-24")],
             "DecideSettlements": lambda: [{"settlement": self.settlement, "decision": "reject"}],
+            "SubmitRules": lambda: [RULE],
+            "SubmitCheckpoints": lambda: [
+                {"block": 1, "header_hash": "1" * 64, "state_digest": "2" * 64}
+            ],
             "GetPayments": lambda: [list(self.ended.key)],
             "GetRecords": lambda: [["merchant", parties.MERCHANT]],
             "ListPayments": lambda: {
@@ -169,6 +181,8 @@ def test_a_refused_call_changed_nothing(world: World, stage: Stage) -> None:
     assert world.record("proposal", stage.proposal_id)["status"] == "proposed"
     assert world.record("lease", parties.ONE) is None
     assert world.record("entity", "E-NEW") is None
+    assert world.record("rule", "R-NEW/0001") is None
+    assert world.record("checkpoint", "0000000001") is None
     assert world.record("settlement", stage.settlement)["status"] == "proposed"
     assert world.record("acquirer_file", f"{parties.ONE}/{parties.CODE_ONE}/CNY/2026-11-24") is None
 
@@ -186,6 +200,22 @@ def test_a_maker_does_not_check(world: World, stage: Stage) -> None:
     verdict = [{"proposal_id": item["proposal_id"], "decision": "approve"}]
     assert world.submit(same, "DecideRecords", verdict).codes == ["same_person"]
     assert world.record("merchant", parties.MERCHANT)["status"] == "active"
+
+
+def test_a_rule_takes_two_persons_of_the_supervisor(world: World) -> None:
+    """A bank's own `supervisor` counts for nothing, and nobody is two persons with two
+    certificates of one name."""
+    item = RULE | {"rule_id": parties.order_no("R")}
+    one = world.user("Supervisor", "supervisor")
+    assert world.submit(one, "SubmitRules", [item]).codes == ["ok"]
+    banks = world.signer(Who("BankOne", "supervisor"))
+    assert world.submit(banks, "SubmitRules", [item]).codes == ["role_forbidden"]
+    same = world.signer(Who("Supervisor", "supervisor", name="supervisor"))
+    assert world.submit(same, "SubmitRules", [item]).codes == ["duplicate"]
+    assert world.record("rule", f"{item['rule_id']}/0001")["status"] == "proposed"
+    other = world.user("Supervisor", "supervisor2")
+    assert world.submit(other, "SubmitRules", [item]).codes == ["ok"]
+    assert world.record("rule", f"{item['rule_id']}/0001")["status"] == "in_force"
 
 
 def test_another_banks_checker_does_not_decide(world: World, stage: Stage) -> None:

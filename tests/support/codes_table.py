@@ -8,12 +8,13 @@ by tests/chaincode/test_contract_rules.py.
 
 from clearline.codes import Code
 
-# Registration, clearing and webhooks: no payment meets them. They have tests of their own.
+# Registration, clearing, supervision, webhooks: no payment meets them; they have their own tests.
 OTHERS = frozenset(
     {
         Code.PROPOSAL_UNKNOWN, Code.PROPOSAL_DECIDED, Code.SAME_PERSON, Code.ENTITY_UNKNOWN,
         Code.ACCOUNT_UNKNOWN, Code.ACCOUNT_TAKEN, Code.MERCHANT_CODE_TAKEN, Code.RECORD_EXISTS,
-        Code.RECORD_FULL, Code.KEY_REFUSED, Code.CHANGE_TOO_LATE, Code.WEBHOOK_UNKNOWN,
+        Code.RECORD_FULL, Code.KEY_REFUSED, Code.CHANGE_TOO_LATE, Code.RULE_OUT_OF_ORDER,
+        Code.WEBHOOK_UNKNOWN,
         Code.WEBHOOK_TARGET_REFUSED, Code.WEBHOOK_STALE, Code.WEBHOOK_LIMIT,
         Code.WEBHOOKS_UNAVAILABLE,
         Code.NOT_ATTESTED, Code.RELATION_UNKNOWN, Code.RELATION_NOT_IN_FORCE,
