@@ -12,7 +12,6 @@ from typing import Any
 import click
 
 from audit.cli_checkpoint import checkpoint, snapshot
-from audit.cli_relations import relations
 from audit.cli_rules import rules
 from audit.evidence import evidence, lines
 from audit.source import Export, SourceError, from_peer
@@ -28,7 +27,7 @@ def audit() -> None:
     """
 
 
-for _command in (relations, rules, checkpoint, snapshot):
+for _command in (rules, checkpoint, snapshot):
     audit.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""`clearline audit relations`: what a bank attested, for the supervisor to see and to countersign.
+"""`clearline supervisor relations`: what a bank attested, to be seen and countersigned.
 
 The supervisor's word is one of three: a bank's maker and checker have said the same before.
 """
@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
+from audit import desk
+from audit.jose import canonical
 from clearline.codes import Code
 from clearline.fabric.contract import Contract
-from clearline.fabric.errors import CommitError, EndorseError, FabricError
+from clearline.fabric.errors import FabricError
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.identity import IdentityError
 from clearline.fabric.profile import Profile, ProfileError
-from clearline.fabric.queue_batch import classify_endorse
 
 _PAGE: Final = 200
-_PATIENCE, _PAUSE = 20.0, 0.1  # seconds: while peers are not level, and between two tries
 _Answer = TypeVar("_Answer")
 _profile = click.option(
     "--profile",
@@ -38,7 +37,7 @@ _profile = click.option(
 def relations() -> None:
     """Relations by which an entity is settled to another's account: see, countersign, end them.
 
-    Example: clearline audit relations list --waiting --profile profiles/Supervisor/supervisor.json
+    Example: clearline supervisor relations list --waiting --profile supervisor.json
     """
 
 
@@ -49,7 +48,7 @@ def relations() -> None:
 def list_relations(profile: Path, entity: str | None, waiting: bool) -> None:
     """List relations on the ledger, or with --waiting what is to be countersigned, as JSON lines.
 
-    Example: clearline audit relations list --entity E-1 --profile supervisor.json
+    Example: clearline supervisor relations list --entity E-1 --profile supervisor.json
     """
     work = _waiting if waiting else _relations
     for one in _at(profile, lambda contract: work(contract, entity)):
@@ -62,7 +61,7 @@ def list_relations(profile: Path, entity: str | None, waiting: bool) -> None:
 def countersign(proposal_ids: tuple[str, ...], profile: Path) -> None:
     """Let attested relations take effect, each from its first day on.
 
-    Example: clearline audit relations countersign relation-8f2d6c1e90ab34cd --profile supervisor.json
+    Example: clearline supervisor relations countersign relation-8f2d6c1e90ab34cd --profile supervisor.json
     """  # noqa: E501
     _decide(profile, proposal_ids, "approve")
 
@@ -73,8 +72,8 @@ def countersign(proposal_ids: tuple[str, ...], profile: Path) -> None:
 def refuse(proposal_ids: tuple[str, ...], profile: Path) -> None:
     """Refuse attested relations, for good: a bank proposes anew.
 
-    Example: clearline audit relations refuse relation-8f2d6c1e90ab34cd --profile supervisor.json
-    """
+    Example: clearline supervisor relations refuse relation-8f2d6c1e90ab34cd --profile supervisor.json
+    """  # noqa: E501
     _decide(profile, proposal_ids, "reject")
 
 
@@ -87,7 +86,7 @@ def end(relation: str, until: str, profile: Path) -> None:
 
     What is held back goes to an account of its own entity that the merchant signs for.
 
-    Example: clearline audit relations end 3f9a.../E-2 --until 2026-11-23 --profile supervisor.json
+    Example: clearline supervisor relations end 3f9a/E-2 --until 2026-11-23 --profile supervisor.json
     """
     account_id, _, entity_id = relation.partition("/")
     item = {"account_id": account_id, "entity_id": entity_id, "until": until}
@@ -140,27 +139,8 @@ async def _pages(
 
 
 async def _submit(contract: Contract, function: str, items: list[dict[str, str]]) -> list[Any]:
-    """Endorsed anew while its peers are not level, within a bound. Raises FabricError."""
-    end_of_patience = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            answer = await contract.submit(function, json.dumps(items))
-        except (EndorseError, CommitError) as error:
-            if not _passes(error) or time.monotonic() >= end_of_patience:
-                raise
-            await asyncio.sleep(_PAUSE)
-        else:
-            outcomes: list[Any] = json.loads(answer)
-            return outcomes
-
-
-def _passes(error: EndorseError | CommitError) -> bool:
-    """Whether nothing was applied and only because peers, or two transactions, met at odds."""
-    if error.outcome != "not_applied":
-        return False
-    if isinstance(error, EndorseError):
-        return classify_endorse(error) == "mismatch"
-    return error.code_name in ("MVCC_READ_CONFLICT", "PHANTOM_READ_CONFLICT")
+    outcomes: list[Any] = json.loads(await desk.submitted(contract, function, canonical(items)))
+    return outcomes
 
 
 def _at(path: Path, work: Callable[[Contract], Awaitable[_Answer]]) -> _Answer:

@@ -1,4 +1,7 @@
-"""`clearline supervisor`: put rules on the ledger, by two persons of the supervisor's."""
+"""`clearline supervisor`: what the supervisor puts on the ledger.
+
+Rules, by two persons; and its word on relations (audit/cli_relations.py).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from audit import cards, desk
+from audit.cli_relations import relations
 from audit.desk import Answered, DeskError
 from audit.jose import JoseError, strict_json
 from audit.supervision_forms import rule_fault
@@ -30,10 +34,13 @@ _PROFILE = click.option(
 
 @click.group()
 def supervisor() -> None:
-    """The supervisor's desk: rules, proposed by one person and confirmed by another.
+    """The supervisor's desk: rules, proposed by one person and confirmed by another; relations.
 
     Example: clearline supervisor propose rule.json --profile supervisor.json
     """
+
+
+supervisor.add_command(relations)
 
 
 @supervisor.command()

@@ -41,7 +41,7 @@ async def submit(profile: Profile, function: str, item: Any) -> Answered:
     try:
         async with Gateway.connect(profile) as gateway:
             contract = gateway.network(profile.channel).contract(profile.chaincode)
-            answer = await _submitted(contract, function, canonical([item]))
+            answer = await submitted(contract, function, canonical([item]))
     except IdentityError as error:
         raise DeskError(str(error)) from None
     except FabricError as error:
@@ -62,7 +62,8 @@ async def record(profile: Profile, kind: str, record_id: str) -> Any:
     return one
 
 
-async def _submitted(contract: Contract, function: str, argument: bytes) -> bytes:
+async def submitted(contract: Contract, function: str, argument: bytes) -> bytes:
+    """Endorsed anew while its peers are not level, within a bound. Raises FabricError."""
     clock = asyncio.get_running_loop().time
     end = clock() + _LEVEL
     while True:
@@ -78,7 +79,8 @@ def _passes(error: FabricError) -> bool:
     """Whether nothing was applied, only because peers or two transactions met at odds."""
     if isinstance(error, EndorseError):
         return error.outcome == "not_applied" and classify_endorse(error) == "mismatch"
-    return isinstance(error, CommitError) and error.code_name == "MVCC_READ_CONFLICT"
+    conflicts = ("MVCC_READ_CONFLICT", "PHANTOM_READ_CONFLICT")
+    return isinstance(error, CommitError) and error.code_name in conflicts
 
 
 def _listed(answer: bytes, count: int) -> Sequence[Any]:

@@ -76,7 +76,7 @@ def relate(profile: Path, document: Path, proposal_id: str | None, **said: str |
         raise SystemExit(1)
     click.echo(
         f"next: clearline bank approve {item.proposal_id} --profile CHECKER; then the supervisor:"
-        f" clearline audit relations countersign {item.proposal_id} --profile SUPERVISOR",
+        f" clearline supervisor relations countersign {item.proposal_id} --profile SUPERVISOR",
         err=True,
     )
 

@@ -35,22 +35,22 @@ def test_related_seen_countersigned_and_ended(world: World, tmp_path: Path) -> N
     name = parties.order_no("rel")
     proposed = run(world, maker, "bank", "relate", *said, "--id", name)
     assert proposed.exit_code == 0, proposed.output
-    assert f"clearline audit relations countersign {name}" in proposed.stderr
+    assert f"clearline supervisor relations countersign {name}" in proposed.stderr
 
-    early = run(world, supervisor, "audit", "relations", "countersign", name)
+    early = run(world, supervisor, "supervisor", "relations", "countersign", name)
     assert (early.exit_code, "not_attested" in early.stdout) == (1, True)
     assert run(world, checker, "bank", "approve", name).stdout == (
         f"proposal/{name}: ok attested\n"
     )
-    waiting = run(world, auditor, "audit", "relations", "list", "--waiting", "--entity", USER)
+    waiting = run(world, auditor, "supervisor", "relations", "list", "--waiting", "--entity", USER)
     found = {one["proposal_id"]: one for one in map(json.loads, waiting.stdout.splitlines())}
     digest = hashlib.sha256(document.read_bytes()).hexdigest()
     assert found[name]["body"]["document_digest"] == digest
     assert world.record("relation", NAME) is None
-    by_auditor = run(world, auditor, "audit", "relations", "countersign", name)
+    by_auditor = run(world, auditor, "supervisor", "relations", "countersign", name)
     assert (by_auditor.exit_code, "role_forbidden" in by_auditor.output) == (1, True)
 
-    signed = run(world, supervisor, "audit", "relations", "countersign", name)
+    signed = run(world, supervisor, "supervisor", "relations", "countersign", name)
     assert (signed.exit_code, signed.stdout) == (0, f"proposal/{name}: ok approved\n")
     again = run(world, checker, "bank", "approve", name)
     assert (again.exit_code, "duplicate approved" in again.stdout) == (0, True)
@@ -60,12 +60,14 @@ def test_related_seen_countersigned_and_ended(world: World, tmp_path: Path) -> N
             f"{one['account_id']}/{one['entity_id']}"
             for one in map(json.loads, listed.stdout.splitlines())
         ]
-    ended = run(world, supervisor, "audit", "relations", "end", NAME, "--until", since)
+    ended = run(world, supervisor, "supervisor", "relations", "end", NAME, "--until", since)
     assert (ended.exit_code, ended.stdout) == (0, f"relation/{NAME}: ok ended\n")
     shown = json.loads(run(world, maker, "bank", "show", "relation", NAME).stdout)
     (term,) = shown["terms"]
     assert (term["until"], term["ended_by"]) == (since, "Supervisor")
-    none = run(world, supervisor, "audit", "relations", "end", f"{ACCOUNT}/E-9", "--until", since)
+    none = run(
+        world, supervisor, "supervisor", "relations", "end", f"{ACCOUNT}/E-9", "--until", since
+    )
     assert (none.exit_code, "relation_unknown" in none.stdout) == (1, True)
 
 
