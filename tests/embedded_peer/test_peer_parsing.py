@@ -1,4 +1,4 @@
-"""What Go says of bytes that Python's parser refuses, and how Go writes a time."""
+"""What Go says of bytes that Python's parser refuses, what PEM it reads, how it writes a time."""
 
 import random
 from typing import Any
@@ -10,7 +10,7 @@ from fabric_protos.peer import proposal_pb2
 from google.protobuf.message import DecodeError
 from protobuf_mischief import mutated
 
-from network.embedded import goproto, gotime
+from network.embedded import gopem, goproto, gotime
 
 HEADER = common_pb2.ChannelHeader
 
@@ -73,3 +73,35 @@ def test_a_message_is_what_python_takes_for_one() -> None:
 )
 def test_times_as_go_writes_them(seconds: int, nanos: int, text: str) -> None:
     assert gotime.rfc3339(seconds, nanos) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        (b"-----BEGIN X-----\nQUJD\n-----END X-----\n", b"ABC"),
+        (b"before\n-----BEGIN X-----\nQUJD\n-----END X-----\nafter", b"ABC"),
+        (b"-----BEGIN X-----  \r\nQU JD\r\n-----END X----- \t\r\n", b"ABC"),
+        (b"-----BEGIN X-----\na: b\n\nQUJD\n-----END X-----", b"ABC"),
+        (b"-----BEGIN Y-----\n-----BEGIN X-----\nQUJD\n-----END X-----", b"ABC"),
+        (
+            b"-----BEGIN X-----\n?\n-----END X-----\n-----BEGIN X-----\nQUJD\n-----END X-----",
+            b"ABC",
+        ),
+        (b"-----BEGIN X-----\n-----END X-----", b""),
+        # Bits beyond the last byte are nobody's.
+        (b"-----BEGIN X-----\nQR==\n-----END X-----", b"A"),
+        (b" -----BEGIN X-----\nQUJD\n-----END X-----", None),
+        (b"-----BEGIN X-----QUJD\n-----END X-----", None),
+        (b"-----BEGIN X-----\nQUJD-----END X-----", None),
+        (b"-----BEGIN X-----\nQUJD\n-----END Y-----", None),
+        (b"-----BEGIN X-----\nQUJD\n-----END X-----after", None),
+        (b"-----BEGIN X-----\nQUJD=\n-----END X-----", None),
+        (b"-----BEGIN X-----\nQUJ\n-----END X-----", None),
+        (b"-----BEGIN X-----\nQUJD", None),
+        (b"-----BEGIN a:b-----\n-----END a:b-----", None),
+        (b"", None),
+    ],
+)
+def test_pem_as_go_reads_it(text: bytes, content: bytes | None) -> None:
+    """Each row was held to Go's encoding/pem."""
+    assert gopem.decode(text) == content
