@@ -48,6 +48,9 @@ WORDED_OTHERWISE = (
     "no channel: this function needs one",
     "private data collections are not supported by the embedded engine",
 )
+# What a node answers of its own: approvals are private to the peer that stored them, and each Raft
+# orderer signs a block itself.
+ITS_OWN = ("QueryApprovedChaincodeDefinitions", "GetBlockByNumber")
 
 
 def seeded(name: str) -> random.Random:
@@ -106,6 +109,11 @@ def reworded(real: Said, embedded: Said) -> bool:
         and embedded[2].endswith(WORDED_OTHERWISE)
         and (real[:2], real[3:]) == (embedded[:2], embedded[3:])
     )
+
+
+def its_own(name: str, real: Said, embedded: Said) -> bool:
+    """Whether both answered what each has of its own."""
+    return name.endswith(ITS_OWN) and real[:3] == embedded[:3] == ("OK", 200, "")
 
 
 def alone(follower: Follower, real: Said, embedded: Said) -> bool:
@@ -175,7 +183,7 @@ def test_damaged_proposals_of_every_function(follower: Follower) -> None:
                 proposals = damaged_proposals(admin, channel_id, chaincode, args, seeded(name))
                 for raw in islice(proposals, PROPOSALS):
                     real, embedded = await pair.both(PROCESS, raw)
-                    if not reworded(real, embedded):
+                    if not reworded(real, embedded) and not its_own(name, real, embedded):
                         found.append((f"{name} {raw.hex()}", real, embedded))
         assert differences(found) == ""
         assert len({real for _, real, _ in found}) > 20

@@ -12,7 +12,7 @@ from fabric_protos.common import common_pb2, configtx_pb2, ledger_pb2
 from fabric_protos.peer import query_pb2, transaction_pb2
 from google.protobuf.message import DecodeError
 
-from network.embedded import goproto
+from network.embedded import goproto, gostrconv
 from network.embedded.channelconfig import Bundle, ChannelConfigError, config_of_envelope
 from network.embedded.peer.acl import AccessControl, AccessError
 from network.embedded.peer.channel import Channel
@@ -218,13 +218,10 @@ def _chain_info(channel: Channel) -> Answer:
 
 
 def _block_by_number(channel: Channel, argument: bytes) -> Answer:
-    text = argument.decode(errors="surrogateescape")
-    if not text.isascii() or not text.isdigit():
-        return _error(
-            "Failed to parse block number with error strconv.ParseUint: parsing "
-            f'"{text}": invalid syntax'
-        )
-    number = int(text)
+    try:
+        number = gostrconv.parse_uint64(argument)
+    except ValueError as error:
+        return _error(f"Failed to parse block number with error {error}")
     newest = 2**64 - 1  # Fabric's "last block"
     block = channel.ledger.block(channel.ledger.height - 1 if number == newest else number)
     if block is None:
