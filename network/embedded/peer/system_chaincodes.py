@@ -62,6 +62,8 @@ class ConfigurationChaincode:
         function = args[0].decode(errors="surrogateescape")
         if function not in ("GetChannels", "JoinBySnapshotStatus") and len(args) < 2:
             return _error(f"Incorrect number of arguments, {len(args)}")
+        if proposal.named != "cscc":
+            return _named_otherwise(proposal, "CSCC from another chaincode")
         if function == "JoinChain":
             return await self._join(args[1], proposal.signed_data)
         if function == "GetChannels":
@@ -187,6 +189,9 @@ class QueryChaincode:
         if len(args) < 2:
             return _error(f"Incorrect number of arguments, {len(args)}")
         function, channel_id = (item.decode(errors="surrogateescape") for item in args[:2])
+        if proposal.named != "qscc":
+            why = "QSCC from another chaincode because of potential for deadlocks"
+            return _named_otherwise(proposal, why)
         if function != "GetChainInfo" and len(args) < 3:
             return _error(f"missing 3rd argument for {function}")
         channel = self._channels.joined.get(channel_id)
@@ -205,6 +210,13 @@ class QueryChaincode:
             return handler(channel, args[2])
         except LedgerError as error:
             return _error(str(error))
+
+
+def _named_otherwise(proposal: Proposal, what: str) -> Answer:
+    """The answer to an invocation that names another chaincode than its header does."""
+    if proposal.named is None:
+        return _error("Failed to identify the called chaincode: chaincode id is nil")
+    return _error(f"Rejecting invoke of {what}, original invocation for '{proposal.named}'")
 
 
 def _chain_info(channel: Channel) -> Answer:
