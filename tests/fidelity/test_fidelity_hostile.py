@@ -133,7 +133,7 @@ def test_damaged_requests_of_every_method(follower: Follower) -> None:
         async with peers(follower) as pair:
             for method, good in requests(follower.net).items():
                 chance = seeded(method)
-                for raw in [good, *(mutated(good, chance) for _ in range(DAMAGED))]:
+                for raw in [good, b"", *(mutated(good, chance) for _ in range(DAMAGED))]:
                     real, embedded = await pair.both(method, raw)
                     statuses.add(str(real[0]))
                     if not alone(follower, real, embedded):
