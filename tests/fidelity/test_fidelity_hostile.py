@@ -50,7 +50,7 @@ WORDED_OTHERWISE = (
 )
 # What a node answers of its own: approvals are private to the peer that stored them, and each Raft
 # orderer signs a block itself.
-ITS_OWN = ("QueryApprovedChaincodeDefinitions", "GetBlockByNumber")
+ITS_OWN = ("QueryApprovedChaincodeDefinitions", "GetBlockByNumber", "GetConfigBlock")
 
 
 def seeded(name: str) -> random.Random:
