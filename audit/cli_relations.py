@@ -86,7 +86,7 @@ def end(relation: str, until: str, profile: Path) -> None:
 
     What is held back goes to an account of its own entity that the merchant signs for.
 
-    Example: clearline supervisor relations end 3f9a/E-2 --until 2026-11-23 --profile supervisor.json
+    Example: clearline supervisor relations end 3f9a/E-2 --until 2026-11-23 --profile s.json
     """
     account_id, _, entity_id = relation.partition("/")
     item = {"account_id": account_id, "entity_id": entity_id, "until": until}

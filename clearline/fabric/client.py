@@ -6,7 +6,7 @@ Method paths and messages: fabric-protos gateway/gateway.proto and peer/events.p
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -24,6 +24,9 @@ from clearline.fabric.errors import (
     peer_errors,
     submit_outcome,
 )
+
+if TYPE_CHECKING:
+    from clearline.fabric.commit_stream import CommitStream
 
 _Error = TypeVar("_Error", bound=GatewayError)
 
@@ -45,6 +48,8 @@ class FabricClient:
         _keep_grpc_running()
         self.channel = channel
         self.timeouts = timeouts
+        self.commit_streams: dict[str, CommitStream] = {}
+        """By channel: Network.commit_stream."""
         self._evaluate = _unary(channel, "Evaluate", gateway_pb2.EvaluateResponse.FromString)
         self._endorse = _unary(channel, "Endorse", gateway_pb2.EndorseResponse.FromString)
         self._submit = _unary(channel, "Submit", gateway_pb2.SubmitResponse.FromString)

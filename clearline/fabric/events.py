@@ -45,7 +45,8 @@ _DELIVER_CODES = {
 
 @dataclass(frozen=True)
 class Start:
-    """Where a stream begins: a checkpoint wins over a block; neither means the next block.
+    """Where a stream begins: a checkpoint wins over a block; neither means the next block, or the
+    newest that the peer has.
 
     stop: last block to deliver; then, and only then, a block that isn't there yet is an
     EventsError NOT_FOUND and the stream ends by itself.
@@ -54,6 +55,7 @@ class Start:
     block: int | None = None
     checkpoint: Checkpoint | None = None
     stop: int | None = None
+    newest: bool = False
 
     @property
     def block_number(self) -> int | None:
@@ -223,8 +225,11 @@ def new_block_events_request(
 def _seek_info(start: Start) -> bytes:
     stop = _LAST_BLOCK if start.stop is None else start.stop
     behaviors = ab_pb2.SeekInfo.SeekBehavior
+    first = _position(start.block_number)
+    if start.block_number is None and start.newest:
+        first = ab_pb2.SeekPosition(newest=ab_pb2.SeekNewest())
     info = ab_pb2.SeekInfo(
-        start=_position(start.block_number),
+        start=first,
         stop=_position(stop),
         behavior=(
             behaviors.BLOCK_UNTIL_READY if start.stop is None else behaviors.FAIL_IF_NOT_READY

@@ -1,9 +1,11 @@
 """A channel, seen from a client: its contracts and its streams of events."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 
 from clearline.fabric.blocks import Block
 from clearline.fabric.client import FabricClient
+from clearline.fabric.commit_stream import CommitStream
 from clearline.fabric.contract import Contract
 from clearline.fabric.events import (
     BlockEventsRequest,
@@ -16,7 +18,7 @@ from clearline.fabric.events import (
 )
 from clearline.fabric.identity import Signer
 
-_NEXT = Start()
+_NEXT, _NEWEST = Start(), Start(newest=True)
 
 
 class Network:
@@ -33,6 +35,19 @@ class Network:
     def contract(self, chaincode: str) -> Contract:
         """The chaincode of that name."""
         return Contract(self._client, self._signer, self.channel_id, chaincode)
+
+    @asynccontextmanager
+    async def commit_stream(self) -> AsyncIterator[CommitStream]:
+        """Meanwhile statuses of transactions that are sent come from one stream of filtered blocks
+        where it has them, instead of a call each: for many at a time."""
+        stream = CommitStream(lambda: self.block_events_request(_NEWEST))
+        streams = self._client.commit_streams
+        async with stream.running():
+            streams[self.channel_id] = stream
+            try:
+                yield stream
+            finally:
+                streams.pop(self.channel_id, None)
 
     def chaincode_events(
         self, chaincode: str, start: Start = _NEXT

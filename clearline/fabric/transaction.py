@@ -61,14 +61,21 @@ class Transaction:
     async def submit(self, deadline: float | None = None) -> Commit:
         """Send the envelope to be ordered. deadline: seconds. The answer is an acceptance by the
         orderer, not a commit. Raises SubmitError; its outcome says what is known."""
-        self.sign()
+        # One that was signed before may have been sent before: about that a peer must be asked.
+        stream = None
+        if not self._prepared.envelope.signature:
+            stream = self._client.commit_streams.get(self._channel_id)
+            self.sign()
         request = gateway_pb2.SubmitRequest(
             transaction_id=self.transaction_id,
             channel_id=self._channel_id,
             prepared_transaction=self._prepared.envelope,
         )
+        told = stream.expect(self.transaction_id) if stream is not None else None
         await self._client.submit(request, deadline)
-        return self.new_commit()
+        commit = self.new_commit()
+        commit.told = told
+        return commit
 
     def new_commit(self) -> Commit:
         """The Commit of this transaction, submitted by this process or an earlier one."""

@@ -6,9 +6,6 @@ msp/mspimpl.go, msp/mspimplvalidate.go, bccsp/sw/ecdsa.go), over `cryptography` 
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
-_PEM = re.compile(rb"-----BEGIN ([^\n-]*)-----\s*\n(.*?)-----END \1-----", re.DOTALL)
+from network.embedded import gopem
 
 CURVE_ORDERS = {
     "secp256r1": 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
@@ -56,12 +53,12 @@ def from_pem(data: bytes) -> x509.Certificate:
 
     Raises CertificateError.
     """
-    match = _PEM.search(data)
-    if match is None:
+    content = gopem.decode(data)
+    if content is None:
         raise CertificateError("could not decode the PEM structure")
     try:
-        return x509.load_der_x509_certificate(base64.b64decode(match[2], validate=False))
-    except (ValueError, binascii.Error) as error:
+        return x509.load_der_x509_certificate(content)
+    except (ValueError, x509.InvalidVersion) as error:
         raise CertificateError(f"parseCertificate failed: {error}") from error
 
 

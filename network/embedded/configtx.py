@@ -20,7 +20,8 @@ from network.embedded.channelconfig import Bundle, ChannelConfigError
 from network.embedded.policies import Policy, PolicyError, SignedData, config_update_signed_data
 
 _ROOT = "Channel"
-_CONFIG_ID = re.compile(r"[a-zA-Z0-9.-]{1,249}")
+_CONFIG_ID = re.compile(r"[a-zA-Z0-9.-]+")
+_CONFIG_ID_MAX = 249
 _NEW_MOD_POLICY = "Admins"
 
 
@@ -127,8 +128,7 @@ def _apply(bundle: Bundle, envelope: Any) -> Any:
         raise ConfigUpdateError(f"error converting envelope to config update: {error}") from error
     try:
         update = goproto.parse(configtx_pb2.ConfigUpdate, update_envelope.config_update)
-        signed = config_update_signed_data(update_envelope)
-        result = _authorize(bundle, update, signed)
+        result = _authorize(bundle, update, update_envelope)
     except (goproto.GoDecodeError, PolicyError, ConfigUpdateError) as error:
         raise ConfigUpdateError(f"error authorizing update: {error}") from error
     return _to_group(result, (_ROOT,))
@@ -153,23 +153,28 @@ def _update_of(envelope: Any) -> Any:
         raise ConfigUpdateError(f"error converting envelope to config update: {text}") from error
 
 
-def _authorize(bundle: Bundle, update: Any, signed: list[SignedData]) -> _Map:
-    """common/configtx/update.go authorizeUpdate; answers the whole new configuration."""
+def _authorize(bundle: Bundle, update: Any, update_envelope: Any) -> _Map:
+    """common/configtx/update.go authorizeUpdate; answers the whole new configuration.
+
+    update: the common.ConfigUpdate of the common.ConfigUpdateEnvelope. Raises ConfigUpdateError
+    and GoDecodeError.
+    """
     if update.channel_id != bundle.channel_id:
         raise ConfigUpdateError(
             f"ConfigUpdate for channel '{update.channel_id}' but envelope for channel "
             f"'{bundle.channel_id}'"
         )
     current = _to_map(bundle.config.channel_group)
-    read_set = _to_map(update.read_set) if update.HasField("read_set") else {}
-    write_set = _to_map(update.write_set) if update.HasField("write_set") else {}
+    read_set = _set_of(update, "read_set", "ReadSet")
     for key, element in read_set.items():
         _check_read(current, key, element)
+    write_set = _set_of(update, "write_set", "WriteSet")
     delta = {
         key: element
         for key, element in write_set.items()
         if key not in read_set or read_set[key].version != element.version
     }
+    signed = config_update_signed_data(update_envelope)
     if not delta:
         raise ConfigUpdateError(
             "error validating DeltaSet: delta set was empty -- update would have no effect"
@@ -253,15 +258,33 @@ def _check_mod_policy(name: str, mod_policy: str) -> None:
             f"error validating DeltaSet: invalid mod_policy for element {name}: mod_policy not set"
         )
     for index, part in enumerate(parts):
-        if not _is_config_id(part):
+        fault = _config_id_fault(part)
+        if fault:
             raise ConfigUpdateError(
                 f"error validating DeltaSet: invalid mod_policy for element {name}: path element "
-                f"at {index} is invalid"
+                f"at {index} is invalid: {fault}"
             )
 
 
-def _is_config_id(text: str) -> bool:
-    return _CONFIG_ID.fullmatch(text) is not None and text not in (".", "..")
+def _config_id_fault(text: str) -> str:
+    """What is wrong with the name of a configuration's element, "" for nothing."""
+    if not text:
+        return "config ID illegal, cannot be empty"
+    if len(text.encode()) > _CONFIG_ID_MAX:
+        return f"config ID illegal, cannot be longer than {_CONFIG_ID_MAX}"
+    if text in (".", ".."):
+        return f"name '{text}' for config ID is not allowed"
+    if _CONFIG_ID.fullmatch(text) is None:
+        return f"config ID '{text}' contains illegal characters"
+    return ""
+
+
+def _set_of(update: Any, field: str, name: str) -> _Map:
+    """The elements of a ConfigUpdate's read or write set. Raises ConfigUpdateError."""
+    try:
+        return _to_map(getattr(update, field)) if update.HasField(field) else {}
+    except ConfigUpdateError as error:
+        raise ConfigUpdateError(f"error mapping {name}: {error}") from error
 
 
 def _to_map(root: Any) -> _Map:
@@ -269,8 +292,9 @@ def _to_map(root: Any) -> _Map:
     found: _Map = {}
 
     def add(kind: str, path: tuple[str, ...], key: str, message: Any) -> None:
-        if not _is_config_id(key):
-            raise ConfigUpdateError(f"illegal characters in key: [{kind}] {'/'.join(path)}/{key}")
+        fault = _config_id_fault(key)
+        if fault:
+            raise ConfigUpdateError(f"illegal characters in key: {_prefix(kind)}: {fault}")
         found[kind, (*path, key)] = _Element(kind, path, key, message)
 
     def walk(path: tuple[str, ...], key: str, group: Any) -> None:
@@ -307,4 +331,9 @@ def _to_group(elements: Mapping[_Key, _Element], path: tuple[str, ...]) -> Any:
 
 def _show(key: _Key) -> str:
     kind, path = key
-    return f"[{kind}] /{'/'.join(path)}"
+    return f"{_prefix(kind)}/{'/'.join(path)}"
+
+
+def _prefix(kind: str) -> str:
+    """`[Group]  `, `[Value]  ` or `[Policy] `, as long as each other (configmap.go)."""
+    return f"[{kind}]".ljust(len("[Policy] "))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from cryptography import x509
 from fabric_protos.msp import identities_pb2
-from google.protobuf.message import DecodeError
+
+from network.embedded import certificates
 
 
 @lru_cache(maxsize=4096)
@@ -17,6 +17,7 @@ def expires_at(identity: bytes) -> float | None:
     """
     try:
         pem = identities_pb2.SerializedIdentity.FromString(identity).id_bytes
-        return x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
-    except (DecodeError, ValueError):
+        return certificates.from_pem(pem).not_valid_after_utc.timestamp()
+    except Exception:
+        # X.509 parsing has many ways to fail on hostile bytes, not all of them ValueError.
         return None

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from fabric_protos.common import common_pb2, configtx_pb2, policies_pb2
 from google.protobuf.message import DecodeError
 
+from network.embedded import goproto
 from network.embedded.msp import Identity, MSPError, MSPManager
 
 _SEPARATOR = "/"
@@ -267,29 +268,30 @@ class PolicyManager:
 def envelope_signed_data(envelope: Any) -> SignedData:
     """The signed data of a common.Envelope (protoutil/signeddata.go EnvelopeAsSignedData).
 
-    Raises PolicyError when payload or headers can't be parsed.
+    Raises PolicyError with Fabric's text when payload or headers can't be parsed.
     """
+    says = "could not convert message to signedData: "
     try:
-        payload = common_pb2.Payload.FromString(envelope.payload)
-        if not payload.HasField("header"):
-            raise PolicyError("Missing Header")
-        header = common_pb2.SignatureHeader.FromString(payload.header.signature_header)
-    except DecodeError as error:
-        raise PolicyError("could not convert message to signedData") from error
+        payload = goproto.parse(common_pb2.Payload, envelope.payload)
+    except goproto.GoDecodeError as error:
+        raise PolicyError(f"{says}{error}") from error
+    if not payload.HasField("header"):
+        raise PolicyError(f"{says}Missing Header")
+    try:
+        header = goproto.parse(common_pb2.SignatureHeader, payload.header.signature_header)
+    except goproto.GoDecodeError as error:
+        raise PolicyError(f"{says}GetSignatureHeaderFromBytes failed, err {error}") from error
     return SignedData(envelope.payload, header.creator, envelope.signature)
 
 
 def config_update_signed_data(update: Any) -> list[SignedData]:
     """The signatures of a common.ConfigUpdateEnvelope: each over its header || config_update.
 
-    Raises PolicyError when a signature header can't be parsed.
+    Raises GoDecodeError when a signature header can't be parsed.
     """
     found = []
     for item in update.signatures:
-        try:
-            header = common_pb2.SignatureHeader.FromString(item.signature_header)
-        except DecodeError as error:
-            raise PolicyError("could not parse a signature header") from error
+        header = goproto.parse(common_pb2.SignatureHeader, item.signature_header)
         found.append(
             SignedData(item.signature_header + update.config_update, header.creator, item.signature)
         )

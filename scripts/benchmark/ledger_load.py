@@ -6,6 +6,7 @@ import asyncio
 import gc
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -81,8 +82,12 @@ async def _run(job: LedgerJob, arguments: list[str]) -> LedgerReport:
     profile = Profile.load(job.profile)
     done: list[tuple[float, float]] = []
     failures: list[str] = []
-    async with Gateway.connect(profile) as gateway:
-        contract = gateway.network(profile.channel).contract(job.chaincode)
+    async with Gateway.connect(profile) as gateway, AsyncExitStack() as following:
+        network = gateway.network(profile.channel)
+        contract = network.contract(job.chaincode)
+        if job.in_flight > 1:
+            stream = await following.enter_async_context(network.commit_stream())
+            await stream.opened()
         left = iter(arguments)
         cpu, start = time.process_time(), time.monotonic()
         end = start + job.seconds

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import damaged_envelopes
 import grpc
 import pytest
 from fabric_protos.common import common_pb2
@@ -59,6 +60,16 @@ async def _poke(channel: Any, method: str, raw: bytes) -> tuple[Any, bytes, str]
     except grpc.aio.AioRpcError as error:
         return error.code(), first, error.details() or ""
     return grpc.StatusCode.OK, first, ""
+
+
+def test_damage_is_named_in_fabrics_words(world: World, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world.orderer(tmp_path) as (_, client):
+            for name, raw, said in damaged_envelopes.rows(world.signer()):
+                answer = (await client.broadcast([raw]))[0]
+                assert (STATUS.Name(answer.status), answer.info) == said, name
+
+    asyncio.run(scenario())
 
 
 def test_damaged_messages_get_a_status_and_ordering_goes_on(

@@ -39,7 +39,7 @@ def damaged_proposals(
     while True:
         _, raw = protoutil.make_chaincode_proposal(channel, chaincode, args, signer.identity)
         message = proposal_pb2.Proposal.FromString(raw)
-        layer = chance.randrange(7)
+        layer = chance.randrange(8)
         header = common_pb2.Header.FromString(message.header)
         channel_header = common_pb2.ChannelHeader.FromString(header.channel_header)
         payload = proposal_pb2.ChaincodeProposalPayload.FromString(message.payload)
@@ -57,6 +57,11 @@ def damaged_proposals(
             payload.input = invocation.SerializeToString()
         elif layer == 4:
             payload.TransientMap["key"] = chance.randbytes(100)
+        elif layer == 7:
+            invocation.chaincode_spec.chaincode_id.name = chance.choice(["", "cscc", "other"])
+            if chance.randrange(2):
+                invocation.chaincode_spec.ClearField("chaincode_id")
+            payload.input = invocation.SerializeToString()
         if layer < 2:
             header.channel_header = channel_header.SerializeToString()
         elif layer == 5:

@@ -1,4 +1,4 @@
-"""What Go says of bytes that Python's parser refuses, and how Go writes a time."""
+"""What Go reads, and how it writes: messages, PEM, numbers, quoted texts, times."""
 
 import random
 from typing import Any
@@ -10,7 +10,7 @@ from fabric_protos.peer import proposal_pb2
 from google.protobuf.message import DecodeError
 from protobuf_mischief import mutated
 
-from network.embedded import goproto, gotime
+from network.embedded import gopem, goproto, gostrconv, gotime
 
 HEADER = common_pb2.ChannelHeader
 
@@ -73,3 +73,72 @@ def test_a_message_is_what_python_takes_for_one() -> None:
 )
 def test_times_as_go_writes_them(seconds: int, nanos: int, text: str) -> None:
     assert gotime.rfc3339(seconds, nanos) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        (b"-----BEGIN X-----\nQUJD\n-----END X-----\n", b"ABC"),
+        (b"before\n-----BEGIN X-----\nQUJD\n-----END X-----\nafter", b"ABC"),
+        (b"-----BEGIN X-----  \r\nQU JD\r\n-----END X----- \t\r\n", b"ABC"),
+        (b"-----BEGIN X-----\na: b\n\nQUJD\n-----END X-----", b"ABC"),
+        (b"-----BEGIN Y-----\n-----BEGIN X-----\nQUJD\n-----END X-----", b"ABC"),
+        (
+            b"-----BEGIN X-----\n?\n-----END X-----\n-----BEGIN X-----\nQUJD\n-----END X-----",
+            b"ABC",
+        ),
+        (b"-----BEGIN X-----\n-----END X-----", b""),
+        # Bits beyond the last byte are nobody's.
+        (b"-----BEGIN X-----\nQR==\n-----END X-----", b"A"),
+        (b" -----BEGIN X-----\nQUJD\n-----END X-----", None),
+        (b"-----BEGIN X-----QUJD\n-----END X-----", None),
+        (b"-----BEGIN X-----\nQUJD-----END X-----", None),
+        (b"-----BEGIN X-----\nQUJD\n-----END Y-----", None),
+        (b"-----BEGIN X-----\nQUJD\n-----END X-----after", None),
+        (b"-----BEGIN X-----\nQUJD=\n-----END X-----", None),
+        (b"-----BEGIN X-----\nQUJ\n-----END X-----", None),
+        (b"-----BEGIN X-----\nQUJD", None),
+        (b"-----BEGIN a:b-----\n-----END a:b-----", None),
+        (b"", None),
+    ],
+)
+def test_pem_as_go_reads_it(text: bytes, content: bytes | None) -> None:
+    """Each row was held to Go's encoding/pem."""
+    assert gopem.decode(text) == content
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"plain", '"plain"'),
+        (b'a"b\\c', r'"a\"b\\c"'),
+        (b"\a\b\f\n\r\t\v\x00\x1f\x7f", r'"\a\b\f\n\r\t\v\x00\x1f\x7f"'),
+        ("é\u00a0\u0085\u200b\U0001f600\U000e0001".encode(), r'"é\u00a0\u0085\u200b😀\U000e0001"'),
+        (b"\xff\xe2\x82A\xed\xa0\x80", r'"\xff\xe2\x82A\xed\xa0\x80"'),
+    ],
+)
+def test_texts_as_go_quotes_them(raw: bytes, text: str) -> None:
+    assert gostrconv.quote(raw) == text
+
+
+@pytest.mark.parametrize("raw", [b"0", b"007", b"18446744073709551615", b"0" * 5000 + b"1"])
+def test_numbers_that_go_reads(raw: bytes) -> None:
+    assert gostrconv.parse_uint64(raw) == int(raw[-20:])
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (b"", "invalid syntax"),
+        (b"+1", "invalid syntax"),
+        (b"1_0", "invalid syntax"),
+        ("\u0661".encode(), "invalid syntax"),
+        (b"\xff", "invalid syntax"),
+        (b"18446744073709551616", "value out of range"),
+        (b"9" * 5000, "value out of range"),
+    ],
+)
+def test_numbers_that_go_refuses(raw: bytes, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as caught:
+        gostrconv.parse_uint64(raw)
+    assert str(caught.value) == f"strconv.ParseUint: parsing {gostrconv.quote(raw)}: {says}"

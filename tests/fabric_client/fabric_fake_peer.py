@@ -337,6 +337,8 @@ class FakePeer:
         number = len(self.blocks)
         if seek.start.HasField("specified"):
             number = seek.start.specified.number
+        elif seek.start.HasField("newest"):
+            number -= 1
         while number <= seek.stop.specified.number:
             if number >= len(self.blocks) and seek.behavior == seek.FAIL_IF_NOT_READY:
                 yield "NOT_FOUND"

@@ -16,6 +16,7 @@ from transcript import CODES, LEAST_TRANSACTIONS, LOCKS
 
 from clearline.fabric import protoutil
 from clearline.fabric.blocks import code_name
+from clearline.fabric.gateway import Gateway
 from network.administration import AdministrationError, PeerAdministration
 from network.topology import Engine
 
@@ -187,5 +188,27 @@ def test_proposal_responses_are_byte_equal(follower: Follower) -> None:
                 if left != right:
                     different.append((call[2], call[3], left, right))
         assert different == []
+
+    asyncio.run(main())
+
+
+def test_statuses_come_from_a_stream_of_either_kind(follower: Follower) -> None:
+    """Valid ones and a conflict, each with the code and block that the peer answers when asked."""
+
+    async def main() -> None:
+        profile = follower.net.profile("BankOne", "gateway")
+        async with Gateway.connect(profile) as gateway:
+            network = gateway.network(CHANNEL)
+            async with asyncio.timeout(30), network.commit_stream() as stream:
+                await stream.opened()
+                contract = network.contract(CHAINCODE)
+                calls = [contract.new_proposal("add", ["streamed", "1"]) for _ in range(9)]
+                endorsed = [await call.endorse() for call in calls]
+                commits = [await one.submit() for one in endorsed]
+                assert all(one.told is not None for one in commits)
+                told = [await one.status() for one in commits]
+                assert told == [await one.new_commit().status() for one in endorsed]
+        codes = [one.code_name for one in told]
+        assert codes == ["VALID"] + ["MVCC_READ_CONFLICT"] * 8
 
     asyncio.run(main())

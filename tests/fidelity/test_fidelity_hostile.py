@@ -48,6 +48,9 @@ WORDED_OTHERWISE = (
     "no channel: this function needs one",
     "private data collections are not supported by the embedded engine",
 )
+# What a node answers of its own: approvals are private to the peer that stored them, and each Raft
+# orderer signs a block itself.
+ITS_OWN = ("QueryApprovedChaincodeDefinitions", "GetBlockByNumber", "GetConfigBlock")
 
 
 def seeded(name: str) -> random.Random:
@@ -108,6 +111,11 @@ def reworded(real: Said, embedded: Said) -> bool:
     )
 
 
+def its_own(name: str, real: Said, embedded: Said) -> bool:
+    """Whether both answered what each has of its own."""
+    return name.endswith(ITS_OWN) and real[:3] == embedded[:3] == ("OK", 200, "")
+
+
 def alone(follower: Follower, real: Said, embedded: Said) -> bool:
     """The one difference that comes from who gossips with whom."""
     return (
@@ -125,7 +133,7 @@ def test_damaged_requests_of_every_method(follower: Follower) -> None:
         async with peers(follower) as pair:
             for method, good in requests(follower.net).items():
                 chance = seeded(method)
-                for raw in [good, *(mutated(good, chance) for _ in range(DAMAGED))]:
+                for raw in [good, b"", *(mutated(good, chance) for _ in range(DAMAGED))]:
                     real, embedded = await pair.both(method, raw)
                     statuses.add(str(real[0]))
                     if not alone(follower, real, embedded):
@@ -175,7 +183,7 @@ def test_damaged_proposals_of_every_function(follower: Follower) -> None:
                 proposals = damaged_proposals(admin, channel_id, chaincode, args, seeded(name))
                 for raw in islice(proposals, PROPOSALS):
                     real, embedded = await pair.both(PROCESS, raw)
-                    if not reworded(real, embedded):
+                    if not reworded(real, embedded) and not its_own(name, real, embedded):
                         found.append((f"{name} {raw.hex()}", real, embedded))
         assert differences(found) == ""
         assert len({real for _, real, _ in found}) > 20

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import certificate_kit as kit
+import damaged_envelopes
 import grpc
 import grpc.aio
 import pytest
@@ -184,6 +185,7 @@ def broadcasts(made: Envelopes) -> list[tuple[str, bytes, Said]]:
         ("stranger", made.envelope(signer=made.stranger()), forbidden),
         ("nobody", made.envelope(signer=nobody), forbidden),
         ("peer", made.envelope(signer=made.net.peer_signer("BankOne")), forbidden),
+        *damaged_envelopes.rows(made.signer),
     ]  # fmt: skip
 
 

@@ -33,19 +33,19 @@ class Refusal(Exception):  # noqa: N818 - carries the answer
 
 def channel_header(envelope: Any) -> Any:
     """The common.ChannelHeader of an envelope. Raises Refusal."""
-    payload = _part(common_pb2.Payload, envelope.payload)
+    payload = _part(common_pb2.Payload, "Payload", envelope.payload)
     if not payload.HasField("header"):
         raise _bad("could not determine channel ID: header not set")
     if not payload.header.channel_header:
         raise _bad("could not determine channel ID: channel header not set")
-    return _part(common_pb2.ChannelHeader, payload.header.channel_header)
+    name = "channel header: error unmarshalling ChannelHeader"
+    return _part(common_pb2.ChannelHeader, name, payload.header.channel_header)
 
 
-def _part(message_type: Any, raw: bytes) -> Any:
+def _part(message_type: Any, name: str, raw: bytes) -> Any:
     try:
         return goproto.parse(message_type, raw)
     except goproto.GoDecodeError as error:
-        name = message_type.DESCRIPTOR.name
         raise _bad(
             f"could not determine channel ID: error unmarshalling {name}: {error}"
         ) from error

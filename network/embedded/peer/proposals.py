@@ -33,7 +33,8 @@ class Proposal:
     """An unpacked proposal.
 
     `input` is the ChaincodeInput message; `proposal_hash` covers raw headers and the payload
-    without its transient map.
+    without its transient map. `chaincode` is what the header names and the endorser runs, `named`
+    what the invocation names, None when it names none.
     """
 
     signed: Any
@@ -44,6 +45,7 @@ class Proposal:
     epoch: int
     nonce: bytes
     chaincode: str
+    named: str | None
     input: Any
     args: tuple[bytes, ...]
     proposal_hash: bytes
@@ -172,7 +174,7 @@ def unpack(parts: SignedProposal) -> Proposal:
         raise ProposalError("chaincode input did not contain any input")
     signed = parts.signed
     raw = header.channel_header + header.signature_header + parts.bare_payload
-    chaincode_input = invocation.chaincode_spec.input
+    spec = invocation.chaincode_spec
     return Proposal(
         signed=signed,
         signed_data=SignedData(signed.proposal_bytes, signature.creator, signed.signature),
@@ -182,8 +184,9 @@ def unpack(parts: SignedProposal) -> Proposal:
         epoch=channel.epoch,
         nonce=signature.nonce,
         chaincode=extension.chaincode_id.name,
-        input=chaincode_input,
-        args=tuple(chaincode_input.args),
+        named=spec.chaincode_id.name if spec.HasField("chaincode_id") else None,
+        input=spec.input,
+        args=tuple(spec.input.args),
         proposal_hash=hashlib.sha256(raw).digest(),
     )
 

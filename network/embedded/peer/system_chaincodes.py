@@ -12,7 +12,7 @@ from fabric_protos.common import common_pb2, configtx_pb2, ledger_pb2
 from fabric_protos.peer import query_pb2, transaction_pb2
 from google.protobuf.message import DecodeError
 
-from network.embedded import goproto
+from network.embedded import goproto, gostrconv
 from network.embedded.channelconfig import Bundle, ChannelConfigError, config_of_envelope
 from network.embedded.peer.acl import AccessControl, AccessError
 from network.embedded.peer.channel import Channel
@@ -62,6 +62,8 @@ class ConfigurationChaincode:
         function = args[0].decode(errors="surrogateescape")
         if function not in ("GetChannels", "JoinBySnapshotStatus") and len(args) < 2:
             return _error(f"Incorrect number of arguments, {len(args)}")
+        if proposal.named != "cscc":
+            return _named_otherwise(proposal, "CSCC from another chaincode")
         if function == "JoinChain":
             return await self._join(args[1], proposal.signed_data)
         if function == "GetChannels":
@@ -187,6 +189,9 @@ class QueryChaincode:
         if len(args) < 2:
             return _error(f"Incorrect number of arguments, {len(args)}")
         function, channel_id = (item.decode(errors="surrogateescape") for item in args[:2])
+        if proposal.named != "qscc":
+            why = "QSCC from another chaincode because of potential for deadlocks"
+            return _named_otherwise(proposal, why)
         if function != "GetChainInfo" and len(args) < 3:
             return _error(f"missing 3rd argument for {function}")
         channel = self._channels.joined.get(channel_id)
@@ -207,6 +212,13 @@ class QueryChaincode:
             return _error(str(error))
 
 
+def _named_otherwise(proposal: Proposal, what: str) -> Answer:
+    """The answer to an invocation that names another chaincode than its header does."""
+    if proposal.named is None:
+        return _error("Failed to identify the called chaincode: chaincode id is nil")
+    return _error(f"Rejecting invoke of {what}, original invocation for '{proposal.named}'")
+
+
 def _chain_info(channel: Channel) -> Answer:
     info = channel.ledger.info
     message = ledger_pb2.BlockchainInfo(
@@ -218,13 +230,10 @@ def _chain_info(channel: Channel) -> Answer:
 
 
 def _block_by_number(channel: Channel, argument: bytes) -> Answer:
-    text = argument.decode(errors="surrogateescape")
-    if not text.isascii() or not text.isdigit():
-        return _error(
-            "Failed to parse block number with error strconv.ParseUint: parsing "
-            f'"{text}": invalid syntax'
-        )
-    number = int(text)
+    try:
+        number = gostrconv.parse_uint64(argument)
+    except ValueError as error:
+        return _error(f"Failed to parse block number with error {error}")
     newest = 2**64 - 1  # Fabric's "last block"
     block = channel.ledger.block(channel.ledger.height - 1 if number == newest else number)
     if block is None:
