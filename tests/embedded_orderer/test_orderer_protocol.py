@@ -211,16 +211,17 @@ def test_garbage_on_the_stream_is_a_grpc_error(world: World, tmp_path: Path) -> 
     asyncio.run(scenario())
 
 
-def test_bytes_beside_payload_and_signature_stay_out_of_the_block(
+def test_bytes_beside_payload_and_signature_end_an_envelope_in_its_block(
     world: World, tmp_path: Path
 ) -> None:
     async def scenario() -> None:
         async with world.orderer(tmp_path) as (node, client):
             clean = normal(world.signer()).SerializeToString()
-            stuffed = clean + b"\x7a\x05extra"  # an unknown field 15
-            assert (await client.broadcast([stuffed]))[0].status == STATUS.SUCCESS
+            unknown = b"\x7a\x05extra"  # a field 15
+            assert (await client.broadcast([unknown + clean]))[0].status == STATUS.SUCCESS
             await node.chain.wait_above(1)
-            assert list(common_pb2.Block.FromString(node.chain.block(1)).data.data) == [clean]
+            (stored,) = common_pb2.Block.FromString(node.chain.block(1)).data.data
+            assert stored == clean + unknown
 
     asyncio.run(scenario())
 

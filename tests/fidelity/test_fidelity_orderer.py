@@ -145,8 +145,16 @@ class Envelopes:
         leaf = kit.Leaf(start=now - timedelta(hours=1), end=now - timedelta(seconds=1))
         return kit.signer(self.authority, "BankOne", leaf)
 
-    def seek(self, start: str | int | None, stop: str | int | None, **fields: Any) -> bytes:
-        info = ab_pb2.SeekInfo(behavior=ab_pb2.SeekInfo.FAIL_IF_NOT_READY)
+    def seek(
+        self,
+        start: str | int | None,
+        stop: str | int | None,
+        *,
+        until_ready: bool = False,
+        **fields: Any,
+    ) -> bytes:
+        ready, fail = ab_pb2.SeekInfo.BLOCK_UNTIL_READY, ab_pb2.SeekInfo.FAIL_IF_NOT_READY
+        info = ab_pb2.SeekInfo(behavior=ready if until_ready else fail)
         if start is not None:
             info.start.CopyFrom(position(start))
         if stop is not None:
@@ -196,6 +204,36 @@ def test_what_a_broadcast_is_answered(follower: Follower, tmp_path: Path) -> Non
                 real, embedded = await both(pair, BROADCAST, raw)
                 assert real == expected, name
                 assert embedded == expected, name
+
+    asyncio.run(main())
+
+
+async def delivered(channel: grpc.aio.Channel, seek: bytes) -> Any:
+    """The block that one seek is answered."""
+    call: Any = channel.stream_stream(DELIVER)(timeout=10)
+    await call.write(seek)
+    answer = ab_pb2.DeliverResponse.FromString(await call.read())
+    call.cancel()
+    assert answer.WhichOneof("Type") == "block", answer
+    return answer.block
+
+
+def test_fields_that_nobody_knows_end_an_envelope_in_its_block(
+    follower: Follower, tmp_path: Path
+) -> None:
+    async def ordered(channel: grpc.aio.Channel, made: Envelopes, raw: bytes) -> bytes:
+        newest = await delivered(channel, made.seek("newest", "newest"))
+        assert await say(channel, BROADCAST, raw) == ("SUCCESS", "")
+        following = made.seek(newest.header.number + 1, newest.header.number + 1, until_ready=True)
+        (stored,) = (await delivered(channel, following)).data.data
+        return bytes(stored)
+
+    async def main() -> None:
+        async with orderers(follower.net, tmp_path) as pair:
+            made = Envelopes(follower.net)
+            clean, unknown = made.envelope(), b"\x7a\x05extra"  # a field 15
+            for channel in (pair.real, pair.embedded):
+                assert await ordered(channel, made, unknown + clean) == clean + unknown
 
     asyncio.run(main())
 

@@ -104,15 +104,15 @@ def make_config(bundle: Bundle, envelope: Any, signer: Signer) -> Any:
 
 
 def message_of(raw: bytes, envelope: Any) -> Message:
-    """The message as it goes into a block: canonical bytes, as Fabric would marshal them.
+    """The message as it goes into a block: as Go marshals what it has parsed, fields that nobody
+    knows at the end.
 
     `raw` is what arrived; it is kept when it says payload and signature and nothing else.
     """
     payload, signature = len(envelope.payload), len(envelope.signature)
     canonical = _field_size(payload) + _field_size(signature)
     if len(raw) != canonical:
-        clean = common_pb2.Envelope(payload=envelope.payload, signature=envelope.signature)
-        raw = clean.SerializeToString()
+        raw = envelope.SerializeToString(deterministic=True)
     return Message(raw, payload + signature)
 
 
