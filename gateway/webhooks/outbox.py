@@ -7,27 +7,20 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 import orjson
 
 from clearline import canonical, records, times
-from clearline.fabric.blocks import Block, BlockTransaction, Write
+from clearline.fabric.blocks import Block
 from clearline.fabric.blockstream import Position
-from clearline.intents import PaymentKey
 from clearline.logs import get_logger
-from clearline.records import Kind, Merchant, Payment
-from clearline.statuses import Status
-from clearline.webhooks import Event, EventType, event_id
-from gateway import refund_rows
-from gateway.reader import payment_answer
-from gateway.webhooks import schedule, store
+from clearline.records import Kind, Merchant
+from gateway.webhooks import schedule, store, telling
 from gateway.webhooks.store import StoreError
+from gateway.webhooks.telling import Told
 
-_NO_TIME: Final = "1970-01-01T00:00:00.000Z"  # of a transaction that claims none
-_CLEARING: Final = b"SubmitClearing"
 _DAY: Final = 86_400.0
 _PRUNED: Final = 5_000  # events forgotten at once
 
@@ -67,17 +60,6 @@ class Attempted:
     gone: bool = False
     unwell: bool = False
     retry_after: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """An event of a block, before it is stored."""
-
-    seq: int
-    event_id: str
-    key: PaymentKey
-    type: EventType
-    body: bytes
 
 
 class Outbox:
@@ -123,18 +105,15 @@ class Outbox:
                 f"block {block.number} does not continue block {self._last_block} of {self._path}: "
                 "the file is of another ledger"
             )
-        found = list(self._events(block))
+        found = list(telling.told(block, self._network, self._namespace))
         merchants = dict(self._merchants(block))
         now = self._clock()
         with store.writing(self._db):
             for merchant_id, keys in merchants.items():
                 self._put_merchant(merchant_id, keys)
             self._db.executemany(
-                "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (e.seq, e.event_id, e.key.merchant_id, str(e.key), e.type.value, e.body, now)
-                    for e in found
-                ],
+                "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_row(event, now) for event in found],
             )
             if found:
                 self._plan(found, block.number, now)
@@ -203,74 +182,13 @@ class Outbox:
 
     # Blocks
 
-    def _events(self, block: Block) -> Iterator[_Found]:
-        make = {Kind.PAYMENT.value: self._payment, Kind.REFUND.value: self._refund}
-        for transaction in block.transactions:
-            # To be in a settlement is no news of a payment: merchants read their settlements.
-            if not transaction.is_valid or transaction.args[:1] == (_CLEARING,):
-                continue
-            for item, write in enumerate(transaction.writes):
-                event = make.get(self._kind(write))
-                found = event(block.number, transaction, item, write) if event else None
-                if found is not None:
-                    yield found
-
-    def _kind(self, write: Write) -> str:
-        """Of the record that is written, empty for a delete and for what is not the contract's."""
-        if write.namespace != self._namespace or write.is_delete:
-            return ""
-        kind, named, _ = write.key.partition("/")
-        return kind if named else ""
-
-    def _refund(
-        self, block: int, transaction: BlockTransaction, item: int, write: Write
-    ) -> _Found | None:
-        """Told in turn with its payment's events."""
-        try:
-            refund = refund_rows.read(write.value)
-            answer = refund_rows.answer_of(refund, transaction.tx_id, block)
-            kind = EventType.of_refund(Status(refund.status))
-            body = Event(kind, _said(transaction), answer).to_bytes()
-        except (ValueError, TypeError) as error:
-            fields = {"key": write.key, "tx_id": transaction.tx_id, "reason": str(error)}
-            _log.error("not a refund record", extra=fields)
-            return None
-        return _Found(
-            store.place(block, transaction.index, item),
-            event_id(self._network, transaction.tx_id, refund.key),
-            refund.key.payment,
-            kind,
-            body,
-        )
-
-    def _payment(
-        self, block: int, transaction: BlockTransaction, item: int, write: Write
-    ) -> _Found | None:
-        try:
-            payment = records.from_json(Payment, orjson.loads(write.value))
-            answer = payment_answer(payment, transaction.tx_id, block)
-            kind = EventType.of(Status(payment.status))
-            body = Event(kind, _said(transaction), answer).to_bytes()
-        except (ValueError, TypeError) as error:
-            # Endorsed by a majority and still no payment: nothing to tell, no reason to stop.
-            fields = {"key": write.key, "tx_id": transaction.tx_id, "reason": str(error)}
-            _log.error("not a payment record", extra=fields)
-            return None
-        return _Found(
-            store.place(block, transaction.index, item),
-            event_id(self._network, transaction.tx_id, payment.key),
-            payment.key,
-            kind,
-            body,
-        )
-
     def _merchants(self, block: Block) -> Iterator[tuple[str, list[str]]]:
         """Merchants' active keys as a block leaves them."""
         for transaction in block.transactions:
             if not transaction.is_valid:
                 continue
             for write in transaction.writes:
-                if self._kind(write) != Kind.MERCHANT:
+                if telling.kind_of(write, self._namespace) != Kind.MERCHANT:
                     continue
                 try:
                     merchant = records.from_json(Merchant, orjson.loads(write.value))
@@ -293,7 +211,7 @@ class Outbox:
             if key_id not in keys:
                 self._disable(number, "key_revoked", times.now(), "")
 
-    def _plan(self, found: list[_Found], block: int, now: float) -> None:
+    def _plan(self, found: list[Told], block: int, now: float) -> None:
         wanted: dict[str, list[tuple[int, frozenset[str]]]] = {}
         for number, merchant_id, events in self._db.execute(
             "SELECT webhook, merchant_id, events FROM webhooks"
@@ -302,13 +220,13 @@ class Outbox:
         ):
             wanted.setdefault(merchant_id, []).append((number, frozenset(orjson.loads(events))))
         for event in found:
-            for number, events in wanted.get(event.key.merchant_id, ()):
+            for number, events in wanted.get(event.payment.merchant_id, ()):
                 if event.type in events:
                     self._db.execute(
                         "INSERT INTO deliveries (webhook, seq, payment, turn, due_at, stored_at)"
                         " VALUES (?1, ?2, ?3, EXISTS (SELECT 1 FROM deliveries"
                         " WHERE webhook = ?1 AND payment = ?3), ?4, ?4)",
-                        (number, event.seq, str(event.key), now),
+                        (number, event.seq, str(event.payment), now),
                     )
 
     # Deliveries
@@ -317,14 +235,16 @@ class Outbox:
         self, webhook: Webhook, busy: Collection[tuple[int, str]], room: int, now: float
     ) -> Iterator[Due]:
         rows = self._db.execute(
-            "SELECT d.seq, d.payment, d.attempts, d.stored_at, e.event_id, e.body FROM deliveries d"
-            " JOIN events e USING (seq) WHERE d.webhook = ? AND d.turn = 0 AND d.due_at <= ?"
+            "SELECT d.seq, d.payment, d.attempts, d.stored_at, e.event_id, e.type, e.timestamp,"
+            " e.tx_id, e.record FROM deliveries d JOIN events e USING (seq)"
+            " WHERE d.webhook = ? AND d.turn = 0 AND d.due_at <= ?"
             " ORDER BY d.due_at, d.seq LIMIT ?",
             (webhook.number, now, room + len(busy)),
         ).fetchall()
-        for seq, payment, attempts, stored_at, name, body in rows:
+        for seq, payment, attempts, stored_at, name, *told in rows:
             if room and (webhook.number, payment) not in busy:
                 room -= 1
+                body = telling.stored(seq, *told)
                 yield Due(webhook, seq, payment, attempts, stored_at, name, body)
 
     def _delivered(self, due: Due, now: float, said: str) -> None:
@@ -390,8 +310,7 @@ class Outbox:
         _log.warning("webhook disabled", extra={"webhook": number, "reason": reason})
 
 
-def _said(transaction: BlockTransaction) -> str:
-    return _NO_TIME if transaction.timestamp is None else _rendered(transaction.timestamp)
-
-
-_rendered = lru_cache(maxsize=64)(times.render)  # a transaction's events say the same
+def _row(event: Told, now: float) -> tuple[object, ...]:
+    key = event.payment
+    named = (event.seq, event.event_id, key.merchant_id, str(key), event.type.value)
+    return (*named, event.record, now, event.tx_id, event.timestamp)

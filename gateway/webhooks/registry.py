@@ -16,7 +16,7 @@ from clearline import canonical
 from clearline.canonical import Json
 from clearline.codes import Code, Refusal
 from clearline.webhooks import Action, Registration
-from gateway.webhooks import store
+from gateway.webhooks import store, telling
 from gateway.webhooks.store import StoreError
 
 _COLUMNS: Final = (
@@ -129,13 +129,17 @@ class Registry:
             db.execute("BEGIN")
             try:
                 rows = db.execute(
-                    "SELECT seq, event_id, body FROM events WHERE merchant_id = ? AND seq > ?"
-                    " ORDER BY seq LIMIT ?",
+                    "SELECT seq, event_id, type, timestamp, tx_id, record FROM events"
+                    " WHERE merchant_id = ? AND seq > ? ORDER BY seq LIMIT ?",
                     (merchant_id, after, limit),
                 ).fetchall()
-                return [StoredEvent(*row) for row in rows], store.last_block(db)
+                last_block = store.last_block(db)
             finally:
                 db.execute("ROLLBACK")
+        events = [
+            StoredEvent(seq, event_id, telling.stored(seq, *told)) for seq, event_id, *told in rows
+        ]
+        return events, last_block
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _BUSY: Final = 5.0  # seconds to wait for another process's transaction; they take milliseconds
 # `seq` of an event is its place on the ledger (see place), so that every gateway gives the same.
 # A webhook that was removed stays with its sequence, or an old registration could be replayed.
+# `record` of an event is the body itself where it has no `tx_id`: it was stored by format 1.
 # `turn` of a delivery is 0 when nothing earlier of its payment is undelivered, else 1.
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (
@@ -33,8 +34,10 @@ CREATE TABLE IF NOT EXISTS events (
     merchant_id TEXT NOT NULL,
     payment TEXT NOT NULL,
     type TEXT NOT NULL,
-    body BLOB NOT NULL,
-    stored_at REAL NOT NULL
+    record BLOB NOT NULL,
+    stored_at REAL NOT NULL,
+    tx_id TEXT NOT NULL DEFAULT '',
+    timestamp TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS events_listed ON events (merchant_id, seq);
 CREATE TABLE IF NOT EXISTS webhooks (
@@ -73,6 +76,11 @@ CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (webhook, turn, due_at);
 CREATE INDEX IF NOT EXISTS deliveries_of ON deliveries (webhook, payment, seq);
 CREATE INDEX IF NOT EXISTS deliveries_by_event ON deliveries (seq);
 """
+_TO_2: Final = (
+    "ALTER TABLE events RENAME COLUMN body TO record",
+    "ALTER TABLE events ADD COLUMN tx_id TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE events ADD COLUMN timestamp TEXT NOT NULL DEFAULT ''",
+)
 
 
 class StoreError(Exception):
@@ -91,12 +99,11 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         with writing(connection):
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, FORMAT):
+            if not 0 <= version <= FORMAT:
                 raise StoreError(f"{path} is of format {version}, not {FORMAT}")
-            if version == 0:
-                for statement in _SCHEMA.split(";\n"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {FORMAT}")
+            for statement in _SCHEMA.split(";\n") if version == 0 else _TO_2 * (version < FORMAT):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
     except BaseException:
         connection.close()
         raise
@@ -119,6 +126,11 @@ def writing(connection: sqlite3.Connection) -> Iterator[None]:
 def place(block: int, transaction: int, item: int) -> int:
     """Where an event is on the ledger, as one number over 0 that grows with it."""
     return (block << 32 | transaction << 16 | item) + 1
+
+
+def block_of(seq: int) -> int:
+    """The block of the event at a place."""
+    return (seq - 1) >> 32
 
 
 def last_block(connection: sqlite3.Connection) -> int:

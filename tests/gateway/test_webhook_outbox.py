@@ -2,27 +2,26 @@
 
 import re
 import sqlite3
-import stat
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import orjson
 import pytest
-from helpers_gateway import MERCHANT, OTHER_MERCHANT, OWNER, write_settings
+from helpers_gateway import MERCHANT, OTHER_MERCHANT, OWNER
 from helpers_webhooks import wish
 from samples import INTENT
 
 from clearline import canonical, records
-from clearline.answers import RefundAnswer
+from clearline.answers import EXCEPTION_MEMBERS, PaymentAnswer, RefundAnswer
 from clearline.fabric.blocks import VALID, Block, BlockTransaction, Write
+from clearline.fabric.blockstream import Position
 from clearline.records import Payment
 from clearline.refunds import Refund, refund_key
 from clearline.webhooks import Event, EventType, event_id
-from gateway.settings import Settings, SettingsError
 from gateway.webhooks import schedule
-from gateway.webhooks.keys import WebhookKeyError, WebhookKeys
 from gateway.webhooks.outbox import Attempted, Due, Outbox
 from gateway.webhooks.registry import Registry
 from gateway.webhooks.store import StoreError, place
@@ -126,6 +125,74 @@ def test_what_is_not_valid_or_no_payment_tells_nothing(made: Made) -> None:
     broken = replace(good.transactions[0], writes=(junk, odd, foreign, gone))
     made.outbox.apply(replace(good, transactions=(broken, *good.transactions)))
     assert [due.payment for due in made.due()] == [f"{MERCHANT}/A-2/1"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"amount": 2**60},
+        {"amount": 0.5},
+        {"status": "received"},
+        {"status": 5},
+        {"type": "refund"},
+        {"attempt": None, "more": 1},
+        {"exceptions": [{"kind": "late_success"}]},
+        {"exceptions": ["late_success"]},
+        {"exceptions": 7},
+    ],
+    ids=str,
+)
+def test_a_record_that_makes_no_body_tells_nothing(
+    made: Made, changes: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    made.register()
+    good = made.block(payment("A-1"), payment("A-2"), apply=False)
+    odd, whole = good.transactions
+    record = orjson.dumps(orjson.loads(odd.writes[0].value) | changes)
+    odd = replace(odd, writes=(odd.writes[0]._replace(value=record),))
+    assert made.outbox.apply(replace(good, transactions=(odd, whole))) == 1
+    assert [due.payment for due in made.due()] == [f"{MERCHANT}/A-2/1"]
+    assert "not a payment" in caplog.text
+
+
+def test_what_was_paid_after_the_end_is_told_as_the_ledger_has_it(made: Made) -> None:
+    made.register()
+    late = {
+        "kind": "late_success", "sequence": 3, "digest": "d" * 64, "amount": 5, "currency": "CNY",
+        "status": "open", "tx_id": "e" * 64,
+    }  # fmt: skip
+    made.block(replace(payment(status="expired"), exceptions=[late]))
+    (due,) = made.due()
+    told = Event.from_json(orjson.loads(due.body))
+    assert isinstance(told.data, PaymentAnswer)
+    assert told.data.exceptions == ({name: late[name] for name in EXCEPTION_MEMBERS},)
+    assert due.body == told.to_bytes()
+    ((event,), _) = made.registry.events(MERCHANT, 0, 9)
+    assert event.body == due.body
+
+
+def test_a_store_of_format_1_is_taken_over_with_what_it_owes(made: Made) -> None:
+    """Its events were stored as bodies."""
+    made.register()
+    made.block(payment())
+    (before,) = made.due()
+    made.outbox.close()
+    with closing(sqlite3.connect(made.path)) as db:
+        db.execute("UPDATE events SET record = ?", (before.body,))
+        db.execute("ALTER TABLE events DROP COLUMN tx_id")
+        db.execute("ALTER TABLE events DROP COLUMN timestamp")
+        db.execute("ALTER TABLE events RENAME COLUMN record TO body")
+        db.execute("PRAGMA user_version = 1")
+        db.commit()
+    made.outbox = made.open()
+    assert made.due() == [before]
+    made.block(payment(status="succeeded"))
+    events, _ = made.registry.events(MERCHANT, 0, 9)
+    assert [orjson.loads(event.body)["data"]["status"] for event in events] == [
+        "requested",
+        "succeeded",
+    ]
+    assert made.outbox.position == Position(1, made.blocks[1].header_hash.hex())
 
 
 def test_to_be_settled_is_no_event(made: Made) -> None:
@@ -289,57 +356,6 @@ def test_the_schedule_is_the_published_one() -> None:
 def test_every_type_is_documented() -> None:
     for kind in EventType:
         assert f"`{kind.value}`" in DOCS.read_text()
-
-
-def test_keys_are_a_webhooks_own_and_change_with_their_file(tmp_path: Path) -> None:
-    path = tmp_path / "webhook.secret"
-    keys = WebhookKeys.load(path, "clearline-dev", "gateway-bankone")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert WebhookKeys.load(path, "clearline-dev", "gateway-bankone") == keys
-    names = [
-        (found, merchant_id, webhook_id)
-        for found in (keys, replace(keys, gateway="other"), replace(keys, network="other"))
-        for merchant_id in ("M-1", "M-2")
-        for webhook_id in ("a", "b")
-    ]
-    texts = {text for found, *name in names for text in found.public(*name)}
-    assert len(texts) == 12
-    (old,) = keys.public("M-1", "a")
-    path.write_text("ab" * 32 + "\n" + path.read_text())
-    new, kept = WebhookKeys.load(path, "clearline-dev", "gateway-bankone").public("M-1", "a")
-    assert (kept, new != old) == (old, True)
-    for text in ("", "ab", "zz" * 32, ("ab" * 32 + "\n") * 5, "é"):
-        path.write_text(text)
-        with pytest.raises(WebhookKeyError):
-            WebhookKeys.load(path, "clearline-dev", "gateway-bankone")
-
-
-@pytest.mark.parametrize(
-    ("webhooks", "place_"),
-    [
-        ({"allow_private": ["10.0.0.1/8"]}, "/webhooks/allow_private"),
-        ({"allow_private": ["10.0.0.0"]}, "/webhooks/allow_private/0"),
-        ({"ports": ["70000"]}, "/webhooks/ports"),
-        ({"ports": ["9-8"]}, "/webhooks/ports"),
-        ({"ports": ["0"]}, "/webhooks/ports"),
-        ({"schemes": ["ftp"]}, "/webhooks/schemes/0"),
-        ({"timeout_s": 0}, "/webhooks/timeout_s"),
-        ({"unknown": 1}, "/webhooks/unknown"),
-    ],
-)
-def test_bad_settings_name_the_place(tmp_path: Path, webhooks: object, place_: str) -> None:
-    import json
-
-    path = write_settings(tmp_path, "127.0.0.1:7051")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"webhooks": webhooks}))
-    with pytest.raises(SettingsError, match=re.escape(place_)):
-        Settings.load(path)
-
-
-def test_by_default_nothing_private_is_taken(tmp_path: Path) -> None:
-    chosen = Settings.load(write_settings(tmp_path, "127.0.0.1:7051")).webhooks
-    assert (chosen.rules.allow_private, chosen.rules.schemes) == ((), ("https",))
-    assert hash(chosen) == hash(replace(chosen))
 
 
 def test_a_refund_is_told_with_the_banks_word_and_in_its_payments_turn(made: Made) -> None:
