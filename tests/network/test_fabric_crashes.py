@@ -133,13 +133,18 @@ def kill(home: Home, name: str, number: signal.Signals = signal.SIGKILL) -> None
 
 def leader(home: Home) -> str:
     """The orderer that the newest line about leadership names."""
+    return election(home)[1]
+
+
+def election(home: Home) -> tuple[str, str]:
+    """When the newest line about leadership was written, and the orderer it names."""
     names: dict[str, str] = {}
     newest = ("", "0")
     for name in ("orderer0", "orderer1", "orderer2"):
         for moment, elected, own in LEADER.findall(home.log(name).read_text()):
             names[own] = name
             newest = max(newest, (moment, elected)) if elected != "0" else newest
-    return names[newest[1]]
+    return newest[0], names[newest[1]]
 
 
 async def level(network: Any) -> int:
@@ -221,13 +226,14 @@ def test_a_killed_leader_loses_nothing(fabric_network: Any, tmp_path: Path) -> N
         async with loaded(home, tmp_path / "queue", "L") as load:
             for _ in range(ROUNDS):
                 await load.reach(len(load.told) + 100)
-                first = leader(home)
+                before, first = election(home)
                 kill(home, first)
                 killed = time.monotonic()
                 result = await load.one()
                 recoveries.append(time.monotonic() - killed)
                 assert result.block_number is not None
-                assert leader(home) != first
+                # On a slow machine the killed one can be back in time to be elected again.
+                assert election(home)[0] > before
                 await load.reach(len(load.told) + 100)
         await nothing_is_lost(fabric_network, load)
         within_the_bar("leader killed", recoveries)  # Raft's patience and an election: about 2 s
