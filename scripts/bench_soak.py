@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 
@@ -11,8 +12,10 @@ from benchmark import machine, rest_load
 from benchmark.figures import Figures, markdown, number, percentile, slope
 from benchmark.home import Rooms, bench_house
 from benchmark.observer import Seen
+from benchmark.overload import REFUSALS
 from benchmark.phases import Bench, Effort
-from benchmark.rest_load import RestJob, RestReport, Shot
+from benchmark.rest_load import RestJob, RestReport
+from benchmark.usage import Memory
 from benchmark.workers import workers
 
 from clearline.house.layout import ACQUIRER_ID
@@ -23,24 +26,28 @@ _LOOK = 5.0  # seconds between two looks at memory
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """Proportional set size in MiB by stage, so many minutes after the start."""
+class Look:
+    """What the house held, and had spent in CPU seconds, at a monotonic time."""
 
-    minute: float
-    stages: dict[str, float]
+    at: float
+    memory: Memory
+    spent: float
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One slice of the run: what was answered in it and how long each leg took (p99, ms)."""
+    """One slice of the run: what was answered in it (201 a second; refused with 429 or 503, with
+    any other answer or none), how long each leg took and what a payment cost (ms)."""
 
     minute: float
     posts: float
+    refused: int
     errors: int
     post_p50: float
     post_p99: float
     result_p50: float
     result_p99: float
+    cpu: float
 
 
 @click.command()
@@ -64,15 +71,15 @@ def main(minutes: float, rate: float | None, engine: str, as_json: bool) -> None
         settings = machine.describe(house.topology, engine)
         wanted = rate or _SHARE * _peak(run)
         say(f"{wanted:.0f} posts a second for {minutes:g} minutes")
-        slices, memory, left = _soak(run, wanted, minutes)
+        slices, looks, left = _soak(run, wanted, minutes)
     if as_json:
-        click.echo(json.dumps(_document(wanted, slices, memory, left), indent=1))
+        click.echo(json.dumps(_document(wanted, slices, looks, left), indent=1))
         return
     parts = [
         machine.listed(settings),
         f"{wanted:.0f} single posts a second offered; {left} payments without a result at the end.",
         _latencies(slices),
-        _growth(memory),
+        _growth(looks),
     ]
     click.echo("\n\n".join(parts))
 
@@ -88,27 +95,27 @@ def _peak(run: Bench) -> float:
     return len(ends) / (max(ends) - report.start)
 
 
-def _soak(run: Bench, rate: float, minutes: float) -> tuple[list[Slice], list[Memory], int]:
+def _soak(run: Bench, rate: float, minutes: float) -> tuple[list[Slice], list[Look], int]:
     seconds = 60 * minutes
     signing = run.bench.signing(ACQUIRER_ID)
     # Signed as they go: ten minutes of prepared intents would fill the memory being watched.
     job = RestJob(run.doors, signing, 1, 512, seconds, 0, rate=rate)
-    memory: list[Memory] = []
+    looks: list[Look] = []
     with run.observer() as observer:
-        start = time.monotonic()
+        before = run.bench.meter.sample()
         running = run.workers.start(rest_load.run, job)
         while not running.done():
-            stages = run.bench.meter.memory()
-            memory.append(Memory((time.monotonic() - start) / 60, dict(stages)))
+            spent = sum(run.bench.meter.spent(before).values())
+            looks.append(Look(time.monotonic(), run.bench.meter.memory(), spent))
             time.sleep(_LOOK)
         report = running.result()
         observer.wait_final(signing.prefix, 120)
         seen = observer.payments(signing.prefix)
     left = sum(one.final is None for one in seen)
-    return _slices(report, seen, seconds), memory, left
+    return _slices(report, seen, looks, seconds), looks, left
 
 
-def _slices(report: RestReport, seen: list[Seen], seconds: float) -> list[Slice]:
+def _slices(report: RestReport, seen: list[Seen], looks: list[Look], seconds: float) -> list[Slice]:
     width = min(60.0, seconds / 4)
     found = []
     for number_ in range(max(1, round(seconds / width))):
@@ -127,58 +134,68 @@ def _slices(report: RestReport, seen: list[Seen], seconds: float) -> list[Slice]
             Slice(
                 (number_ + 1) * width / 60,
                 len(posts) / width,
-                _errors(shots),
+                sum(shot.status in REFUSALS for shot in shots),
+                sum(not shot.committed and shot.status not in REFUSALS for shot in shots),
                 percentile(posts, 0.5),
                 percentile(posts, 0.99),
                 percentile(legs, 0.5),
                 percentile(legs, 0.99),
+                1000 * _spent(looks, since, until) / max(1, len(posts)),
             )
         )
     return found
 
 
-def _errors(shots: list[Shot]) -> int:
-    return sum(not shot.committed for shot in shots)
+def _spent(looks: list[Look], since: float, until: float) -> float:
+    """CPU seconds of a slice, by the looks nearest to its ends, brought to its length."""
+    first, last = (min(looks, key=lambda look: abs(look.at - end)) for end in (since, until))
+    seconds = last.at - first.at
+    return (last.spent - first.spent) * (until - since) / seconds if seconds else math.nan
 
 
 def _latencies(slices: list[Slice]) -> str:
-    head = ["minute", "201/s", "other answers", "POST to 201 p50", "p99 (ms)"]
-    head += ["request to result p50", "p99 (ms)"]
+    head = ["minute", "201/s", "429 or 503", "other answers", "POST to 201 p50", "p99 (ms)"]
+    head += ["request to result p50", "p99 (ms)", "CPU, ms a payment"]
     rows = [
         [
             number(one.minute),
             number(one.posts),
+            str(one.refused),
             str(one.errors),
             number(one.post_p50),
             number(one.post_p99),
             number(one.result_p50),
             number(one.result_p99),
+            number(one.cpu),
         ]
         for one in slices
     ]
     return markdown(head, rows)
 
 
-def _growth(memory: list[Memory]) -> str:
+def _growth(looks: list[Look]) -> str:
     """First, last and slope of each stage's memory, the first quarter left out of the slope."""
-    stages = sorted({stage for one in memory for stage in one.stages})
-    steady = memory[len(memory) // 4 :]
+    steady = looks[len(looks) // 4 :]
     rows = []
-    for stage in stages:
-        points = [(one.minute, one.stages.get(stage, 0.0)) for one in steady]
-        first, last = memory[0].stages.get(stage, 0.0), memory[-1].stages.get(stage, 0.0)
-        rows.append([stage, number(first), number(last), number(slope(points))])
-    return markdown(["memory, MiB", "first", "last", "slope, MiB a minute"], rows)
+    for stage in sorted(looks[-1].memory.own):
+        points = [((one.at - looks[0].at) / 60, one.memory.own.get(stage, 0.0)) for one in steady]
+        ends = [look.memory for look in (looks[0], looks[-1])]
+        own = [number(one.own.get(stage, 0.0)) for one in ends]
+        mapped = [number(one.mapped.get(stage, 0.0)) for one in ends]
+        rows.append([stage, *own, number(slope(points)), *mapped])
+    head = ["memory, MiB", "allocated first", "last", "slope, MiB a minute"]
+    return markdown([*head, "mapped files first", "last"], rows)
 
 
-def _document(
-    rate: float, slices: list[Slice], memory: list[Memory], left: int
-) -> dict[str, object]:
+def _document(rate: float, slices: list[Slice], looks: list[Look], left: int) -> dict[str, object]:
     return {
         "rate": rate,
         "unfinished": left,
         "slices": [{name: getattr(one, name) for name in Slice.__slots__} for one in slices],
-        "memory_mib": [{"minute": one.minute, **one.stages} for one in memory],
+        "memory_mib": [
+            {"second": one.at - looks[0].at, "own": one.memory.own, "mapped": one.memory.mapped}
+            for one in looks
+        ],
     }
 
 

@@ -15,7 +15,7 @@ from clearline.house.layout import ACQUIRER_ID
 _TIMES = 3
 _CONNECTIONS = 2000
 _WARM_UP = 3.0  # seconds until the queues that an overload fills are full
-_REFUSALS = (429, 503)
+REFUSALS = (429, 503)
 
 
 def measure(run: Bench) -> None:
@@ -61,9 +61,9 @@ def measure(run: Bench) -> None:
 
 def _answers(run: Bench, shots: tuple[Shot, ...]) -> None:
     total = max(1, len(shots))
-    refused = [shot for shot in shots if shot.status in _REFUSALS]
+    refused = [shot for shot in shots if shot.status in REFUSALS]
     told = sum(shot.retry_after for shot in refused)
-    other = sum(shot.status not in (200, 201, 202, *_REFUSALS) for shot in shots)
+    other = sum(shot.status not in (200, 201, 202, *REFUSALS) for shot in shots)
     add = run.figures.add
     add("  answered 201", "%", 100 * sum(shot.status in (200, 201) for shot in shots) / total)
     add("  answered 202", "%", 100 * sum(shot.status == 202 for shot in shots) / total)

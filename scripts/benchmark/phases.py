@@ -89,7 +89,7 @@ def ledger(run: Bench) -> None:
     bar = AtMost(run.bench.topology.channel.batch.timeout_ms + 40)
     run.figures.add("lone payment: ledger leg p50", "ms", lone.latency_ms(0.5), bar)
     run.figures.add("lone payment: ledger leg p99", "ms", lone.latency_ms(0.99))
-    run.memory["network alone, after load"] = run.bench.meter.memory()
+    _weigh(run, "network alone, after load")
 
 
 def requests(run: Bench) -> None:
@@ -154,7 +154,7 @@ def finals(run: Bench) -> None:
     took = [1000 * (shot.ended - shot.began) for shot in report.shots if shot.committed]
     run.figures.add("lone payment: POST to the final answer, median", "ms", percentile(took, 0.5))
     run.figures.add("lone payment: POST to the final answer, p99", "ms", percentile(took, 0.99))
-    run.memory["whole house, after load"] = run.bench.meter.memory()
+    _weigh(run, "whole house, after load")
 
 
 def _submit(run: Bench, name: str, size: int, in_flight: int, transactions: int) -> LedgerReport:
@@ -182,6 +182,12 @@ def _job(
     signing = run.bench.signing(acquirer_id)
     seconds = run.effort.seconds
     return RestJob(run.doors, signing, batch, in_flight, seconds, presign, wait=wait)
+
+
+def _weigh(run: Bench, when: str) -> None:
+    held = run.bench.meter.memory()
+    run.memory[f"{when}: allocated"] = held.own
+    run.memory[f"{when}: mapped files"] = held.mapped
 
 
 def _warm(run: Bench) -> None:

@@ -34,6 +34,15 @@ class Sample:
     seconds: Mapping[tuple[str, int], float]
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """MiB by stage, each shared page counted in parts: what processes allocated themselves, and the
+    files they map (ledgers, libraries), which are the system's cache and go when it wants them."""
+
+    own: Mapping[str, float]
+    mapped: Mapping[str, float]
+
+
 class Meter:
     """Watches everything that the supervisors of a home run."""
 
@@ -60,14 +69,16 @@ class Meter:
             total[name] += seconds - before.seconds.get((name, pid), 0.0)
         return total
 
-    def memory(self) -> dict[str, float]:
-        """Proportional set size in MiB by stage; resident where the system tells no better."""
-        total: dict[str, float] = defaultdict(float)
+    def memory(self) -> Memory:
+        """What every process holds now."""
+        own: dict[str, float] = defaultdict(float)
+        mapped: dict[str, float] = defaultdict(float)
         for name, process in self._processes():
-            with suppress(psutil.Error):
-                facts = process.memory_full_info()
-                total[stage(name)] += getattr(facts, "pss", facts.rss) / 2**20
-        return total
+            with suppress(psutil.Error, OSError):
+                allocated, files = _held(process)
+                own[stage(name)] += allocated
+                mapped[stage(name)] += files
+        return Memory(own, mapped)
 
     def _processes(self) -> Iterator[tuple[str, psutil.Process]]:
         for group in GROUPS:
@@ -80,6 +91,17 @@ class Meter:
                     yield item.name, process
                     for child in process.children(recursive=True):
                         yield item.name, child
+
+
+def _held(process: psutil.Process) -> tuple[float, float]:
+    """MiB of its own and of mapped files; all resident memory is its own where the system tells no
+    better. Raises psutil.Error or OSError when it has gone."""
+    try:
+        rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return process.memory_info().rss / 2**20, 0.0
+    kib = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
+    return (kib["Pss"] - kib["Pss_File"]) / 1024, kib["Pss_File"] / 1024
 
 
 def by_stage(each: Mapping[str, float]) -> dict[str, float]:
