@@ -50,14 +50,13 @@ def main(rounds: int, quick: bool, engine: str, as_json: bool, only: tuple[str, 
         run = Bench(house, pool, Figures(), effort, {}, {}, say)
         settings = machine.describe(house.topology, engine)
         for number_ in range(1 if quick else rounds):
-            if "rounds" not in parts:
-                break
             for phase in (phases.ledger, phases.requests, phases.finals):
-                say(f"round {number_ + 1}: {phase.__name__}")
-                phase(run)
-        if "overload" in parts:
-            say("overload: three times the peak")
-            overload.measure(run)
+                if "rounds" in parts:
+                    say(f"round {number_ + 1}: {phase.__name__}")
+                    phase(run)
+            if "overload" in parts:
+                say(f"round {number_ + 1}: overload, three times the peak")
+                overload.measure(run)
         if "recovery" in parts:
             recovery.measure(run)
     if as_json:

@@ -88,10 +88,6 @@ class Figures:
         figure = self._figures.setdefault(name, Figure(name, unit, bar))
         figure.samples.append(value)
 
-    def median(self, name: str) -> float:
-        """The median of a figure so far, NaN when it was never taken."""
-        return self._figures[name].median if name in self._figures else math.nan
-
     def last(self, name: str) -> float:
         """The newest sample of a figure, NaN when it was never taken: ratios of one round."""
         return self._figures[name].samples[-1] if name in self._figures else math.nan
