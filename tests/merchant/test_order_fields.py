@@ -118,7 +118,7 @@ def test_an_order_stored_without_a_digest_of_its_own_is_read(profile: Profile) -
     assert Order.from_text(json.dumps(stored)) == order
 
 
-def test_only_a_whole_digest_hides_nothing(profile: Profile) -> None:
+def test_a_card_number_beside_or_in_place_of_a_digest_is_refused(profile: Profile) -> None:
     head = "order_no,amount,payer_token,order_digest,store\n"
     spoiled = [
         f"A,1,a,{CARD},s\n",
