@@ -76,7 +76,7 @@ class Order:
     was taken, so that a later change of the profile changes no order.
 
     `digest` is the SHA-256 of the canonical row: what the shop's system said, no defaults.
-    `order_digest` is what the intent says: the digest the row gave, else `digest`.
+    `own_digest` is the one the row gave of the order, empty when it gave none.
     """
 
     order_no: str
@@ -90,12 +90,17 @@ class Order:
     site: str
     routes: tuple[Route, ...]
     digest: str
-    order_digest: str
+    own_digest: str = ""
 
     @property
     def money(self) -> Money:
         """Amount and currency."""
         return Money(self.amount, self.currency)
+
+    @property
+    def order_digest(self) -> str:
+        """What the intent says: the digest the row gave, else the row's."""
+        return self.own_digest or self.digest
 
     def to_text(self) -> str:
         """The order as JSON, for the order book."""
@@ -103,9 +108,8 @@ class Order:
 
     @classmethod
     def from_text(cls, text: str) -> Order:
-        """The order that `to_text` wrote, or wrote before an order had a digest of its own."""
+        """The order that `to_text` wrote, or wrote before an order could have its own digest."""
         fields = json.loads(text)
-        fields.setdefault(DIGEST, fields["digest"])
         fields["routes"] = tuple(Route(**route) for route in fields["routes"])
         return cls(**fields)
 
@@ -124,7 +128,7 @@ def take(row: Mapping[str, str], profile: Profile) -> Order:
     The names must be known columns. Raises OrderRefusedError for the first fault.
     """
     given = {name: value.strip() for name, value in row.items() if value.strip()}
-    digest = given.get(DIGEST)
+    own_digest = given.get(DIGEST, "")
     for name, value in given.items():
         if not (name == DIGEST and _is_digest(value)) and holds_card_number(value):
             raise OrderRefusedError(
@@ -152,17 +156,17 @@ def take(row: Mapping[str, str], profile: Profile) -> Order:
         name: _checked(shape, name, _field(name, given, profile), RowCode.FIELD_INVALID)
         for name, shape in ORDER_FIELDS.items()
     }
-    if digest is not None:
-        _checked(SHA256_HEX, DIGEST, digest, RowCode.FIELD_INVALID)
+    if own_digest:
+        _checked(SHA256_HEX, DIGEST, own_digest, RowCode.FIELD_INVALID)
     routes = _routes(given, profile)
-    row_digest = canonical.digest(given | {"amount": money.amount, "currency": currency})
+    content = given | {"amount": money.amount, "currency": currency}
     return Order(
         order_no=order_no,
         amount=money.amount,
         currency=currency,
         routes=routes,
-        digest=row_digest,
-        order_digest=digest or row_digest,
+        digest=canonical.digest(content),
+        own_digest=own_digest,
         **fields,
     )
 

@@ -114,7 +114,7 @@ def test_an_order_brings_its_own_digest(profile: Profile, digest: str) -> None:
 def test_an_order_stored_without_a_digest_of_its_own_is_read(profile: Profile) -> None:
     order = one("order_no,amount,payer_token\nA,1,a\n", profile)
     stored = json.loads(order.to_text())
-    del stored["order_digest"]
+    del stored["own_digest"]
     assert Order.from_text(json.dumps(stored)) == order
 
 
