@@ -139,22 +139,16 @@ def _group(elements: Elements, path: tuple[str, ...]) -> Any:
     recurseConfigMap, which mends channels of Fabric 1.0).
     """
     made = configtx_pb2.ConfigGroup()
-    made.CopyFrom(_at(elements, (GROUP, path)))
+    made.CopyFrom(elements[GROUP, path])
     for name in list(made.groups):
         made.groups[name].CopyFrom(_group(elements, (*path, name)))
     for kind, members in ((VALUE, made.values), (POLICY, made.policies)):
         for name in list(members):
-            members[name].CopyFrom(_at(elements, (kind, (*path, name))))
+            members[name].CopyFrom(elements[kind, (*path, name)])
     if _CAPABILITIES in elements:
         for one in (made, *made.values.values(), *made.policies.values()):
             one.mod_policy = one.mod_policy or _ADMINS
     return made
-
-
-def _at(elements: Elements, place: Place) -> Any:
-    if place not in elements:
-        raise _wrong(f"the update names a {_shown(place)} that is not there")
-    return elements[place]
 
 
 def _is_name(text: str) -> bool:

@@ -7,15 +7,8 @@ from typing import Any
 
 import pytest
 from block_forgeries import Forgery
-from configuration_forgeries import (
-    CONFIGURATION_FORGERIES,
-    bank_three,
-    batch_size,
-    configure,
-    endorsed_by_all,
-    in_force,
-    revoking,
-)
+from configuration_forgeries import CONFIGURATION_FORGERIES
+from configuring import bank_three, batch_size, configure, endorsed_by_all, in_force, revoking
 from fabric_protos.msp import identities_pb2
 from forge import NETWORK, Forge
 from test_verifier import verify
