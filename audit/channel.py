@@ -66,7 +66,7 @@ class Channel:
         Raises Wrong when there is no such place or the policy is of an unknown kind: it fails
         closed. A policy that is not there is met by nobody.
         """
-        names = path.strip("/").split("/")
+        names = path.removeprefix("/").split("/")
         group = self.group
         if names[0] != ROOT:
             raise Wrong(Check.CONFIGURATION, f"there is no policy {path}")

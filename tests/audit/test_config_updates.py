@@ -52,18 +52,24 @@ def governed_otherwise(chance: random.Random, config: Any) -> None:
         if chance.random() < 0.1:
             one.mod_policy = chance.choice(NAMES)
     changed = config.channel_group.groups["Orderer"].values["BatchSize"]
-    changed.mod_policy = chance.choice(("Admins", "/Channel/Admins", "/Channel/Orderer/Admins"))
+    changed.mod_policy = chance.choice(
+        ("Admins", "Admins/", "/Channel/Admins", "/Channel/Orderer/Admins", "")
+    )
 
 
 def several_edits(chance: random.Random) -> Callable[[Any], None]:
     """One to three changes at random."""
 
     def edit(config: Any) -> None:
-        for change in chance.sample((batch_size, bank_three, without_bank_two, moved), 2):
+        for change in chance.sample((batch_size, bank_three, without_bank_two, moved, plain), 2):
             change(config)
 
     def moved(config: Any) -> None:
         chance.choice(list(members(config.channel_group))).mod_policy = chance.choice(NAMES[:3])
+
+    def plain(config: Any) -> None:
+        batch_size(config)
+        config.channel_group.groups["Orderer"].values["BatchSize"].mod_policy = "Admins"
 
     return edit
 

@@ -262,6 +262,12 @@ def test_every_check_is_reached() -> None:
     assert {check for _, check in FORGERIES} | {Check.CHECKPOINT} == set(Check)
 
 
+def test_every_check_has_its_row_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in row.split("`")[1::2]} >= {*Check}
+
+
 async def _read(path: Path) -> list[bytes]:
     return [raw async for raw in from_file(path)]
 
