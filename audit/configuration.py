@@ -4,7 +4,7 @@ Semantics: Fabric's core/peer/channel.go (Apply), common/configtx/validator.go (
 common/channelconfig/bundle.go (ValidateNew), which peers hold a CONFIG transaction against;
 core/common/validation/msgvalidation.go for its envelope, and what an orderer's own must meet,
 orderer/common/msgprocessor/standardchannel.go. What a configuration says of batches, consensus,
-addresses and capabilities is not judged: nothing that the auditor checks rests on it.
+addresses, hashing and capabilities is not judged: the auditor's checks are the same under each.
 """
 
 from __future__ import annotations
