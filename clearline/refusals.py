@@ -16,9 +16,9 @@ from clearline.codes import Code, Refusal
 from clearline.jws import JwsError, Signer, Typ, Unverified
 from clearline.schema import Members, OneOf, SchemaError, Time
 
-# What the contract says of an intent, of a refund's too. Not the gateway's own weather (`ledger_unavailable`,
-# `overloaded`), its own standing (`role_forbidden`) or its own choice (`acquirer_not_acceptable`
-# is said of a route that the intent doesn't name).
+# What the contract says of an intent, a refund's included. Not the gateway's own weather
+# (`ledger_unavailable`, `overloaded`), its own standing (`role_forbidden`) or its own choice
+# (`acquirer_not_acceptable` is said of a route that the intent doesn't name).
 VERDICTS: Final = frozenset(
     {
         Code.MALFORMED,
