@@ -15,7 +15,15 @@ import parties
 import pytest
 from canaries import Canaries, files, layers
 from canary_calls import at_the_chaincode, transient
-from canary_inputs import Run, at_gateways, house_intent, in_files, in_requests, in_webhooks
+from canary_inputs import (
+    Run,
+    at_gateways,
+    house_intent,
+    in_files,
+    in_links,
+    in_requests,
+    in_webhooks,
+)
 from security_world import World
 
 from audit.source import from_peer
@@ -37,6 +45,7 @@ def run(world: World, tmp_path_factory: pytest.TempPathFactory) -> Run:
     at_gateways(world, made)
     in_requests(world, made)
     in_webhooks(world, made)
+    in_links(world, made)
     at_the_chaincode(world, made)
     transient(world, made)
     in_files(world, made, tmp_path_factory.mktemp("canary-files"))
@@ -45,7 +54,7 @@ def run(world: World, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_every_input_is_refused(run: Run) -> None:
     """Each one, whoever sends it: nobody endorses it, no gateway takes it."""
-    assert len(run.refused) > 250
+    assert len(run.refused) > 800
     assert [where for where, was_refused in run.refused if not was_refused] == []
 
 
