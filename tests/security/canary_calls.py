@@ -31,7 +31,7 @@ def at_the_chaincode(world: World, run: Run) -> None:
     gateway = world.user("BankOne", "gateway")
 
     def submit(where: str, function: str, argument: Any, who: Any = gateway) -> None:
-        told(run, f"chaincode {where}", world.submit(who, function, argument))
+        told(run, where, world.submit(who, function, argument))
 
     for where, compact in pay_variants(run, "chaincode", parties.intent(), OWNER):
         submit(where, "SubmitIntents", [{"intent": compact, "acquirer_id": ONE}])

@@ -29,6 +29,9 @@ from clearline.house.layout import KNOWN, MERCHANT_ID
 from clearline.intents import CLOSE, PAY, Route
 from clearline.schema import Members
 
+# What the house's UnionPay acquirer calls the merchant, in each of its answers.
+SAID_BY_ACQUIRER = Canaries().new("")
+BY_ACQUIRER = "the merchant's name in an acquirer's answers"
 ROUTE = ("acquirer_id", "merchant_code", "payer_token")
 
 # What reads, and what any of them takes in its query; a member that one does not know it refuses.
@@ -271,11 +274,21 @@ def in_links(world: World, run: Run) -> None:
             said = links.told(world, 0, "BankOne", "connector", line)
             taken = name == "reason" and form != "number"
             run.answer(where, said, (parse_answer(said) == "") is taken)
-            shown = world.web[0].ask("GET", "/v1/gateway")
-            run.answer(f"{where}, as it is shown", shown.content, True)
+            if taken and form == "among words":
+                run.answer(f"{where}, as it is shown", shown_by(world.web[0], "sorry"), True)
     line = json.dumps({run.canaries.new("link, a member's name"): 1}).encode() + b"\n"
     said = links.told(world, 0, "BankOne", "connector", line)
     run.answer("link, a member's name", said, parse_answer(said) != "")
+
+
+def shown_by(web: Web, word: str) -> bytes:
+    """What a gateway shows everybody of the acquirers, once this word is in it: what it was told
+    last takes it a moment."""
+    end = time.monotonic() + 4
+    while word.encode() not in (shown := web.ask("GET", "/v1/gateway").content):
+        assert time.monotonic() < end, shown
+        time.sleep(0.05)  # between two looks, not in place of one
+    return bytes(shown)
 
 
 def in_tokens(web: Web, run: Run) -> None:
