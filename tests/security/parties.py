@@ -137,6 +137,16 @@ def requested(world: World, **changed: Any) -> PayIntent:
     return wanted
 
 
+def paid(world: World, **changed: Any) -> PayIntent:
+    """A payment on the ledger that has succeeded at quiet-one."""
+    wanted = requested(world, **changed)
+    answer = world.submit(
+        world.user("BankOne", "connector"), "SubmitReports", [signed_report(wanted)]
+    )
+    assert answer.codes == ["ok"], answer
+    return wanted
+
+
 def filing(day: str, **changed: Any) -> str:
     """The file of quiet-one's day for M-SEC, signed: empty."""
     return clearing.sign(replace(_filing(day), **changed), BANK_ONE)
