@@ -13,6 +13,7 @@ from typing import Final
 
 from clearline import canonical
 from clearline.canonical import CanonicalError
+from clearline.cards import holds_card_number, redact
 from clearline.schema import IDENTIFIER, NETWORK, Integer, Members, OneOf, SchemaError, Text
 
 MAX_LINE: Final = 2_048
@@ -70,14 +71,20 @@ def report_line(report: HealthReport) -> bytes:
 
 
 def parse_report(line: bytes) -> HealthReport:
-    """The report a line holds. Raises HealthError."""
+    """The report a line holds, its reason without card numbers: it is shown to everybody, and an
+    acquirer's own words can stand in it. Raises HealthError, also for a card number in a name."""
     fields = _parse(line, _REPORT)
-    return HealthReport(**(fields | {"health": Health(fields["health"])}))
+    for name in ("network", "acquirer_id", "connector"):
+        if holds_card_number(str(fields[name])):
+            raise HealthError(f"/{name}: looks like a card number")
+    told = {"health": Health(fields["health"]), "reason": redact(str(fields["reason"]))}
+    return HealthReport(**(fields | told))
 
 
 def answer_line(refused: str) -> bytes:
-    """A gateway's answer: why the report is not taken, empty when it is."""
-    printable = "".join(c if " " <= c <= "~" else "?" for c in refused)
+    """A gateway's answer: why the report is not taken, empty when it is. No card number goes back
+    with it, whatever the report held."""
+    printable = "".join(c if " " <= c <= "~" else "?" for c in redact(refused))
     return canonical.dumps({"refused": printable[:120]}) + b"\n"
 
 

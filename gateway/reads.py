@@ -10,6 +10,7 @@ from flask import Blueprint, Response, g, request
 
 from clearline import bearer, times
 from clearline.answers import PaymentAnswer
+from clearline.cards import holds_card_number
 from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
 from clearline.jws import JwsError
@@ -101,11 +102,14 @@ def list_payments() -> Response:
 
 
 def check_order_no(order_no: str) -> None:
-    """Raises Refusal unless it is of an order number's form."""
+    """Raises Refusal unless it is of an order number's form and could be no card number: answers
+    repeat it."""
     try:
         ORDER_NO.check(order_no, "")
     except SchemaError as error:
         raise Refusal(Code.PARAMETER_INVALID, f"order_no: {error.reason}") from None
+    if holds_card_number(order_no):
+        raise Refusal(Code.PARAMETER_INVALID, "order_no: looks like a card number")
 
 
 def authenticated() -> str:

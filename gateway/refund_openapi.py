@@ -10,7 +10,7 @@ from clearline import refunds
 from clearline.answers import RefundAnswer
 from clearline.canonical import Json
 from clearline.codes import Code
-from clearline.schema import ATTEMPT, ORDER_NO, REFUND_NO
+from clearline.schema import ATTEMPT, IDENTIFIER, ORDER_NO, REFUND_NO
 from gateway.openapi_headers import Headers, Limited
 from gateway.openapi_parts import COMPACT, bare, closed, content, listed, problems, query, ref
 
@@ -27,6 +27,10 @@ REFUND_CODES: Final = (
 _OWN: Final[dict[str, Json]] = {
     "refund_no": REFUND_NO.json_schema(),
     "clearing_date": {"type": "string", "description": "of the result, empty until there is one"},
+    "acquirer_id": {
+        "anyOf": [IDENTIFIER.json_schema(), {"const": ""}],
+        "description": "the payment's; empty while the refund is only received",
+    },
 }
 _ORDER: Final[Json] = {
     "name": "order_no", "in": "path", "required": True, "schema": ORDER_NO.json_schema(),

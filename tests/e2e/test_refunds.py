@@ -109,3 +109,28 @@ def test_one_refund_posted_to_two_gateways_at_once_is_one(paid: Till) -> None:
                           paid.house.profile("Supervisor", "auditor"))  # fmt: skip
     assert "refund 1 of 1234 CNY: succeeded" in said
     assert "1234 minor units given back by refunds" in said
+
+
+def test_what_can_not_be_given_back(paid: Till) -> None:
+    """Of what was not paid, more than was paid, out of order, and a refund that is not: at both
+    gateways. What is left to give back stays."""
+    paid.take({"back-unpaid": (UNIONPAY, "tok_insufficient_funds"),
+               "back-kept": (WALLET, "tok_approve.kept")})  # fmt: skip
+    paid.run("pay", "back-unpaid")
+    paid.pay("back-kept")
+    now = times.now()
+    for order, number, amount, expected in (
+        ("back-unpaid", 1, 1234, (409, "not_refundable")),
+        ("back-kept", 1, 1235, (422, "refund_amount_refused")),
+        ("back-kept", 2, 1234, (409, "refund_out_of_order")),
+    ):
+        key = RefundKey(MERCHANT_ID, order, 1, number)
+        asked = RefundIntent(paid.house.network, *key, amount, "CNY", now, times.after(now, 600))
+        for place in range(2):
+            answer = paid.post_refund(order, refunds.sign(asked, paid.signer), place)
+            assert (answer.status_code, answer.json()["code"]) == expected, answer.text
+            path = f"/v1/payments/{order}/refunds/{number}"
+            shown = paid.call("GET", path, place, paid.reading(place))
+            assert (shown.status_code, shown.json()["code"]) == (404, "refund_unknown")
+    code, given = refund(paid, "back-kept")
+    assert (code, given["status"], given["amount"]) == (0, "succeeded", 1234)

@@ -7,16 +7,16 @@ from typing import Any
 
 import forged_jws as forge
 import parties
-from canary_inputs import Run, pay_variants
+from canary_inputs import Run, close_variants, pay_variants, refund_variants, signed_variants
 from parties import BANK_ONE, ONE, OWNER
+from roles_table import FUNCTIONS, OWNERS
 from security_world import Answer, World
 
-from clearline import intents
+from clearline import changes, jws
 from clearline.clearing_schema import SCHEMAS
 from clearline.fabric.proposal import ProposalOptions
-from clearline.intents import CLOSE
 from clearline.proposals import PROPOSALS
-from clearline.reports import REPORT
+from clearline.reports import REFUND_REPORT, REPORT
 
 
 def told(run: Run, where: str, answer: Answer) -> None:
@@ -31,7 +31,7 @@ def at_the_chaincode(world: World, run: Run) -> None:
     gateway = world.user("BankOne", "gateway")
 
     def submit(where: str, function: str, argument: Any, who: Any = gateway) -> None:
-        told(run, f"chaincode {where}", world.submit(who, function, argument))
+        told(run, where, world.submit(who, function, argument))
 
     for where, compact in pay_variants(run, "chaincode", parties.intent(), OWNER):
         submit(where, "SubmitIntents", [{"intent": compact, "acquirer_id": ONE}])
@@ -43,24 +43,19 @@ def at_the_chaincode(world: World, run: Run) -> None:
         ("number item", int(new("chaincode number item"))),
     ):
         submit(where, "SubmitIntents", [good, item])
-    sound = intents.sign(parties.close(parties.intent()), OWNER)
-    for name in CLOSE.members:
-        where = f"chaincode close /{name}"
-        submit(where, "SubmitIntents", [
-            {"intent": forge.with_payload(sound, OWNER, **{name: new(where)})}
-        ])  # fmt: skip
+    of = parties.requested(world)
+    for variants in (close_variants, refund_variants):
+        for where, compact in variants(run, "chaincode", of, OWNER):
+            submit(where, "SubmitIntents", [{"intent": compact}])
     in_reports(world, run, submit)
+    in_refund_reports(world, run, submit)
     in_records(world, run, submit)
+    in_changes(world, run, submit)
     in_relations(world, run, submit)
     in_clearing(world, run, submit)
     in_supervision(world, run, submit)
     in_reads(run, submit)
-    for where, argument in (
-        ("argument", new("chaincode argument").encode()),
-        ("argument that is no JSON", f"[{new('chaincode argument that is no JSON')}".encode()),
-        ("argument object", {new("chaincode argument object"): 1}),
-    ):
-        submit(where, "SubmitIntents", argument)
+    in_arguments(world, run, submit)
     submit("function", new("chaincode function"), [])
     submit("function and argument", new("chaincode function and argument"), ["x"])
 
@@ -87,6 +82,65 @@ def in_reports(world: World, run: Run, submit: Any) -> None:
     where = "chaincode report's member"
     submit(where, "SubmitReports", [{"report": sound, run.canaries.new(where): 0}], connector)
     assert sound  # what is sound is never submitted
+
+
+def in_refund_reports(world: World, run: Run, submit: Any) -> None:
+    """Each member of a report on a refund, and of evidence of one."""
+    connector, auditor = world.user("BankOne", "connector"), world.user("Supervisor", "auditor")
+    sound = parties.signed_refund_report(parties.refund(parties.intent()))
+    for function, who in (("SubmitReports", connector), ("SubmitEvidence", auditor)):
+        for where, compact in signed_variants(
+            run, f"chaincode {function} of a refund", REFUND_REPORT, sound, BANK_ONE
+        ):
+            submit(where, function, [compact], who)
+    where = "chaincode report of a refund, merchant_code"
+    coded = forge.with_payload(sound, BANK_ONE, merchant_code=run.canaries.short(where))
+    submit(where, "SubmitReports", [coded], connector)
+
+
+def in_changes(world: World, run: Run, submit: Any) -> None:
+    """Each member of what a merchant signs of its keys and its account, carried soundly."""
+    maker = world.user("BankOne", "maker")
+    key = parties.key_change(jws.KeySigner.generate(), OWNER)
+    account = parties.account_change(OWNER)
+    for kind, shape, body in (
+        ("merchant_key", changes.KEY_CHANGE, key),
+        ("merchant_account", changes.ACCOUNT_CHANGE, account),
+    ):
+        variants = signed_variants(run, f"chaincode {kind} change", shape, body["change"], OWNER)
+        for where, compact in variants:
+            item = {"proposal_id": parties.order_no("p"), "kind": kind,
+                    "body": body | {"change": compact}}  # fmt: skip
+            submit(where, "ProposeRecords", [item], maker)
+    for name in ("kty", "crv", "x", "memo"):
+        where = f"chaincode merchant_key change /jwk/{name}"
+        jwk = OWNER.jwk | {name: run.canaries.new(where)}
+        changed = key | {"change": forge.with_payload(key["change"], OWNER, jwk=jwk)}
+        item = {"proposal_id": parties.order_no("p"), "kind": "merchant_key", "body": changed}
+        submit(where, "ProposeRecords", [item], maker)
+
+
+def in_arguments(world: World, run: Run, submit: Any) -> None:
+    """An argument, or an item, that is no such thing, of each function there is."""
+    new = run.canaries.new
+    users = {"bank-maker": "maker", "bank-checker": "checker"}
+    for function, roles in FUNCTIONS.items():
+        role = next(iter(roles))
+        who = world.user(OWNERS[function], users.get(role, role))
+        for form, argument in (
+            ("text", lambda n: n.encode()),
+            ("no JSON", lambda n: f"[{n}".encode()),
+            ("object", lambda n: {n: 1}),
+            ("member", lambda n: {"memo": n}),
+            ("item", lambda n: [n]),
+            ("number item", lambda n: [int(n)]),
+            ("item's member", lambda n: [{"memo": n}]),
+            ("item's member's name", lambda n: [{n: 0}]),
+            ("item's list", lambda n: [["x", [n]]]),
+            ("JWS item", lambda n: [f"{jws.encode(n.encode())}.e30.AAAA"]),
+        ):
+            where = f"chaincode {function} argument, {form}"
+            submit(where, function, argument(new(where)), who)
 
 
 def in_records(world: World, run: Run, submit: Any) -> None:
@@ -219,6 +273,14 @@ def in_reads(run: Run, submit: Any) -> None:
          lambda n: {"entity_id": n, "start_after": None, "limit": 1}),
         ("ListRelations after", "ListRelations",
          lambda n: {"entity_id": None, "start_after": f"{'e' * 64}/{n}", "limit": 1}),
+        ("ListSettlements acquirer", "ListSettlements",
+         lambda n: {"acquirer_id": n, "start_after": None, "limit": 1}),
+        ("ListSettlements after", "ListSettlements",
+         lambda n: {"acquirer_id": ONE, "start_after": f"{ONE}/{n}/CNY/2026-11-23/01", "limit": 1}),
+        ("ListSettlements limit", "ListSettlements",
+         lambda n: {"acquirer_id": ONE, "start_after": None, "limit": int(n)}),
+        ("ListSettlements member", "ListSettlements",
+         lambda n: {"acquirer_id": ONE, "start_after": None, "limit": 1, "memo": n}),
         ("ListProposals status", "ListProposals",
          lambda n: {"status": n, "start_after": None, "limit": 1}),
     ):  # fmt: skip

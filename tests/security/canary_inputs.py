@@ -11,22 +11,53 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import forged_jws as forge
+import links
 import parties
 from canaries import Canaries
 from parties import OWNER
 from security_world import Web, World
 
-from clearline import bearer, intents, jws, times, webhooks
+from clearline import bearer, intents, jws, refunds, times, webhooks
+from clearline.acquirer_health import Health, HealthReport, parse_answer
 from clearline.house import command
 from clearline.house.layout import KNOWN, MERCHANT_ID
-from clearline.intents import PAY, Route
+from clearline.intents import CLOSE, PAY, Route
+from clearline.schema import Members
 
+# What the house's UnionPay acquirer calls the merchant, in each of its answers.
+SAID_BY_ACQUIRER = Canaries().new("")
+BY_ACQUIRER = "the merchant's name in an acquirer's answers"
 ROUTE = ("acquirer_id", "merchant_code", "payer_token")
+
+# What reads, and what any of them takes in its query; a member that one does not know it refuses.
+READS = (
+    "/v1/payments", "/v1/payments/x", "/v1/payments/x/refunds", "/v1/payments/x/refunds/1",
+    "/v1/payments/x/receipts", "/v1/settlements", "/v1/settlements/unionpay/C1/CNY/2026-11-23/01",
+    "/v1/events", "/v1/webhooks", "/v1/webhooks/hook", "/v1/gateway",
+)  # fmt: skip
+QUERIES = (
+    "attempt",
+    "min_block",
+    "limit",
+    "cursor",
+    "status",
+    "clearing_date",
+    "refund_no",
+    "memo",
+)
+PATHS = (
+    "/v1/payments/{}", "/v1/payments/{}/x", "/v1/payments/{}/refunds", "/v1/payments/{}/refunds/1",
+    "/v1/payments/x/refunds/{}", "/v1/payments/{}/receipts?attempt=1",
+    "/v1/settlements/{}/C1/CNY/2026-11-23/01", "/v1/settlements/unionpay/{}/CNY/2026-11-23/01",
+    "/v1/settlements/unionpay/C1/{}/2026-11-23/01", "/v1/settlements/unionpay/C1/CNY/{}/01",
+    "/v1/settlements/unionpay/C1/CNY/2026-11-23/{}", "/v1/webhooks/{}", "/v1/events/{}",
+    "/{}", "/docs/{}", "/problems/{}",
+)  # fmt: skip
 
 
 @dataclass
@@ -52,23 +83,11 @@ def pay_variants(run: Run, via: str, wanted: intents.PayIntent, signer: jws.KeyS
     new = run.canaries.new
     compact = intents.sign(wanted, signer)
     payload = wanted.payload()
-    for name in PAY.members:
-        where = f"{via} intent /{name}"
-        yield where, forge.with_payload(compact, signer, **{name: new(where)})
-        yield where, forge.with_payload(compact, signer, **{name: int(new(f"{where} number"))})
+    yield from signed_variants(run, f"{via} intent", PAY, compact, signer)
     for name in ROUTE:
         where = f"{via} intent /acquirers/0/{name}"
         route = payload["acquirers"][0] | {name: run.canaries.short(where)}
         yield where, forge.with_payload(compact, signer, acquirers=[route])
-    for where, members in (
-        (f"{via} intent, an unknown member", {"memo": new(f"{via} intent, an unknown member")}),
-        (f"{via} intent, a member's name", {new(f"{via} intent, a member's name"): 1}),
-        (f"{via} intent, deep inside", {"memo": [{"a": new(f"{via} intent, deep inside")}]}),
-    ):
-        yield where, forge.with_payload(compact, signer, **members)
-    for name in ("alg", "kid", "typ", "memo"):
-        where = f"{via} intent header {name}"
-        yield where, forge.headed(compact, signer, **{name: new(where)})
     where = f"{via} intent, grouped"
     number = new(where)
     grouped = " ".join(number[i : i + 4] for i in range(0, 16, 4))
@@ -77,13 +96,46 @@ def pay_variants(run: Run, via: str, wanted: intents.PayIntent, signer: jws.KeyS
         f"{via} intent, dashes",
         forge.with_payload(compact, signer, order_no=new(f"{via} intent, dashes") + "-1"),
     )
-    yield f"{via} whole intent", new(f"{via} whole intent")
-    yield (
-        f"{via} intent, not JSON",
-        forge.resigned(
-            forge.parts(compact)[0], f"not JSON {new(f'{via} intent, not JSON')}", signer
-        ),
-    )
+
+
+def refund_variants(run: Run, via: str, of: intents.PayIntent, signer: jws.KeySigner) -> Iterator[
+    tuple[str, str]
+]:  # fmt: skip
+    """The same for a refund of this payment."""
+    compact = refunds.sign(parties.refund(of), signer)
+    return signed_variants(run, f"{via} refund", refunds.REFUND, compact, signer)
+
+
+def close_variants(run: Run, via: str, of: intents.PayIntent, signer: jws.KeySigner) -> Iterator[
+    tuple[str, str]
+]:  # fmt: skip
+    """The same for a close of this payment."""
+    compact = intents.sign(parties.close(of), signer)
+    return signed_variants(run, f"{via} close", CLOSE, compact, signer)
+
+
+def signed_variants(
+    run: Run, what: str, shape: Members, compact: str, signer: jws.KeySigner
+) -> Iterator[tuple[str, str]]:
+    """(where, compact text): the card number in each member of a sound object of this shape, in
+    its header, beside and instead of them; signed soundly."""
+    new = run.canaries.new
+    for name in shape.members:
+        where = f"{what} /{name}"
+        yield where, forge.with_payload(compact, signer, **{name: new(where)})
+        yield where, forge.with_payload(compact, signer, **{name: int(new(f"{where} number"))})
+    for where, members in (
+        (f"{what}, an unknown member", {"memo": new(f"{what}, an unknown member")}),
+        (f"{what}, a member's name", {new(f"{what}, a member's name"): 1}),
+        (f"{what}, deep inside", {"memo": [{"a": new(f"{what}, deep inside")}]}),
+    ):
+        yield where, forge.with_payload(compact, signer, **members)
+    for name in ("alg", "kid", "typ", "memo"):
+        where = f"{what} header {name}"
+        yield where, forge.headed(compact, signer, **{name: new(where)})
+    yield f"{what}, whole", new(f"{what}, whole")
+    where = f"{what}, not JSON"
+    yield where, forge.resigned(forge.parts(compact)[0], f"not JSON {new(where)}", signer)
 
 
 def house_intent(world: World) -> tuple[intents.PayIntent, jws.KeySigner]:
@@ -99,7 +151,18 @@ def at_gateways(world: World, run: Run) -> None:
     one, two = world.web
     for where, compact in pay_variants(run, "post", wanted, signer):
         keep(run, where, one.post(compact))
-    compacts = list(pay_variants(run, "batch", wanted, signer))
+    for where, compact in close_variants(run, "post", wanted, signer):
+        keep(run, where, one.post(compact))
+    for where, compact in refund_variants(run, "post", wanted, signer):
+        keep(run, where, post_refund(two, wanted.order_no, compact))
+    where = "post refund, its address"
+    sound = refunds.sign(parties.refund(wanted), signer)
+    keep(run, where, post_refund(two, run.canaries.new(where), sound))
+    compacts = [
+        *pay_variants(run, "batch", wanted, signer),
+        *close_variants(run, "batch", wanted, signer),
+        *refund_variants(run, "batch", wanted, signer),
+    ]
     for (where, _), outcome in zip(
         compacts, two.batch([c for _, c in compacts]).json()["outcomes"], strict=True
     ):
@@ -113,6 +176,12 @@ def at_gateways(world: World, run: Run) -> None:
             one["payment"] is None for one in response.json()["outcomes"]))  # fmt: skip
 
 
+def post_refund(web: Web, order_no: str, compact: str) -> Any:
+    """POST /v1/payments/{order_no}/refunds."""
+    jose = {"Content-Type": "application/jose"}
+    return web.ask("POST", f"/v1/payments/{order_no}/refunds", data=compact, headers=jose)
+
+
 def keep(run: Run, where: str, response: Any) -> None:
     """Keep an HTTP answer: status line, headers and body."""
     head = f"{response.status_code} {response.reason} {dict(response.headers)}".encode()
@@ -123,14 +192,13 @@ def in_requests(world: World, run: Run) -> None:
     """Paths, queries, headers, tokens, methods, and what is no HTTP."""
     web, new = world.web[0], run.canaries.new
     mine = web.token(parties.MERCHANT, OWNER)
-    for name in ("attempt", "min_block", "limit", "cursor", "status", "memo"):
-        for path in ("/v1/payments", "/v1/payments/x"):
+    for path in READS:
+        for name in QUERIES:
             where = f"query {name} of {path}"
             keep(run, where, web.ask("GET", path, params={name: new(where)}, headers=mine))
-    where = "a query's name"
-    keep(run, where, web.ask("GET", "/v1/payments", params={new(where): "1"}, headers=mine))
-    settlement = "/v1/settlements/unionpay/{}/CNY/2026-11-23/01"
-    for path in ("/v1/payments/{}", "/v1/payments/{}/x", settlement, "/{}", "/docs/{}"):
+        where = f"a query's name, of {path}"
+        keep(run, where, web.ask("GET", path, params={new(where): "1"}, headers=mine))
+    for path in PATHS:
         where = f"path {path}"
         keep(run, where, web.ask("GET", path.format(new(where)), headers=mine))
     for name in ("Prefer", "Accept", "Content-Type", "Authorization"):
@@ -191,11 +259,36 @@ def in_webhooks(world: World, run: Run) -> None:
         where = f"webhook {method} body"
         body = new(where)
         keep(run, where, web.ask(method, "/v1/webhooks/hook", data=body, headers=headers))
-    mine = web.token(parties.MERCHANT, OWNER)
-    where = "webhook address"
-    keep(run, where, web.ask("GET", f"/v1/webhooks/{new(where)}", headers=mine))
-    where = "cursor of events"
-    keep(run, where, web.ask("GET", "/v1/events", params={"cursor": new(where)}, headers=mine))
+
+
+def in_links(world: World, run: Run) -> None:
+    """Each member of what BankOne's connector tells a gateway of its quiet acquirer. A reason is
+    for people, and taken without what looks like a card number; all else is refused."""
+    sound = asdict(HealthReport(world.network, parties.ONE, "canary", Health.DEGRADED, "", 0))
+    for name in (*sound, "memo"):
+        for form in ("text", "number", "among words"):
+            where = f"link /{name}, {form}"
+            number = run.canaries.new(where)
+            changed = {"text": number, "number": int(number), "among words": f"no {number}, sorry"}
+            line = json.dumps(sound | {name: changed[form]}).encode() + b"\n"
+            said = links.told(world, 0, "BankOne", "connector", line)
+            taken = name == "reason" and form != "number"
+            run.answer(where, said, (parse_answer(said) == "") is taken)
+            if taken and form == "among words":
+                run.answer(f"{where}, as it is shown", shown_by(world.web[0], "sorry"), True)
+    line = json.dumps({run.canaries.new("link, a member's name"): 1}).encode() + b"\n"
+    said = links.told(world, 0, "BankOne", "connector", line)
+    run.answer("link, a member's name", said, parse_answer(said) != "")
+
+
+def shown_by(web: Web, word: str) -> bytes:
+    """What a gateway shows everybody of the acquirers, once this word is in it: what it was told
+    last takes it a moment."""
+    end = time.monotonic() + 4
+    while word.encode() not in (shown := web.ask("GET", "/v1/gateway").content):
+        assert time.monotonic() < end, shown
+        time.sleep(0.05)  # between two looks, not in place of one
+    return bytes(shown)
 
 
 def in_tokens(web: Web, run: Run) -> None:

@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import parties
+from canary_inputs import SAID_BY_ACQUIRER
 from furniture import change, furnished
 from security_world import World
 
@@ -22,10 +23,15 @@ from clearline.house.bringup import Choice
 from clearline.house.layout import House
 
 
-def impatient(house: House) -> None:
-    """Have its gateways wait a second, not five, for a block that a card number names."""
+def hostile(house: House) -> None:
+    """Have its gateways wait a second, not five, for a block that a card number names; and its
+    UnionPay acquirer call the merchant by a card number."""
     for gateway in house.gateways:
         change(house.room_dir(gateway.name) / "settings.json", limits={"block_wait_s": 1})
+    for acquirer in house.acquirers:
+        if acquirer.kind == "unionpay_iso8583":
+            named = {acquirer.merchant_code: {"name": f"SHOP {SAID_BY_ACQUIRER}", "mcc": "5411"}}
+            change(house.acquirer_dir(acquirer) / "settings.json", merchants=named)
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +40,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = tmp_path_factory.mktemp("security-house")
     engine = os.environ.get("ENGINE", "embedded")
     try:
-        with furnished(impatient):
+        with furnished(hostile):
             house = bringup.up(Choice(home, engine, ports="free"), print)
         with asyncio.Runner() as runner:
             made = World(house, runner)

@@ -15,10 +15,10 @@ from dataclasses import fields, replace
 from itertools import count
 from typing import Any
 
-from samples import INTENT, REPORT
+from samples import INTENT, REFUND, REFUND_REPORT, REPORT
 from security_world import World
 
-from clearline import changes, clearing, intents, reports, times
+from clearline import changes, clearing, intents, refunds, reports, times
 from clearline.cards import holds_card_number
 from clearline.changes import AccountChange, KeyChange
 from clearline.clearing import Adjustment, Cleared, Entry, Filing, Part, Payout
@@ -26,6 +26,7 @@ from clearline.clearing_records import settlement_id
 from clearline.clearing_schema import Cause, Paid
 from clearline.intents import CloseIntent, PayIntent, PaymentKey, Route
 from clearline.jws import Algorithm, KeySigner
+from clearline.refunds import RefundIntent
 from clearline.reports import Report
 
 OWNER, OWNER_OLD, OWNER_NEXT, OTHER, STRANGER = (KeySigner.generate() for _ in range(5))
@@ -77,6 +78,22 @@ def close(of: PayIntent) -> CloseIntent:
     return CloseIntent(of.network, of.merchant_id, of.order_no, of.attempt, times.now())
 
 
+def refund(of: PayIntent, **changed: Any) -> RefundIntent:
+    """The wish to give all of it back, good for a quarter of an hour."""
+    now = times.now()
+    about: dict[str, Any] = {
+        "network": of.network,
+        "merchant_id": of.merchant_id,
+        "order_no": of.order_no,
+        "attempt": of.attempt,
+        "amount": of.amount,
+        "currency": of.currency,
+        "created": now,
+        "expires_at": times.after(now, 900),
+    }
+    return replace(REFUND, **(about | changed))
+
+
 def report(of: PayIntent, **changed: Any) -> Report:
     """The result `succeeded` of quiet-one on it."""
     about: dict[str, Any] = {
@@ -96,11 +113,36 @@ def signed_report(of: PayIntent, signer: KeySigner = BANK_ONE, **changed: Any) -
     return reports.sign(report(of, **changed), signer)
 
 
+def signed_refund_report(of: RefundIntent, **changed: Any) -> str:
+    """The result `succeeded` of quiet-one on this refund, signed."""
+    about: dict[str, Any] = {
+        "acquirer_id": ONE,
+        "merchant_id": of.merchant_id,
+        "order_no": of.order_no,
+        "attempt": of.attempt,
+        "intent_digest": of.digest(),
+        "amount": of.amount,
+        "acquirer_reference": refunds.reference(of.key, of.network),
+        "refund_no": of.refund_no,
+    }
+    return reports.sign(replace(REFUND_REPORT, **(about | changed)), BANK_ONE)
+
+
 def requested(world: World, **changed: Any) -> PayIntent:
     """A payment on the ledger that waits for its acquirer."""
     wanted = intent(**changed)
     gateway = world.user("BankTwo", "gateway")
     answer = world.submit(gateway, "SubmitIntents", [item(wanted)])
+    assert answer.codes == ["ok"], answer
+    return wanted
+
+
+def paid(world: World, **changed: Any) -> PayIntent:
+    """A payment on the ledger that has succeeded at quiet-one."""
+    wanted = requested(world, **changed)
+    answer = world.submit(
+        world.user("BankOne", "connector"), "SubmitReports", [signed_report(wanted)]
+    )
     assert answer.codes == ["ok"], answer
     return wanted
 

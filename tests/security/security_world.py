@@ -67,6 +67,13 @@ class Answer:
 
     def __post_init__(self) -> None:
         reached.note(self.value)
+        if self.refused == "contract":
+            reached.note({"code": self.code})
+
+    @property
+    def code(self) -> str:
+        """The code of a call that the contract refuses as a whole: "400, malformed: ..."."""
+        return self.said.partition(", ")[2].partition(":")[0]
 
     @property
     def codes(self) -> list[str]:

@@ -39,7 +39,7 @@ def claimed(compact: str) -> PaymentKey | None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_at_the_chaincode(world: World, case: Case) -> None:
     """By a member's gateway that checks nothing: committed, refused, and without effect."""
-    compact = case.make()
+    compact = case.make(signed)
     gateway = world.user("BankTwo", "gateway")
     item = {"intent": compact, "acquirer_id": case.route}
     answer = world.submit(gateway, "SubmitIntents", [item])
@@ -51,17 +51,17 @@ def test_at_the_chaincode(world: World, case: Case) -> None:
 @pytest.mark.parametrize(("place", "case"), AT_GATEWAY, ids=lambda v: getattr(v, "name", str(v)))
 def test_at_a_gateway(world: World, place: int, case: Case) -> None:
     """Alone, and in a batch beside a sound one, which it does not spoil."""
-    alone = world.web[place].post(case.make())
+    alone = world.web[place].post(case.make(signed))
     assert alone.json().get("code") == case.code, alone.text
     assert alone.status_code >= 400
-    batch = world.web[place].batch([case.make()])
+    batch = world.web[place].batch([case.make(signed)])
     assert [outcome["code"] for outcome in batch.json()["outcomes"]] == [case.code], batch.text
 
 
 def test_a_bad_one_spoils_no_batch(world: World) -> None:
     gateway = world.user("BankTwo", "gateway")
     good = parties.intent()
-    bad = [{"intent": case.make(), "acquirer_id": case.route} for case in CASES]
+    bad = [{"intent": case.make(signed), "acquirer_id": case.route} for case in CASES]
     half = len(bad) // 2
     answer = world.submit(gateway, "SubmitIntents", [*bad[:half], parties.item(good), *bad[half:]])
     expected = [case.code for case in CASES]

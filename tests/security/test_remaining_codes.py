@@ -3,6 +3,7 @@ straight at the chaincode."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -13,7 +14,7 @@ import requests
 from parties import MERCHANT, ONE, OWNER, TWO
 from security_world import Web, World
 
-from clearline import intents
+from clearline import intents, processes, supervisor
 from clearline.codes import Code
 from clearline.intents import PayIntent, Route
 
@@ -88,6 +89,45 @@ def test_an_epoch_that_is_not_the_next(world: World) -> None:
 
 def test_a_card_number(world: World) -> None:
     refused(world, parties.intent(order_no=f"{CARD}-{next(_rounds)}"), "card_data_refused")
+
+
+def test_a_function_that_there_is_not(world: World) -> None:
+    gateway = world.user("BankTwo", "gateway")
+    for answer in (
+        world.submit(gateway, "GiveMoney", []),
+        world.evaluate(gateway, "GiveMoney", []),
+    ):
+        assert (answer.refused, answer.code) == ("contract", "function_unknown"), answer.said
+
+
+def test_a_block_that_is_far_away(world: World) -> None:
+    """Waited for a little, at each read that says from when it must be."""
+    for web in world.web:
+        token = web.token(MERCHANT, OWNER)
+        for path in ("/v1/payments", "/v1/payments/x", "/v1/payments/x/refunds"):
+            far = f"{path}?min_block={world.last_block + 1_000}"
+            assert told(web, "GET", far, headers=token) == (503, "block_not_reached")
+
+
+def test_a_committer_that_stands(world: World) -> None:
+    """A post is refused when it has not answered, or waits in it: either way it is safe to send
+    again, and is one payment."""
+    wanted = at_block(world, parties.intent())
+    compact, web = intents.sign(wanted, OWNER), world.web[1]
+    status = supervisor.status(world.house.run_dir, "rooms")
+    assert status is not None
+    (victim,) = (one for one in status.processes if one.name == "committer-banktwo")
+    assert victim.id is not None
+    assert processes.send_signal(victim.id, signal.SIGSTOP)
+    try:
+        refused = web.post(compact, Prefer="respond-async, wait=0")
+        assert (refused.status_code, refused.json()["code"]) == (503, "ledger_unavailable")
+        assert int(refused.headers["Retry-After"]) >= 1
+    finally:
+        assert processes.send_signal(victim.id, signal.SIGCONT)
+    again = web.post(compact)
+    assert again.status_code in (200, 201), again.text
+    assert web.post(compact).json()["tx_id"] == again.json()["tx_id"]
 
 
 def test_forms(world: World) -> None:

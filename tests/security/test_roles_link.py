@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 
+import links
 import parties
 import pytest
 import roles_table as table
-from security_world import PEERS, World
+from security_world import World
 
 from clearline.acquirer_health import Health, HealthReport, parse_answer, report_line
 
@@ -19,23 +19,8 @@ CELLS = [
 
 def told(world: World, place: int, msp: str, user: str) -> str:
     """What a gateway's link answers to a report about BankOne's quiet acquirer."""
-    crypto = world.house.home / "crypto" / msp
-    folder = crypto / "nodes" / PEERS[msp] if user == "peer" else crypto / "users" / user
-    gateway = world.house.gateways[place]
-    context = ssl.create_default_context(cafile=str(world.house.tls_ca(gateway.bank)))
-    context.load_cert_chain(folder / "tls" / "cert.pem", folder / "tls" / "key.pem")
     said = HealthReport(world.network, parties.ONE, f"by-{user}", Health.UP, "", 0)
-    assert gateway.link_port is not None
-    with (
-        socket.create_connection(("127.0.0.1", gateway.link_port), 10) as plain,
-        context.wrap_socket(plain, server_hostname="localhost") as wrapped,
-        wrapped.makefile("rb") as answers,
-    ):
-        wrapped.sendall(report_line(said))
-        line = answers.readline()
-        if not line:
-            raise ConnectionError("it hung up")
-        return parse_answer(line)
+    return parse_answer(links.told(world, place, msp, user, report_line(said)))
 
 
 @pytest.mark.parametrize(("place", "msp", "user"), CELLS)

@@ -85,22 +85,24 @@ HOUSE = {
     Code.PAYLOAD_TOO_LARGE: _FORMS,
     Code.PARAMETER_INVALID: _FORMS,
     Code.BATCH_TOO_LARGE: _FORMS,
+    **dict.fromkeys(
+        (
+            Code.NOT_REFUNDABLE,
+            Code.REFUND_AMOUNT_REFUSED,
+            Code.REFUND_OUT_OF_ORDER,
+            Code.REFUND_UNKNOWN,
+        ),
+        "e2e/test_refunds.py::test_what_can_not_be_given_back",
+    ),
+    Code.FUNCTION_UNKNOWN: f"{_MORE}::test_a_function_that_there_is_not",
+    Code.BLOCK_NOT_REACHED: f"{_MORE}::test_a_block_that_is_far_away",
+    Code.LEDGER_UNAVAILABLE: f"{_MORE}::test_a_committer_that_stands",
     Code.ACQUIRER_UNAVAILABLE: (
         "faults/test_faults_2_stops.py::test_a_hung_acquirer_is_refused_before_the_ledger"
     ),
 }
-# Below a whole house, which would have to be broken, filled or kept waiting for them.
+# Below a whole house, which would have to be filled for them.
 BELOW = {
-    Code.FUNCTION_UNKNOWN: "chaincode/test_contract_rules.py",
-    **dict.fromkeys(
-        (Code.NOT_REFUNDABLE, Code.REFUND_AMOUNT_REFUSED, Code.REFUND_OUT_OF_ORDER),
-        "gateway/test_refunds.py::test_each_code_of_the_contract_travels_with_its_status",
-    ),
-    Code.REFUND_UNKNOWN: "gateway/test_refunds.py::test_reading_is_the_merchant_s_own",
     Code.RATE_LIMITED: "gateway/test_parts.py::test_limits_are_refused_with_when_to_return",
     Code.OVERLOADED: "gateway/test_parts.py::test_a_full_queue_is_503_and_takes_again_later",
-    Code.LEDGER_UNAVAILABLE: (
-        "gateway/test_restart.py::test_without_a_committer_posts_are_503_and_reads_go_on"
-    ),
-    Code.BLOCK_NOT_REACHED: "gateway/test_reads.py::test_min_block_waits_and_then_says_so",
 }
