@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "embedded_peer"))
 from protobuf_mischief import mutated
 
 from clearline.fabric import protoutil
-from network.embedded import wire
 
 _METHODS = ("/orderer.AtomicBroadcast/Broadcast", "/orderer.AtomicBroadcast/Deliver")
 
@@ -78,7 +77,7 @@ def test_messages_above_the_limit_are_refused_by_size(
     world: World, tmp_path: Path, method: str
 ) -> None:
     """One of the limit's size is read, and refused for what it is; one of a byte more is not."""
-    most = wire.MAX_MESSAGE_BYTES
+    most = 100 * 1024 * 1024  # Fabric's internal/pkg/comm/config.go
 
     async def ended(channel: Any, size: int) -> Any:
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -14,9 +14,10 @@ from peer_world import World, failure, run
 from protobuf_mischief import mutated
 
 from clearline.fabric.errors import EvaluateError
-from network.embedded import wire
 from network.embedded.peer import chaincode_stream
 
+LIMIT_BYTES = 100 * 1024 * 1024
+"""Of a message (Fabric's internal/pkg/comm/config.go)."""
 REQUESTS: dict[int, Any] = {
     Type.GET_STATE: shim.GetState(key="k"),
     Type.PUT_STATE: shim.PutState(key="k", value=b"v"),
@@ -82,10 +83,8 @@ def test_a_message_above_the_limit_ends_the_stream_only(tmp_path: Path) -> None:
         await world.start_peer("BankOne")
         async with world.gateway("BankOne") as contract:
             await contract.submit("put", "k", "v")
-            assert await contract.evaluate("huge", str(wire.MAX_MESSAGE_BYTES)) == b"v"
-            error = await failure(
-                contract.evaluate("huge", str(wire.MAX_MESSAGE_BYTES + 1)), EvaluateError
-            )
+            assert await contract.evaluate("huge", str(LIMIT_BYTES)) == b"v"
+            error = await failure(contract.evaluate("huge", str(LIMIT_BYTES + 1)), EvaluateError)
             assert "error sending: chaincode stream terminated" in str(error)
             assert await contract.submit("put", "k", "w") == b"done"
 
