@@ -7,6 +7,9 @@ digest is not its own. The digest is a SHA-256 over the sorted lines
     <posix path relative to the distribution root> <sha256 of the file in hex>\\n
 
 of chaincode/**/*.py and clearline/*.py (the top level only: the contract imports nothing below).
+
+`digest.json` also has `requirements_sha256`, of requirements/runtime.txt, when the packager had
+that file: endorsers must agree on every signature, and libraries of other versions may not.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from pathlib import Path
 _MAX_PACKAGE_BYTES = 8 * 1024 * 1024
 # Both spellings occur in the field: archives with and without the leading folder.
 _DIGEST_MEMBERS = ("digest.json", "code/digest.json")
+_REQUIREMENTS = Path("requirements") / "runtime.txt"
 
 
 class PackageError(Exception):
@@ -31,10 +35,14 @@ class PackageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PackageFacts:
-    """What a chaincode package says of itself: its id (label:sha256) and its code's digest."""
+    """What a chaincode package says of itself: its id (label:sha256) and its code's digest.
+
+    requirements_sha256: of the pinned requirements it was made with; None when it names none.
+    """
 
     package_id: str
     code_sha256: str
+    requirements_sha256: str | None = None
 
 
 def distribution_root() -> Path:
@@ -55,6 +63,12 @@ def code_digest(root: Path | None = None) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def requirements_digest(root: Path | None = None) -> str | None:
+    """SHA-256 in hex of the pinned requirements below `root`; None when they are not there."""
+    file = (distribution_root() if root is None else root) / _REQUIREMENTS
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+
+
 def package_facts(path: Path) -> PackageFacts:
     """Read a package's label and code digest; raises PackageError when it can't be read.
 
@@ -70,17 +84,27 @@ def package_facts(path: Path) -> PackageFacts:
         code = _members(members["code.tar.gz"])
         digest = json.loads(next(code[name] for name in _DIGEST_MEMBERS if name in code))
         label, sha256 = metadata["label"], digest["sha256"]
-    except (OSError, tarfile.TarError, EOFError, ValueError, KeyError, TypeError) as error:
+        pinned = digest.get("requirements_sha256")
+    except (
+        OSError,
+        tarfile.TarError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise PackageError(f"{path}: not a chaincode package of ours: {error!r}") from error
     except StopIteration:
         raise PackageError(f"{path}: carries no digest.json") from None
-    if not isinstance(label, str) or not isinstance(sha256, str):
+    if not all(isinstance(text, str) for text in (label, sha256, pinned or "")):
         raise PackageError(f"{path}: label or digest is not a text")
-    return PackageFacts(f"{label}:{hashlib.sha256(packed).hexdigest()}", sha256)
+    return PackageFacts(f"{label}:{hashlib.sha256(packed).hexdigest()}", sha256, pinned)
 
 
 def check_package(path: Path, chaincode_id: str, root: Path | None = None) -> None:
-    """Raise PackageError unless the package has this id and carries this code's digest."""
+    """Raise PackageError unless the package has this id and carries this code's digest and, when
+    it names any, the digest of these pinned requirements."""
     facts = package_facts(path)
     if facts.package_id != chaincode_id:
         raise PackageError(f"{path} is package {facts.package_id}, the settings say {chaincode_id}")
@@ -89,6 +113,14 @@ def check_package(path: Path, chaincode_id: str, root: Path | None = None) -> No
         raise PackageError(
             f"{path} carries the code digest {facts.code_sha256}, this server's code is {own}: "
             "package and install this version, or start the version that was packaged"
+        )
+    pinned = requirements_digest(root)
+    if facts.requirements_sha256 not in (None, pinned):
+        have = f"pins {pinned}" if pinned else "has none"
+        raise PackageError(
+            f"{path} was made with the requirements {facts.requirements_sha256}, this server "
+            f"{have} ({_REQUIREMENTS}): set up and start the version that was packaged, or package "
+            "and install this one"
         )
 
 

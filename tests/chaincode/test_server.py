@@ -46,9 +46,9 @@ def archive(files: dict[str, bytes]) -> bytes:
     return gzip.compress(buffer.getvalue(), mtime=0)
 
 
-def package(folder: Path, digest: str, member: str = "code/digest.json") -> str:
-    """Write a chaincode package with this digest; its id."""
-    code = archive({member: json.dumps({"sha256": digest}).encode()})
+def package(folder: Path, digest: str, member: str = "code/digest.json", **more: str | int) -> str:
+    """Write a chaincode package with this digest, and what else the digest's file says; its id."""
+    code = archive({member: json.dumps({"sha256": digest} | more).encode()})
     metadata = json.dumps({"type": "ccaas", "label": "clearline"}).encode()
     packed = archive({"metadata.json": metadata, "code.tar.gz": code})
     (folder / "clearline.tar.gz").write_bytes(packed)
@@ -173,6 +173,29 @@ def test_packages_that_are_not_its_own(tmp_path: Path) -> None:
         package_facts(file)
 
 
+def test_packages_of_other_requirements(tmp_path: Path) -> None:
+    """Endorsers of other libraries may disagree; a package without pins names none."""
+    root, file = sources(tmp_path), tmp_path / "clearline.tar.gz"
+    pins = root / "requirements" / "runtime.txt"
+    pins.parent.mkdir()
+    pins.write_text("cryptography==1\n", encoding="utf-8")
+    check_package(file, package(tmp_path, code_digest(root)), root)
+    sha256 = hashlib.sha256(b"cryptography==1\n").hexdigest()
+    package_id = package(tmp_path, code_digest(root), requirements_sha256=sha256)
+    check_package(file, package_id, root)
+    pins.write_text("cryptography==2\n", encoding="utf-8")
+    with pytest.raises(
+        PackageError, match=f"made with the requirements {sha256}, this server pins"
+    ):
+        check_package(file, package_id, root)
+    pins.unlink()
+    with pytest.raises(PackageError, match="this server has none"):
+        check_package(file, package_id, root)
+    package(tmp_path, code_digest(root), requirements_sha256=7)
+    with pytest.raises(PackageError, match="is not a text"):
+        package_facts(file)
+
+
 def test_a_package_that_unpacks_without_end(tmp_path: Path) -> None:
     file = tmp_path / "clearline.tar.gz"
     file.write_bytes(gzip.compress(bytes(64 * 1024 * 1024)))
@@ -250,5 +273,18 @@ def test_the_process_refuses_another_package(authority: Authority, tmp_path: Pat
         _, errors = process.communicate(timeout=20)
         assert process.returncode == 1
         assert "carries the code digest ffff" in errors
+    finally:
+        process.kill()
+
+
+def test_the_process_refuses_a_package_of_other_requirements(
+    authority: Authority, tmp_path: Path
+) -> None:
+    package_id = package(tmp_path, code_digest(), requirements_sha256="e" * 64)
+    process = start(settings_file(tmp_path, authority, chaincode_id=package_id))
+    try:
+        _, errors = process.communicate(timeout=20)
+        assert process.returncode == 1
+        assert "was made with the requirements eeee" in errors
     finally:
         process.kill()

@@ -1,9 +1,7 @@
-"""How much is killed: `pytest tests/crashes --kills 500 --crash-seed 7`, or CRASH_KILLS,
-CRASH_SEED."""
+"""The network that is loaded and killed, once for all tests here (how much: crash_choice.py)."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,25 +10,25 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import crash_choice
 from crash_network import Network, start
 from crash_run import Run, crash, report
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=int(os.environ.get("CRASH_KILLS", "50")))
-    parser.addoption("--crash-seed", type=int, default=int(os.environ.get("CRASH_SEED", "1")))
+    crash_choice.add_options(parser)
 
 
 @pytest.fixture(scope="session")
 def kills(request: pytest.FixtureRequest) -> int:
     """How many processes are killed at least."""
-    return int(request.config.getoption("--kills", 50))
+    return crash_choice.kills(request.config)
 
 
 @pytest.fixture(scope="session")
 def crash_seed(request: pytest.FixtureRequest) -> int:
     """What decides who is killed when, and what is sent."""
-    return int(request.config.getoption("--crash-seed", 1))
+    return crash_choice.seed(request.config)
 
 
 @pytest.fixture(scope="session")

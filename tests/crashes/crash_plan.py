@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _STRIKES = (1, 2, 2, 3)
+_GROUPED = 2
+"""Rounds of several processes in a cycle."""
 ALONE = ("orderer", "peer", "server")
 _KINDS = (
     "peers",
@@ -41,20 +43,26 @@ Round = tuple[Strike, ...]
 
 
 def plan(seed: int, cast: Cast) -> Iterator[Round]:
-    """Rounds without end: one of each process kind alone, then every kind, then by chance."""
+    """Rounds without end, in cycles: each process kind alone, and two rounds of several processes.
+
+    Of those every kind comes once before chance decides.
+    """
     chance = random.Random(seed)
-    alone, kinds = list(ALONE), list(_KINDS)
-    chance.shuffle(alone)
+    kinds = list(_KINDS)
     chance.shuffle(kinds)
-    for kind in alone:
-        yield (_strike(kind, 0.3, cast, chance),)
     while True:
-        strikes = []
-        for number in range(chance.choice(_STRIKES)):
-            kind = kinds.pop() if kinds else chance.choice(_KINDS)
-            # A later one hits while the others still start: a crash in a recovery.
-            strikes.append(_strike(kind, 1.0 if number else 0.3, cast, chance))
-        yield tuple(strikes)
+        cycle = [*ALONE, *[""] * _GROUPED]
+        chance.shuffle(cycle)
+        for kind in cycle:
+            if kind:
+                yield (_strike(kind, 0.3, cast, chance),)
+                continue
+            strikes = []
+            for number in range(chance.choice(_STRIKES)):
+                grouped = kinds.pop() if kinds else chance.choice(_KINDS)
+                # A later one hits while the others still start: a crash in a recovery.
+                strikes.append(_strike(grouped, 1.0 if number else 0.3, cast, chance))
+            yield tuple(strikes)
 
 
 def _strike(kind: str, within_seconds: float, cast: Cast, chance: random.Random) -> Strike:

@@ -14,14 +14,19 @@ from dataclasses import astuple
 from pathlib import Path
 
 HERE = Path(__file__).parent
-for room in ("embedded_orderer", "embedded_peer", "fabric_client", "gateway", "connector"):
+for room in (
+    "embedded_orderer", "embedded_peer", "fabric_client", "gateway", "connector", "acquirers",
+    "merchant",
+):  # fmt: skip
     sys.path.insert(0, str(HERE.parent / room))
 sys.path.insert(0, str(HERE.parent / "support"))
 sys.path.insert(0, str(HERE))
 
-import connector_scenarios  # noqa: E402 - found by the lines above
+import acquirer_scenarios  # noqa: E402 - found by the lines above
+import connector_scenarios  # noqa: E402
 import gateway_scenarios  # noqa: E402
 import ledger_scenarios  # noqa: E402
+import merchant_scenarios  # noqa: E402
 import queue_scenarios  # noqa: E402
 from plants import plant  # noqa: E402
 from recorder import Mode, Recorder, watch  # noqa: E402
@@ -39,6 +44,8 @@ def main(mode: Mode, folder: Path) -> None:
     bank = folder / "bank"
     bank.mkdir()
     asyncio.run(connector_scenarios.play(recorder, bank))
+    acquirer_scenarios.play(recorder, folder)
+    merchant_scenarios.play(recorder, folder)
     events = [astuple(event) for event in recorder.events]
     (folder / "events.json").write_text(json.dumps(events))
 

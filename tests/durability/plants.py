@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from recorder import Recorder
 
+from acquirers.qr_wallet import book as wallet_book
+from acquirers.unionpay_iso8583.book import Book
 from clearline.fabric.store import QueueStore
 from connector import database
 from gateway.webhooks import store as webhook_store
+from merchant import bookfile
 from network.embedded.orderer.ledger import Ledger as OrdererLedger
 from network.embedded.peer.ledger import BlockCommit
 from network.embedded.peer.ledger import Ledger as PeerLedger
@@ -25,6 +28,8 @@ def plant(recorder: Recorder) -> None:
     _queue(recorder)
     _webhooks(recorder)
     _connector(recorder)
+    _acquirers(recorder)
+    _merchant(recorder)
 
 
 def _orderer(recorder: Recorder) -> None:
@@ -117,3 +122,45 @@ def _connector(recorder: Recorder) -> None:
         return [database._run_guarded(db, operation) for operation in group]
 
     database._store = early
+
+
+def _acquirers(recorder: Recorder) -> None:
+    """The answer leaves while the book is on its way to the disk."""
+    commit = Book.commit
+
+    def early(self: Book) -> None:
+        if recorder.pending("charge answered"):
+            recorder.after("charge answered", lambda: commit(self))
+        else:
+            commit(self)
+
+    Book.commit = early  # type: ignore[method-assign]
+    wallet_book.transaction = _left_open(recorder, ("order answered",), wallet_book.transaction)
+
+
+def _merchant(recorder: Recorder) -> None:
+    """The intent is posted, and the event answered, from a transaction that is left open."""
+    promises = ("intent posted", "event answered")
+    bookfile.writing = _left_open(recorder, promises, bookfile.writing)
+
+
+def _left_open(
+    recorder: Recorder,
+    promises: Sequence[str],
+    honest: Callable[[sqlite3.Connection], AbstractContextManager[None]],
+) -> Any:
+    """A transaction that is not committed before the promise is made, but by the next one."""
+
+    @contextmanager
+    def early(connection: sqlite3.Connection) -> Iterator[None]:
+        if any(map(recorder.pending, promises)):
+            if not connection.in_transaction:
+                connection.execute("BEGIN IMMEDIATE")
+            yield
+        else:
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+            with honest(connection):
+                yield
+
+    return early

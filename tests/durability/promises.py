@@ -51,9 +51,13 @@ PROMISES: Final = (
     Promise("result reported", "A connector reports an answer", Store.SQLITE, "*/outbox.db"),
     Promise("checkpoint moved", "A checkpointer has a position", Store.FILE, "*/checkpoint"),
     Promise("epoch claimed", "A connector claims a lease's epoch", Store.FILE, "*/claim"),
+    Promise("charge answered", "An acquirer answers", Store.SQLITE, "*/unionpay/*book.db"),
+    Promise("order answered", "A wallet answers", Store.SQLITE, "*/wallet/*book.db"),
+    Promise("intent posted", "A merchant posts an intent", Store.SQLITE, "*/merchant/orders.db"),
+    Promise("event answered", "A merchant answers 2xx", Store.SQLITE, "*/merchant/orders.db"),
 )
-"""In the order in which they are made. (An orderer's SUCCESS is none: it promises to order, as
-Fabric's does, and a kill may lose what is in no block yet.)"""
+"""An orderer's SUCCESS is none: it promises to order, as Fabric's does, and a kill may lose what is
+in no block yet."""
 
 
 def broken(events: Sequence[Event], promise: Promise) -> str:

@@ -72,6 +72,46 @@ def test_damage_is_named_in_fabrics_words(world: World, tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("method", _METHODS)
+def test_messages_above_the_limit_are_refused_by_size(
+    world: World, tmp_path: Path, method: str
+) -> None:
+    """One of the limit's size is read, and refused for what it is; one of a byte more is not."""
+    most = 100 * 1024 * 1024  # Fabric's internal/pkg/comm/config.go
+
+    async def ended(channel: Any, size: int) -> Any:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.stream_stream(method)(iter([bytes(size)]), timeout=20).read()
+        return caught.value
+
+    async def scenario() -> None:
+        async with world.orderer(tmp_path) as (node, client):
+            channel = _boundless(world, node.port)
+            try:
+                read, refused = await ended(channel, most), await ended(channel, most + 1)
+            finally:
+                await channel.close()
+            assert read.code() is grpc.StatusCode.INTERNAL
+            assert "failed to unmarshal the received message" in read.details()
+            assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            said = f"received message larger than max ({most + 1} vs. {most})"
+            assert refused.details().lower().endswith(said)
+            good = normal(world.signer(), b"good").SerializeToString()
+            assert [item.status for item in await client.broadcast([good])] == [STATUS.SUCCESS]
+
+    asyncio.run(scenario())
+
+
+def _boundless(world: World, port: int) -> Any:
+    """A client's channel that sends messages of any size."""
+    tls = world.tls()
+    credentials = grpc.ssl_channel_credentials(
+        world.orderer_roots(), tls.private_key, tls.certificate
+    )
+    options = [("grpc.max_send_message_length", -1), ("grpc.ssl_target_name_override", "orderer0")]
+    return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options)
+
+
 def test_damaged_messages_get_a_status_and_ordering_goes_on(
     world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -225,9 +225,14 @@ async def raw(stub: Stub, kind: str, payload_hex: str) -> bytes:
     return answer.payload
 
 
-async def flood(stub: Stub, count: str, size: str) -> bytes:
-    """Requests without end whose answers nobody reads."""
+async def flood(stub: Stub, count: str, size: str, seconds: str = "") -> bytes:
+    """Requests without end whose answers nobody reads.
+
+    With `seconds` there is no answer either, and the stream ends after so many.
+    """
     stub.stream.deaf = True
+    if seconds:
+        asyncio.get_running_loop().call_later(float(seconds), stub.stream.stop.set)
     request = shim.PutState(key="k", value=bytes(int(size))).SerializeToString()
     message = shim.ChaincodeMessage(
         type=Type.PUT_STATE if int(size) else Type.GET_STATE,
@@ -237,14 +242,32 @@ async def flood(stub: Stub, count: str, size: str) -> bytes:
     ).SerializeToString()
     for _ in range(int(count)):
         await stub.stream.send_bytes(message)
-    return b"flooded"
+    return await silent(stub) if seconds else b"flooded"
+
+
+async def huge(stub: Stub, size: str) -> bytes:
+    """A GET_STATE as a message of so many bytes, at least 2 MiB: padded with a field that no peer
+    knows."""
+    waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    stub.stream.waiting[stub.message.txid] = waiting
+    good = shim.ChaincodeMessage(
+        type=Type.GET_STATE,
+        payload=shim.GetState(key="k").SerializeToString(),
+        txid=stub.message.txid,
+        channel_id=stub.message.channel_id,
+    ).SerializeToString()
+    # Field 15, length-delimited; its length takes four bytes from 2 MiB to 256 MiB.
+    rest = int(size) - len(good) - 5
+    length = bytes(rest >> shift & 0x7F | (0x80 if shift < 21 else 0) for shift in (0, 7, 14, 21))
+    await stub.stream.send_bytes(good + b"\x7a" + length + bytes(rest))
+    return bytes((await waiting).payload)
 
 
 FUNCTIONS: dict[str, Callable[..., Awaitable[bytes]]] = {
     item.__name__: item
     for item in (
         put, get, delete, add, batch, many, span, page, page_then_put, history, lock, locked,
-        status, rich, other, silent, drop, twice, strange, garbage, raw, flood,
+        status, rich, other, silent, drop, twice, strange, garbage, raw, flood, huge,
     )
 }  # fmt: skip
 

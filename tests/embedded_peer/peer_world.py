@@ -52,6 +52,8 @@ class World:
     peers: dict[str, PeerNode] = field(default_factory=dict)
     orderer: OrdererNode | None = None
     package: Package | None = None
+    execute_seconds: float = 1.0
+    """What a peer that is started from now on gives a chaincode's call."""
 
     def signer(self, organization: str, user: str = "gateway") -> X509Signer:
         return _signer(organization, self.home.user(organization, user) / "msp")
@@ -89,7 +91,7 @@ class World:
 
     async def start_peer(self, organization: str) -> None:
         settings = self.home.node_settings(PEERS[organization])
-        loaded = replace(peer_config.load(settings), execute_timeout_seconds=1.0)
+        loaded = replace(peer_config.load(settings), execute_timeout_seconds=self.execute_seconds)
         node = PeerNode(loaded)
         await node.start()
         self.peers[organization] = node

@@ -30,6 +30,8 @@ _LONG = 64
 _OWN = re.compile(
     r"[0-9a-f]{16,}|127\.0\.0\.1:\d+|peer time \S+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 )
+# gRPC's own words for a message above its limit: each library begins them in its way.
+_LIMIT = re.compile("(grpc: r|SERVER: R)(?=eceived message larger than max )")
 
 Said = tuple[Any, ...]
 """What a node answered: WAITS, or a kind and its parts."""
@@ -72,6 +74,13 @@ def tls_roots(net: Net, organization: str) -> bytes:
     return (net.home.organization(organization) / "tlsca" / "cert.pem").read_bytes()
 
 
+def boundless(endpoint: str, roots: bytes, tls: wire.TlsIdentity, name: str) -> grpc.aio.Channel:
+    """A client's connection that sends messages of any size."""
+    credentials = grpc.ssl_channel_credentials(roots, tls.private_key, tls.certificate)
+    options = [("grpc.max_send_message_length", -1), ("grpc.ssl_target_name_override", name)]
+    return grpc.aio.secure_channel(endpoint, credentials, options)
+
+
 @asynccontextmanager
 async def peers(follower: Follower) -> AsyncIterator[Pair]:
     """The followed peer and its follower, which have one identity and one ledger."""
@@ -91,7 +100,7 @@ async def peers(follower: Follower) -> AsyncIterator[Pair]:
 
 def plain(text: str | None) -> str:
     """A text without what differs by node; Go's parser puts a space or a no-break space."""
-    return _OWN.sub("#", (text or "").replace("\xa0", " "))
+    return _LIMIT.sub("#", _OWN.sub("#", (text or "").replace("\xa0", " ")))
 
 
 async def poke(channel: grpc.aio.Channel, method: str, raw: bytes, patience: float) -> Said:
@@ -101,7 +110,7 @@ async def poke(channel: grpc.aio.Channel, method: str, raw: bytes, patience: flo
             stream: Any = channel.unary_stream(method)(raw, timeout=patience)
             return await _first(stream)
         if method.startswith(("/gateway.", PROCESS)):
-            timeout = patience if method == COMMIT_STATUS else _ANSWERS
+            timeout = patience if method == COMMIT_STATUS else max(patience, _ANSWERS)
             answer: Any = await channel.unary_unary(method)(raw, timeout=timeout)
             return _endorsed(answer) if method == PROCESS else ("OK",)
         both_ways: Any = channel.stream_stream(method)(iter([raw]), timeout=patience)

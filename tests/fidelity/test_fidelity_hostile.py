@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Iterator
 from itertools import islice
+from statistics import median
 from typing import Any
 
 import pytest
@@ -22,9 +23,9 @@ from fabric_protos.orderer import ab_pb2
 from fabric_protos.peer.lifecycle import lifecycle_pb2
 from fidelity_world import CHAINCODE, CHANNEL, FOLLOWED, Follower, Net, level
 from mischief_chaincode import NAME as MISCHIEF
-from pokes import COMMIT_STATUS, EVENTS, PROCESS, Pair, Said, differences, peers
+from pokes import COMMIT_STATUS, EVENTS, PROCESS, Pair, Said, differences, peers, poke
 from protobuf_mischief import damaged_proposals, mutated
-from test_peer_hostile_chaincode import REQUESTS
+from test_peer_hostile_chaincode import LIMIT_BYTES, REQUESTS
 
 from clearline.fabric import protoutil
 from network.topology import Engine
@@ -36,6 +37,11 @@ DAMAGED = 25
 """Damaged messages a method."""
 PROPOSALS = 8
 """Damaged proposals a function of a chaincode."""
+FLOOD = "100000"
+"""Requests, whose answers are 10 MB; an embedded peer lets 4 MB wait."""
+FLOOD_SECONDS = 36.0
+"""After a peer has given up, which it does after 30 s."""
+PATIENCE = 15.0
 LONGEST_SECONDS = 30.0
 """All of one test here; on an idle machine it is a third of that."""
 
@@ -191,20 +197,25 @@ def test_damaged_proposals_of_every_function(follower: Follower) -> None:
     bounded(main())
 
 
-async def call(pair: Pair, signer: Any, *args: str) -> tuple[Said, Said]:
+def proposal(signer: Any, chaincode: str, *args: str) -> bytes:
     words = [item.encode() for item in args]
-    _, raw = protoutil.make_chaincode_proposal(CHANNEL, MISCHIEF, words, signer.identity)
-    signed = protoutil.sign_proposal(signer, raw).SerializeToString()
-    return await pair.both(PROCESS, signed)
+    _, raw = protoutil.make_chaincode_proposal(CHANNEL, chaincode, words, signer.identity)
+    return bytes(protoutil.sign_proposal(signer, raw).SerializeToString())
+
+
+async def call(pair: Pair, signer: Any, *args: str) -> tuple[Said, Said]:
+    return await pair.both(PROCESS, proposal(signer, MISCHIEF, *args))
 
 
 MISBEHAVIOURS = [
     ["put", "k", "v"], ["get", "k"], ["twice", "late"], ["get", "late"], ["nosuch"], ["rich"],
     ["status", "600", "x"], ["put", "", "v"], ["put", "\0x", "v"], ["put", "k", ""],
     ["span", "b", "a"], ["page", "", "", "-1"], ["page", "", "", "0"], ["lock", "k", "ff"],
-    ["lock", "", ""], ["delete", ""], ["raw", "6", ""],
+    ["lock", "", ""], ["delete", ""], ["raw", "6", ""], ["huge", str(LIMIT_BYTES)],
 ]  # fmt: skip
-STREAM_ENDERS = [["drop"], ["strange"], ["garbage"], *(["raw", str(kind), ""] for kind in
+# A flood that ends with its stream; a message of 100 MB is read, one of a byte more is not.
+STREAM_ENDERS = [["drop"], ["strange"], ["garbage"], ["flood", "2000", "0", "0.5"],
+                 ["huge", str(LIMIT_BYTES + 1)], *(["raw", str(kind), ""] for kind in
                  (1, 2, 3, 4, 5, 12, 99, 127))]  # fmt: skip
 
 
@@ -231,11 +242,51 @@ def test_a_chaincode_that_misbehaves(follower: Follower) -> None:
                         found.append((str(args), real, embedded))
             for args in STREAM_ENDERS:
                 found.append((str(args), *await call(pair, signer, *args)))
-                # The peers come back by themselves, each in its own time.
-                async with asyncio.timeout(5):
-                    while {answer[1] for answer in await call(pair, signer, "get", "k")} != {200}:
-                        pass
+                await until_back(pair, signer)
         assert differences(found) == ""
         assert sum("panic during execution" in str(real) for _, real, _ in found) > 0
 
     bounded(main())
+
+
+async def until_back(pair: Pair, signer: Any) -> None:
+    """The peers come back by themselves, each in its own time."""
+    async with asyncio.timeout(PATIENCE):
+        while {answer[:2] for answer in await call(pair, signer, "get", "k")} != {("OK", 200)}:
+            pass
+
+
+async def latency(channel: Any, signer: Any) -> float:
+    """Median seconds of a call of the other chaincode."""
+    took = []
+    for _ in range(9):
+        began = time.monotonic()
+        said = await poke(channel, PROCESS, proposal(signer, CHAINCODE, "get", "k"), PATIENCE)
+        assert said[:2] == ("OK", 200)
+        took.append(time.monotonic() - began)
+    return median(took)
+
+
+def test_a_flood_that_nobody_reads(follower: Follower) -> None:
+    """Answers wait at each peer until its patience with the chaincode ends. Fabric holds them all,
+    the embedded peer stops reading; both say the same, and its other clients hardly notice."""
+
+    async def main() -> None:
+        signer = follower.net.signer(FOLLOWED, "gateway")
+        async with peers(follower) as pair:
+            await until_back(pair, signer)
+            before = await latency(pair.embedded, signer)
+            raw = proposal(signer, MISCHIEF, "flood", FLOOD, "0", str(FLOOD_SECONDS))
+            flooded = asyncio.gather(
+                poke(pair.real, PROCESS, raw, FLOOD_SECONDS + 5),
+                poke(pair.embedded, PROCESS, raw, FLOOD_SECONDS + 5),
+            )
+            during = [await latency(pair.embedded, signer) for _ in range(3)]
+            real, embedded = await flooded
+            await until_back(pair, signer)
+        assert differences([("flood", real, embedded)]) == ""
+        assert real[1] == 500
+        assert real[2].endswith("error sending: timeout expired while executing transaction")
+        assert max(during) < 4 * before + 0.25, (before, during)
+
+    asyncio.run(main())

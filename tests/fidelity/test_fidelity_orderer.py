@@ -25,7 +25,7 @@ from fabric_protos.common import common_pb2
 from fabric_protos.orderer import ab_pb2
 from fidelity_world import CHANNEL, Follower, Net
 from orderer_world import position
-from pokes import Pair, Said, differences, plain, tls_roots, user_tls
+from pokes import Pair, Said, boundless, differences, plain, poke, tls_roots, user_tls
 from protobuf_mischief import mutated
 
 from clearline.fabric import protoutil
@@ -39,6 +39,8 @@ pytestmark = [needs_fabric, pytest.mark.slow]
 
 SEED = os.environ.get("FIDELITY_SEED", "20261123")
 DAMAGED = 40
+LARGE_SECONDS = 30.0
+"""For a message of 100 MB, which takes one on an idle machine."""
 TYPE = common_pb2.HeaderType
 BROADCAST, DELIVER = (f"/orderer.AtomicBroadcast/{name}" for name in ("Broadcast", "Deliver"))
 UNPARSABLE = "proto: cannot parse invalid wire-format data"
@@ -70,8 +72,8 @@ async def orderers(net: Net, folder: Path) -> AsyncIterator[Pair]:
     )
     port = await node.start()
     pair = Pair(
-        wire.channel(orderer.endpoint, roots, tls, orderer.name),
-        wire.channel(f"127.0.0.1:{port}", roots, tls, orderer.name),
+        boundless(orderer.endpoint, roots, tls, orderer.name),
+        boundless(f"127.0.0.1:{port}", roots, tls, orderer.name),
     )
     try:
         yield pair
@@ -279,5 +281,24 @@ def test_damaged_envelopes(follower: Follower, tmp_path: Path, method: str) -> N
                 found.append((raw.hex(), *await both(pair, method, raw)))
         assert differences(found) == ""
         assert len({real[0] for _, real, _ in found}) > 2
+
+    asyncio.run(main())
+
+
+def test_messages_at_and_above_the_limit(follower: Follower, tmp_path: Path) -> None:
+    """100 MB are read, and refused for what they are; a byte more is refused by its size."""
+    most = 100 * 1024 * 1024
+
+    async def main() -> None:
+        found: list[tuple[str, Said, Said]] = []
+        async with orderers(follower.net, tmp_path) as pair:
+            for method in (BROADCAST, DELIVER):
+                for size in (most, most + 1):
+                    # One after the other: each holds all of it in its memory.
+                    real = await poke(pair.real, method, bytes(size), LARGE_SECONDS)
+                    embedded = await poke(pair.embedded, method, bytes(size), LARGE_SECONDS)
+                    found.append((f"{method} {size}", real, embedded))
+        assert differences(found) == ""
+        assert [real[0] for _, real, _ in found] == ["INTERNAL", "RESOURCE_EXHAUSTED"] * 2
 
     asyncio.run(main())

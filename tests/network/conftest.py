@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import crash_choice
 import pytest
 
 from network import genesis, identities, ports, topology_file
@@ -13,6 +14,10 @@ from network import topology as topologies
 from network.bringup import PortChoice, UpRequest, down, up
 from network.home import Home
 from network.topology import DEFAULT_TOPOLOGY, Engine, Topology
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    crash_choice.add_options(parser)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Raft under load: a killed leader, a lost quorum. What was told committed is on every ledger.
 
+As many rounds as tests/crashes' flags say, at moments of their seed (crash_choice.py).
+
 docs/architecture.md's rule through the commit queue: the same envelope again while its fate is
 unknown, the same items anew when it is known to be nowhere.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import re
 import signal
 import time
@@ -20,6 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import crash_choice
 import pytest
 from fabric_programs import needs_fabric
 from fabric_protos.common import common_pb2
@@ -40,11 +44,15 @@ pytestmark = [needs_fabric, pytest.mark.slow]
 
 LIMITS = QueueLimits(max_items=10, commit_status_s=1.0, resubmit_s=30.0)
 WORKERS = 20
-ROUNDS = 3
+KILLS_A_ROUND = 16
+"""Of --kills: 50, the default, are three rounds."""
+MOMENTS = 20, 180
+"""How many items are told between two kills."""
 BAR_SECONDS = 5.0
 """Recovery after any one kill, held by the median of a test's rounds: the machine may be busy."""
 PATIENCE_SECONDS = 20.0
 """For any one round."""
+ORDERERS = ("orderer0", "orderer1", "orderer2")
 LEADER = re.compile(r"^(\S+) .*Raft leader changed: \d+ -> (\d+) .*node=(\d+)", re.MULTILINE)
 FLAGS = common_pb2.BlockMetadataIndex.TRANSACTIONS_FILTER
 COMMIT_HASH = common_pb2.BlockMetadataIndex.COMMIT_HASH
@@ -60,6 +68,10 @@ class Load:
     told: dict[str, ItemResult] = field(default_factory=dict)
     sent: int = 0
     more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def moment(self, chance: random.Random) -> None:
+        """Until the moment that the seed chose: so many more items are told."""
+        await self.reach(len(self.told) + chance.randint(*MOMENTS))
 
     async def one(self) -> ItemResult:
         name = f"{self.series}-{self.sent:05}"
@@ -87,13 +99,35 @@ class Load:
             await self.more.wait()
 
 
+@dataclass(frozen=True)
+class Crashes:
+    """How often something is killed, and what chooses the moments."""
+
+    rounds: int
+    seed: int
+
+    def chance(self, what: str) -> random.Random:
+        return random.Random(f"{self.seed}/{what}")
+
+    @property
+    def limit_seconds(self) -> float:
+        """For all of a test; a healthy one takes a fifth of it."""
+        return 40.0 + 20.0 * self.rounds
+
+
+@pytest.fixture
+def crashes(request: pytest.FixtureRequest) -> Crashes:
+    rounds = max(3, crash_choice.kills(request.config) // KILLS_A_ROUND)
+    return Crashes(rounds, crash_choice.seed(request.config))
+
+
 @asynccontextmanager
-async def loaded(home: Home, path: Path, series: str) -> AsyncIterator[Load]:
-    """A load that runs inside the block; when it ends every item has been told."""
+async def loaded(home: Home, path: Path, series: str, seconds: float) -> AsyncIterator[Load]:
+    """A load that runs inside the block, so long at most; when it ends every item has been told."""
     profile = Profile.load(home.profile("BankOne", "maker"))
     witness = Witness()
     async with AsyncExitStack() as open_:
-        await open_.enter_async_context(asyncio.timeout(100))
+        await open_.enter_async_context(asyncio.timeout(seconds))
         open_.enter_context(witnessed(witness))
         gateway = await open_.enter_async_context(Gateway.connect(profile))
         contract = gateway.network(profile.channel).contract(profile.chaincode)
@@ -140,7 +174,7 @@ def election(home: Home) -> tuple[str, str]:
     """When the newest line about leadership was written, and the orderer it names."""
     names: dict[str, str] = {}
     newest = ("", "0")
-    for name in ("orderer0", "orderer1", "orderer2"):
+    for name in ORDERERS:
         for moment, elected, own in LEADER.findall(home.log(name).read_text()):
             names[own] = name
             newest = max(newest, (moment, elected)) if elected != "0" else newest
@@ -218,14 +252,16 @@ def within_the_bar(what: str, recoveries: list[float]) -> None:
     assert max(recoveries) <= PATIENCE_SECONDS, said
 
 
-def test_a_killed_leader_loses_nothing(fabric_network: Any, tmp_path: Path) -> None:
-    home = fabric_network.home
+def test_a_killed_leader_loses_nothing(
+    fabric_network: Any, tmp_path: Path, crashes: Crashes
+) -> None:
+    home, chance = fabric_network.home, crashes.chance("leader")
 
     async def main() -> None:
         recoveries = []
-        async with loaded(home, tmp_path / "queue", "L") as load:
-            for _ in range(ROUNDS):
-                await load.reach(len(load.told) + 100)
+        async with loaded(home, tmp_path / "queue", "L", crashes.limit_seconds) as load:
+            for _ in range(crashes.rounds):
+                await load.moment(chance)
                 before, first = election(home)
                 kill(home, first)
                 killed = time.monotonic()
@@ -234,7 +270,7 @@ def test_a_killed_leader_loses_nothing(fabric_network: Any, tmp_path: Path) -> N
                 assert result.block_number is not None
                 # On a slow machine the killed one can be back in time to be elected again.
                 assert election(home)[0] > before
-                await load.reach(len(load.told) + 100)
+            await load.moment(chance)
         await nothing_is_lost(fabric_network, load)
         within_the_bar("leader killed", recoveries)  # Raft's patience and an election: about 2 s
 
@@ -242,15 +278,15 @@ def test_a_killed_leader_loses_nothing(fabric_network: Any, tmp_path: Path) -> N
 
 
 def test_a_lost_quorum_commits_nothing_and_loses_nothing(
-    fabric_network: Any, tmp_path: Path
+    fabric_network: Any, tmp_path: Path, crashes: Crashes
 ) -> None:
-    home = fabric_network.home
+    home, chance = fabric_network.home, crashes.chance("quorum")
 
     async def one_loss(load: Load) -> float:
         """Seconds from the kill of two that stood still to the commit of what came meanwhile."""
-        await load.reach(len(load.told) + 100)
+        await load.moment(chance)
         first = leader(home)
-        other = next(name for name in ("orderer0", "orderer1") if name != first)
+        other = chance.choice([name for name in ORDERERS if name != first])
         # Standing still is worse than being gone: connections stay open and say nothing.
         for name in (first, other):
             kill(home, name, signal.SIGSTOP)
@@ -265,9 +301,9 @@ def test_a_lost_quorum_commits_nothing_and_loses_nothing(
         return time.monotonic() - killed
 
     async def main() -> None:
-        async with loaded(home, tmp_path / "queue", "Q") as load:
-            recoveries = [await one_loss(load) for _ in range(ROUNDS)]
-            await load.reach(len(load.told) + 100)
+        async with loaded(home, tmp_path / "queue", "Q", crashes.limit_seconds) as load:
+            recoveries = [await one_loss(load) for _ in range(crashes.rounds)]
+            await load.moment(chance)
         await nothing_is_lost(fabric_network, load)
         within_the_bar("quorum lost", recoveries)
 

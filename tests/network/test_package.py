@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from chaincode.digest import check_package, package_facts, requirements_digest
 from network import package
 from network.package import PackageError
 
@@ -55,6 +56,15 @@ def test_layout_is_fabrics(root: Path) -> None:
     assert digest["sha256"] == package.code_digest(root)
     assert digest["requirements_sha256"] == hashlib.sha256(b"a==1\n").hexdigest()
     assert made.id == f"clearline_1.0:{hashlib.sha256(made.content).hexdigest()}"
+
+
+def test_its_own_server_takes_it(root: Path) -> None:
+    """The two rooms compute both digests alike."""
+    made = package.create("clearline_1.0", root)
+    file = root / "made.tar.gz"
+    file.write_bytes(made.content)
+    assert package_facts(file).requirements_sha256 == requirements_digest(root)
+    check_package(file, made.id, root)
 
 
 def test_bytes_are_deterministic(root: Path) -> None:
