@@ -3,7 +3,7 @@
 import base64
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
@@ -19,6 +19,7 @@ from merchant.cli import merchant
 
 NAME = "faults"
 GATEWAY = 0
+Told = dict[str, Any]  # an event as the gateway lists it
 COMES_SECONDS = 30.0  # a first try that failed is followed by one after five seconds
 
 
@@ -26,6 +27,43 @@ def place(cursor: str) -> int:
     """Where on the ledger a gateway's cursor is, as a number that grows with it."""
     padded = cursor + "=" * (-len(cursor) % 4)
     return int(base64.urlsafe_b64decode(padded).decode().partition(".")[2])
+
+
+def untold(events: Sequence[Told], books: Books) -> list[str]:
+    """Payments and refunds whose last event says another status than the ledger, and those that
+    the ledger does not know."""
+    told: dict[tuple[Any, ...], str] = {}
+    for event in events:
+        data = event["data"]
+        key = (data["order_no"], data["attempt"], data.get("refund_no", 0))
+        told[key] = event["type"].partition(".")[2]
+    due = {(k.order_no, k.attempt, 0): r["status"] for k, r in books.ledger.items()}
+    due |= {(k.order_no, k.attempt, k.refund_no): r["status"] for k, r in books.refunds.items()}
+    return [str(key) for key in {**due, **told} if told.get(key) != due.get(key)]
+
+
+def missing(events: Sequence[Told], arrived: Collection[str], owed_after: int) -> list[str]:
+    """Ids of what is owed and has not come."""
+    return [
+        event["id"]
+        for event in events
+        if place(event["cursor"]) > owed_after and event["id"] not in arrived
+    ]
+
+
+def out_of_place(events: Sequence[Told], arrived: Sequence[str]) -> list[str]:
+    """Ids that came first after a later one of their payment, or that are of nothing told."""
+    at = {event["id"]: number for number, event in enumerate(events)}
+    found = [one for one in arrived if one not in at]
+    last: dict[tuple[str, int], int] = {}
+    for one in arrived:
+        if one in at:
+            data = events[at[one]]["data"]
+            key = (data["order_no"], data["attempt"])
+            if at[one] < last.get(key, -1):
+                found.append(one)
+            last[key] = max(at[one], last.get(key, -1))
+    return found
 
 
 class News:
@@ -77,35 +115,15 @@ class News:
             raise
         with self._lock:
             arrived = list(self._arrived)
-        at = {event["id"]: place for place, event in enumerate(self._events)}
-        assert [one for one in arrived if one not in at] == []
-        last: dict[tuple[str, int], int] = {}
-        for place in (at[one] for one in arrived):
-            data = self._events[place]["data"]
-            key = (data["order_no"], data["attempt"])
-            assert last.get(key, -1) < place, f"{key}: {self._events[place]} came late"
-            last[key] = place
+        assert out_of_place(self._events, arrived) == []
 
     def _untold(self, books: Books) -> list[str]:
-        """Payments and refunds whose last event says another status than the ledger."""
         self._read()
-        told: dict[tuple[Any, ...], str] = {}
-        for event in self._events:
-            data = event["data"]
-            key = (data["order_no"], data["attempt"], data.get("refund_no", 0))
-            told[key] = event["type"].partition(".")[2]
-        due = {(k.order_no, k.attempt, 0): r["status"] for k, r in books.ledger.items()}
-        due |= {(k.order_no, k.attempt, k.refund_no): r["status"] for k, r in books.refunds.items()}
-        assert not told.keys() - due.keys()
-        return [str(key) for key, status in due.items() if told.get(key) != status]
+        return untold(self._events, books)
 
     def _missing(self) -> list[str]:
         with self._lock:
-            return [
-                event["id"]
-                for event in self._events
-                if place(event["cursor"]) > self.owed_after and event["id"] not in self._arrived
-            ]
+            return missing(self._events, self._arrived, self.owed_after)
 
     def _read(self) -> None:
         """The gateway's events that are new since the last look."""
