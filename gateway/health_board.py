@@ -1,7 +1,8 @@
 """Where the committer notes what connectors report and blocks show, and the workers read it.
 
 A file of its own beside the projection: it is no copy of the ledger, and means nothing after a
-restart, so it is emptied when the committer starts and never synced.
+restart, so it is emptied when the committer starts and never synced. One that is torn is begun
+anew.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from clearline import torn
 from clearline.acquirer_health import Health, HealthReport
 from clearline.logs import get_logger
 from gateway.availability import UNLINKED, Backlog, Bounds, Heard, Judgement, Paced, judge
@@ -43,33 +45,24 @@ class HealthBoard:
     """The committer's side. Raises OSError when the file can't be written."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
-            self._connection = sqlite3.connect(path, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = OFF")
-            self._connection.executescript(_SCHEMA)
-            self._connection.execute("DELETE FROM reports")
-            self._connection.execute("DELETE FROM backlogs")
+            self._connection, _ = torn.opened(path, _prepare)
         except sqlite3.Error as error:
             raise OSError(f"can't keep acquirers' health in {path}: {error}") from error
         self._last: dict[tuple[str, str], Health] = {}
 
     def note(self, report: HealthReport, now: float) -> None:
         """A connector's newest report, heard at `now` (time.monotonic). Raises OSError."""
-        try:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    report.acquirer_id,
-                    report.connector,
-                    report.health.value,
-                    report.reason,
-                    report.depth,
-                    now,
-                ),
-            )
-        except sqlite3.Error as error:
-            raise OSError(f"can't note an acquirer's health: {error}") from error
+        self._write(
+            "INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?, ?, ?)",
+            report.acquirer_id,
+            report.connector,
+            report.health.value,
+            report.reason,
+            report.depth,
+            now,
+        )
         name = (report.acquirer_id, report.connector)
         if self._last.get(name) is not report.health:
             self._last[name] = report.health
@@ -78,17 +71,40 @@ class HealthBoard:
 
     def note_backlog(self, acquirer_id: str, backlog: Backlog, now: float) -> None:
         """What waits for an acquirer at `now` (time.monotonic). Raises OSError."""
-        try:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO backlogs VALUES (?, ?, ?, ?)",
-                (acquirer_id, backlog.waiting, backlog.pace, now),
-            )
-        except sqlite3.Error as error:
-            raise OSError(f"can't note an acquirer's backlog: {error}") from error
+        self._write(
+            "INSERT OR REPLACE INTO backlogs VALUES (?, ?, ?, ?)",
+            acquirer_id,
+            backlog.waiting,
+            backlog.pace,
+            now,
+        )
 
     def close(self) -> None:
         """Release the file."""
         self._connection.close()
+
+    def _write(self, statement: str, *row: object) -> None:
+        try:
+            try:
+                self._connection.execute(statement, row)
+            except sqlite3.DatabaseError as error:
+                if not torn.is_torn(error):
+                    raise
+                # Who reported reports again soon: nothing is lost that would not be stale.
+                self._connection.close()
+                torn.condemn(self._path)
+                self._connection, _ = torn.opened(self._path, _prepare)
+                self._connection.execute(statement, row)
+        except sqlite3.Error as error:
+            raise OSError(f"can't note acquirers' health in {self._path}: {error}") from error
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.executescript(_SCHEMA)
+    connection.execute("DELETE FROM reports")
+    connection.execute("DELETE FROM backlogs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +126,7 @@ class Availabilities:
         self._clock = clock
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
         self._read_at = float("-inf")
         self._board = _Board({}, {})
         self._crowded: Mapping[str, Judgement] = {}
@@ -150,6 +167,7 @@ class Availabilities:
     def _read(self) -> _Board:
         """What is on the board; what was read before when it can't be read, for it goes stale."""
         try:
+            self._look_which_file()
             if self._connection is None:
                 uri = f"{self._path.resolve().as_uri()}?mode=ro"
                 self._connection = sqlite3.connect(
@@ -159,11 +177,24 @@ class Availabilities:
                 "SELECT acquirer_id, health, reason, depth, heard_at FROM reports"
             ).fetchall()
             backlogs = self._connection.execute("SELECT * FROM backlogs").fetchall()
-        except sqlite3.Error:  # before the committer's first start there is no board
-            self._connection = None
+        except (sqlite3.Error, OSError):  # before the committer's first start there is no board
+            self._forget()
             return self._board
         heard: dict[str, list[Heard]] = {}
         for name, health, reason, depth, heard_at in rows:
             heard.setdefault(name, []).append(Heard(Health(health), reason, depth, heard_at))
         paced = {row[0]: Paced(Backlog(row[1], row[2]), row[3]) for row in backlogs}
         return _Board(heard, paced)
+
+    def _look_which_file(self) -> None:
+        """One that was begun anew is another file: nothing is noted in the old one any more."""
+        status = self._path.stat()
+        file = (status.st_dev, status.st_ino)
+        if file != self._file:
+            self._forget()
+            self._file = file
+
+    def _forget(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from clearline import times
 from clearline.cards import holds_card_number
+from clearline.money import MAX_AMOUNT, MINOR_DIGITS
 from clearline.statuses import Reason
 from connector.adapter import Answer, Order, Verdict, held_against
 from connector.qr_wallet.wire import Native
@@ -34,12 +35,11 @@ _REFUND_REFUSED: Final[dict[str, Reason]] = {
 }
 _UNSURE: Final = Verdict.UNSURE
 _TEXTS: Final[dict[str, str]] = {
-    "merchant_name": "[ -~]{1,64}",
+    "merchant_name": "[!-~](?:[ -~]{0,62}[!-~])?",
     "merchant_code": "[A-Za-z0-9]{1,15}",
     "mcc": "[0-9]{4}",
     "payer_token": "[A-Za-z0-9._:-]{1,64}",
     "clearing_route": "[A-Za-z0-9._-]{1,64}",
-    "currency": "[A-Z]{3}",
 }
 
 
@@ -173,15 +173,14 @@ def _judge(order: Order | None, raw: bytes, view: dict[str, Any]) -> Answer:
 
 
 def _answer(verdict: Verdict, reason: Reason, raw: bytes, view: dict[str, Any]) -> Answer:
-    texts = {name: _matching(view.get(name), form) for name, form in _TEXTS.items()}
-    amount = view.get("amount")
-    name = texts.pop("merchant_name")
+    texts = {name: _tellable(view.get(name), form) for name, form in _TEXTS.items()}
+    amount, currency = view.get("amount"), view.get("currency")
     return Answer(
         verdict=verdict,
         reason=reason,
         native=raw,
-        amount=amount if type(amount) is int else None,
-        merchant_name=name if name is not None and not holds_card_number(name) else None,
+        amount=amount if type(amount) is int and 0 <= amount <= MAX_AMOUNT else None,
+        currency=currency if isinstance(currency, str) and currency in MINOR_DIGITS else None,
         clearing_date=_date(view.get("clearing_date")),
         **texts,
     )
@@ -195,9 +194,12 @@ def _object(raw: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _matching(value: object, form: str) -> str | None:
-    """The text when it is of its form, so that nothing else can spoil a report."""
-    return value if isinstance(value, str) and re.fullmatch(form, value, re.ASCII) else None
+def _tellable(value: object, form: str) -> str | None:
+    """The text when it is of its form and holds nothing that could be a card number: the ledger
+    refuses a report with anything else for good, and nothing it was said in would ever end."""
+    if not isinstance(value, str) or not re.fullmatch(form, value, re.ASCII):
+        return None
+    return None if holds_card_number(value) else value
 
 
 def _date(value: object) -> str | None:

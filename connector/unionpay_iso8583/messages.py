@@ -173,20 +173,26 @@ def _common(order: Order, partner: Partner) -> dict[str, str]:
 def _answer(message: Native, verdict: Verdict, reason: Reason) -> Answer:
     route, _, day = message.get("63").partition("/")
     amount = message.get("4")
-    name = message.get("43").strip()
+    code = message.get("42").strip()
     return Answer(
         verdict=verdict,
         reason=reason,
         native=message.raw,
         amount=int(amount) if amount else None,
         currency=_ALPHABETIC.get(message.get("49")),
-        merchant_name=name if name and not holds_card_number(name) else None,
-        merchant_code=message.get("42").strip() or None,
-        mcc=message.get("18") or None,
-        payer_token=message.get("60") or None,
-        clearing_route=route or None,
+        merchant_name=_tellable(message.get("43").strip()),
+        merchant_code=_tellable(code) if code.isalnum() else None,
+        mcc=_tellable(message.get("18")),
+        payer_token=_tellable(message.get("60")),
+        clearing_route=_tellable(route),
         clearing_date=_clearing_date(day),
     )
+
+
+def _tellable(text: str) -> str | None:
+    """The text, None when it is empty or holds what could be a card number: the ledger refuses a
+    report with one for good, so nothing that it was said in would ever end."""
+    return text if text and not holds_card_number(text) else None
 
 
 def _clearing_date(digits: str) -> str | None:

@@ -123,11 +123,12 @@ class Notifier:
             pass
 
     async def _insist(self, work: Callable[[], T]) -> T:
-        """Do it, however long the disk is full."""
+        """Do it, however long the disk is full. Raises StoreError when the file is torn."""
         while True:
             try:
                 return await self._call(work)
             except sqlite3.Error as error:
+                self._outbox.check_sound(error)
                 _log.error("the store can't be used", extra={"reason": str(error)})
                 await asyncio.sleep(_RETRY)
 

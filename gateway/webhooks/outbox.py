@@ -12,7 +12,7 @@ from typing import Final
 
 import orjson
 
-from clearline import canonical, records, times
+from clearline import canonical, records, times, torn
 from clearline.fabric.blocks import Block
 from clearline.fabric.blockstream import Position
 from clearline.logs import get_logger
@@ -68,13 +68,14 @@ class Outbox:
     def __init__(
         self, path: Path, network: str, namespace: str, clock: Callable[[], float] = time.time
     ) -> None:
-        """Raises StoreError when the file is foreign or can't be written."""
+        """Raises StoreError when the file is foreign or can't be written; one that is torn is begun
+        anew, from block 0 and without a webhook (`remade`)."""
         self._network = network
         self._namespace = namespace
         self._path = path
         self._clock = clock
         try:
-            self._db = store.connect(path)
+            self._db, self.remade = store.owned(path)
             row = self._db.execute("SELECT last_block, last_hash FROM meta").fetchone()
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"can't keep webhooks in {path}: {error}") from error
@@ -84,6 +85,13 @@ class Outbox:
     def close(self) -> None:
         """Release the file."""
         self._db.close()
+
+    def check_sound(self, error: sqlite3.Error) -> None:
+        """Raises StoreError when `error` says that the file is torn: whoever opens it next begins
+        it anew. Any other may pass."""
+        if torn.is_torn(error):
+            torn.condemn(self._path)
+            raise StoreError(f"{self._path} is torn: {error}") from error
 
     @property
     def position(self) -> Position | None:
@@ -110,7 +118,7 @@ class Outbox:
         now = self._clock()
         with store.writing(self._db):
             for merchant_id, keys in merchants.items():
-                self._put_merchant(merchant_id, keys)
+                self._put_merchant(merchant_id, keys, block.number)
             self._db.executemany(
                 "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [_row(event, now) for event in found],
@@ -197,15 +205,17 @@ class Outbox:
                 keys = [name for name, key in merchant.keys.items() if key.status == "active"]
                 yield merchant.merchant_id, keys
 
-    def _put_merchant(self, merchant_id: str, keys: list[str]) -> None:
-        """Who takes a key back takes back what was registered with it."""
+    def _put_merchant(self, merchant_id: str, keys: list[str], block: int) -> None:
+        """Who takes a key back takes back what was registered with it before: blocks that are
+        seen again, in a file begun anew, may be older than the key."""
         self._db.execute(
             "INSERT OR REPLACE INTO merchants VALUES (?, ?)",
             (merchant_id, canonical.dumps(sorted(keys)).decode()),
         )
         rows = self._db.execute(
-            "SELECT webhook, key_id FROM webhooks WHERE merchant_id = ? AND status = 'active'",
-            (merchant_id,),
+            "SELECT webhook, key_id FROM webhooks"
+            " WHERE merchant_id = ? AND status = 'active' AND from_block < ?",
+            (merchant_id, block),
         ).fetchall()
         for number, key_id in rows:
             if key_id not in keys:

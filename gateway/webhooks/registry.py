@@ -143,23 +143,46 @@ class Registry:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._connected() as db, store.writing(db):
-            yield db
+        with self._connected() as db:
+            with store.writing(db):
+                yield db
+            if self._local.file != _identity(self._path):
+                raise StoreError(f"{self._path} was begun anew meanwhile")
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         """This thread's connection. Raises Refusal `webhooks_unavailable`."""
         try:
             db: sqlite3.Connection | None = getattr(self._local, "db", None)
+            # One that was torn or lost, and begun anew, is another file: what is kept in the old
+            # one is read by nobody.
+            if db is not None and self._local.file != _identity(self._path):
+                self._forget()
+                db = None
             if db is None:
-                db = store.connect(self._path)
-                self._local.db = db
+                before = _identity(self._path)
+                db = self._local.db = store.connect(self._path)
+                self._local.file = before or _identity(self._path)
             yield db
         except (sqlite3.Error, StoreError, OSError) as error:
-            broken, self._local.db = getattr(self._local, "db", None), None
-            if broken is not None:
-                broken.close()
+            self._forget()
             raise Refusal(Code.WEBHOOKS_UNAVAILABLE, f"the store: {error}") from None
+
+    def _forget(self) -> None:
+        """SQLite leaves the log of a moved file's successor alone (pager.c, databaseIsUnmoved)."""
+        db: sqlite3.Connection | None = getattr(self._local, "db", None)
+        self._local.db = None
+        if db is not None:
+            db.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is now, None for none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _check_key(db: sqlite3.Connection, merchant_id: str, key_id: str, last_block: int) -> None:

@@ -1,7 +1,8 @@
 """The webhooks' SQLite file: what the notifier and the HTTP workers share.
 
 Events and deliveries of a block are written with the checkpoint in one synced transaction.
-Registrations can't be made again from the ledger, so the file is to be backed up.
+Registrations can't be made again from the ledger, so the file is to be backed up. One that is torn
+is kept aside and begun anew by the notifier: the workers only ever open what is there.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
+
+from clearline import torn
 
 FORMAT: Final = 2
 _BUSY: Final = 5.0  # seconds to wait for another process's transaction; they take milliseconds
@@ -95,19 +99,30 @@ def connect(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        with writing(connection):
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if not 0 <= version <= FORMAT:
-                raise StoreError(f"{path} is of format {version}, not {FORMAT}")
-            for statement in _SCHEMA.split(";\n") if version == 0 else _TO_2 * (version < FORMAT):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
+        _prepare(path, connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def owned(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """The same for the notifier, who alone begins a torn file anew; whether it was. Raises as
+    `connect`."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return torn.opened(path, partial(_prepare, path))
+
+
+def _prepare(path: Path, connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    with writing(connection):
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if not 0 <= version <= FORMAT:
+            raise StoreError(f"{path} is of format {version}, not {FORMAT}")
+        for statement in _SCHEMA.split(";\n") if version == 0 else _TO_2 * (version < FORMAT):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 
 @contextmanager

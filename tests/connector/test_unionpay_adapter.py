@@ -231,10 +231,33 @@ def test_a_clearing_date_that_is_none_spoils_no_report(field: str, date: str | N
     assert answer.clearing_date == date
 
 
-def test_a_merchant_name_with_a_card_number_is_left_out() -> None:
-    name = "SHOP 4111111111111111".ljust(40)
-    answer = messages.reversal_answer(Native("0430", {"39": "00", "43": name}, b"x"))
-    assert answer.merchant_name is None
+CARD = "4111111111111111"
+UNTELLABLE = [
+    ("43", f"SHOP {CARD}".ljust(40), "merchant_name"),
+    ("42", "378282246310005", "merchant_code"),
+    ("42", "8983101 4899000", "merchant_code"),  # no card, but no code either
+    ("60", CARD, "payer_token"),
+    ("60", f"tok_{CARD}", "payer_token"),
+    ("63", f"{CARD}/20261123", "clearing_route"),
+]
+
+
+@pytest.mark.parametrize(("field", "text", "name"), UNTELLABLE)
+def test_what_no_report_may_say_is_left_out(field: str, text: str, name: str) -> None:
+    """Of an end it is left out; an approval that lacks what was asked is none."""
+    said = {"4": "000000002933", "49": "156", "42": ORDER.merchant_code, "60": ORDER.payer_token,
+            "63": "R/20261123", "43": "SHOP".ljust(40)}  # fmt: skip
+    needed = name in ("merchant_code", "payer_token")
+    approved = Verdict.UNSURE if needed else Verdict.APPROVED
+    for code, verdict in (("00", approved), ("51", Verdict.DECLINED)):
+        whole = messages.purchase_answer(ORDER, Native("0210", said | {"39": code}, b"x"))
+        fields = said | {"39": code, field: text}
+        answer = messages.purchase_answer(ORDER, Native("0210", fields, b"x"))
+        assert whole.verdict in (Verdict.APPROVED, Verdict.DECLINED)
+        assert getattr(whole, name) is not None
+        assert answer == replace(
+            whole, verdict=verdict, reason=answer.reason, native=b"x", **{name: None}
+        )
 
 
 def test_both_companies_write_the_same_bytes() -> None:

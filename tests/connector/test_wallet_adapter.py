@@ -346,11 +346,39 @@ def test_nothing_of_the_acquirer_s_can_spoil_a_report() -> None:
     assert (answer.merchant_name, answer.mcc, answer.clearing_route, answer.clearing_date) == (
         None, None, None, None,
     )  # fmt: skip
-    card = json.dumps(PAID | {"merchant_name": "4111111111111111"}).encode()
-    assert messages.notice_answer(card).merchant_name is None
     for raw in (b"", b"[]", b"{}", b"[" * 100000, b"\xff", b'{"reference": 5}'):
         with pytest.raises(ValueError, match="reference"):
             messages.notice_reference(raw)
+
+
+CARD = "4111111111111111"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "ends"),
+    [
+        ("merchant_name", f"SHOP {CARD}", Verdict.APPROVED),
+        ("merchant_name", "SHOP ", Verdict.APPROVED),
+        ("merchant_code", "378282246310005", Verdict.UNSURE),
+        ("payer_token", CARD, Verdict.UNSURE),
+        ("payer_token", f"tok_{CARD}", Verdict.UNSURE),
+        ("clearing_route", CARD, Verdict.APPROVED),
+        ("currency", "ZZZ", Verdict.UNSURE),
+        ("amount", 10**12, Verdict.UNSURE),
+        ("amount", -1, Verdict.UNSURE),
+    ],
+)
+def test_what_no_report_may_say_is_left_out(name: str, value: object, ends: Verdict) -> None:
+    """Of an end it is left out; an approval that lacks what was asked is none."""
+    for state, verdict in (("paid", ends), ("refused", Verdict.DECLINED)):
+        raw = json.dumps(PAID | {"state": state, name: value}).encode()
+        answer = messages.view_answer(ORDER, Native(200, raw))
+        honest = json.dumps(PAID | {"state": state}).encode()
+        whole = messages.view_answer(ORDER, Native(200, honest))
+        assert getattr(whole, name) is not None
+        assert answer == replace(
+            whole, verdict=verdict, reason=answer.reason, native=raw, **{name: None}
+        )
 
 
 @pytest.mark.parametrize(

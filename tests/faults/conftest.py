@@ -7,6 +7,7 @@ import gc
 import os
 import random
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "e2e"))  # books.py, the c
 
 from faulty_house import FaultyHouse, faulty_house
 from invariants import hold
+from news import News, listening
 
 ENGINE = os.environ.get("ENGINE", "embedded")
 SEED = os.environ.get("FAULTS_SEED", "1")
@@ -40,11 +42,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyHouse]:
         yield house
 
 
-@pytest.fixture(scope="module")
-def faulty(whole: FaultyHouse) -> Iterator[FaultyHouse]:
-    """The house; after each group of faults, a module, everything must hold."""
+@pytest.fixture(scope="session")
+def news(whole: FaultyHouse) -> Iterator[News]:
+    """The merchant's webhook, of which everything must come."""
+    with listening(whole) as heard:
+        yield heard
+
+
+@pytest.fixture
+def faulty(whole: FaultyHouse, news: News) -> Iterator[FaultyHouse]:
+    """The house; after each test everything must hold."""
     yield whole
-    hold(whole)
+    begun = time.monotonic()
+    news.hold(hold(whole))
+    print(f"checked in {time.monotonic() - begun:.1f} s")
     gc.collect()  # what `pytest_collection_modifyitems` speaks of, while that holds
 
 

@@ -4,6 +4,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -41,7 +42,13 @@ CLOCKS = {
     "wallet": ("acquirer-qr_wallet",),
 }  # fmt: skip
 DISKS = ("committer-bankone", "committer-banktwo", "connector-unionpay", "connector-qr_wallet")
+# A gateway's committer and notifier have one profile, and so one way to their peer.
 BEHIND_PROXIES = DISKS
+LOCKS = {
+    "connector": "outbox.db.lock",
+    "committer": "queue.db.lock",
+    "notifier": "notifier.lock",
+}
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -127,6 +134,14 @@ class FaultyHouse:
         reached.note_body(answer.content)
         return answer
 
+    def get(self, gateway: int, path: str, headers: dict[str, str]) -> requests.Response:
+        """A read at one of the gateways, of anything."""
+        at = self.house.gateways[gateway]
+        with requests.Session() as session:
+            session.trust_env = False
+            verify = str(self.house.tls_ca(at.bank))
+            return session.get(f"{at.url}{path}", headers=headers, verify=verify, timeout=60)
+
     def post(self, gateway: int, compact: str, **headers: str) -> requests.Response:
         """An intent, posted to one of the gateways."""
         jose = {"Content-Type": "application/jose"} | headers
@@ -160,8 +175,8 @@ class FaultyHouse:
         return self.log(name)[begun:]
 
     def data(self, name: str) -> Path:
-        """The folder that a connector, or a gateway's committer, keeps its files in."""
-        return self.house.room_dir(name.replace("committer", "gateway")) / "data"
+        """The folder that a connector, or a gateway's committer or notifier, keeps its files in."""
+        return self.house.room_dir(re.sub("^(committer|notifier)", "gateway", name)) / "data"
 
     def shift(self, name: str, seconds: float) -> None:
         """Its clock is ahead by so much from now on."""
@@ -199,7 +214,7 @@ class FaultyHouse:
     def locked(self, name: str) -> Iterator[tuple[Path, ProcessStatus]]:
         """The same without waiting for its return; it may be dying already."""
         data = self.data(name)
-        lock = data / ("outbox.db.lock" if name.startswith("connector") else "queue.db.lock")
+        lock = data / LOCKS[name.partition("-")[0]]
         before = self.process(name)
         if before.id is not None:
             processes.send_signal(before.id, signal.SIGKILL)

@@ -4,13 +4,17 @@ from pathlib import Path
 
 import grpc
 import pytest
+from books import Books
 from faulty_house import database_files
+from news import missing, out_of_place, untold
 
 from clearline.fabric.blocks import Block
 from clearline.fabric.errors import EndorseError, GrpcFailure, PeerError
 from clearline.fabric.queue_batch import classify_endorse
+from clearline.intents import PaymentKey
 from gateway.projection import Projection
 from gateway.reader import Reader
+from gateway.webhooks.views import encode_cursor
 
 
 def blocks(path: Path, count: int) -> None:
@@ -45,3 +49,46 @@ def test_a_wrong_clock_is_no_fault_of_a_batch(said: str) -> None:
     details = (PeerError("127.0.0.1:7051", "BankOne", said),)
     failure = GrpcFailure(grpc.StatusCode.ABORTED, "failed to endorse transaction", details)
     assert classify_endorse(EndorseError("Endorse", "", "not_applied", failure)) == "unavailable"
+
+
+EVENTS = [
+    {"id": name, "cursor": encode_cursor(number), "type": f"payment.{status}",
+     "data": {"order_no": order_no, "attempt": 1}}
+    for number, (name, order_no, status) in enumerate(
+        [("a1", "A", "requested"), ("b1", "B", "requested"), ("a2", "A", "succeeded"),
+         ("b2", "B", "declined")]
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arrived", "owed_after", "absent", "odd"),
+    [
+        (["a1", "b1", "a2", "b2"], -1, [], []),
+        (["b1", "b2", "a1", "a2"], -1, [], []),  # payments overtake each other
+        (["a1", "b1", "b2"], -1, ["a2"], []),
+        (["a2", "b2"], 1, [], []),  # registered after the first two
+        (["b1", "a2", "a1", "b2"], -1, [], ["a1"]),
+        (["a1", "b1", "a2", "b2", "c1"], -1, [], ["c1"]),
+    ],
+)
+def test_the_checker_sees_what_is_wrong_with_the_news(
+    arrived: list[str], owed_after: int, absent: list[str], odd: list[str]
+) -> None:
+    assert missing(EVENTS, arrived, owed_after) == absent
+    assert out_of_place(EVENTS, arrived) == odd
+
+
+@pytest.mark.parametrize(
+    ("ledger", "differing"),
+    [
+        ({"A": "succeeded", "B": "declined"}, []),
+        ({"A": "succeeded", "B": "closed"}, ["B"]),
+        ({"A": "succeeded", "B": "declined", "C": "closed"}, ["C"]),
+        ({"A": "succeeded"}, ["B"]),
+    ],
+)
+def test_the_checker_sees_what_is_not_told(ledger: dict[str, str], differing: list[str]) -> None:
+    payments = {PaymentKey("M", name, 1): {"status": status} for name, status in ledger.items()}
+    books = Books(payments, {}, {}, "clearline-dev")
+    assert untold(EVENTS, books) == [str((name, 1, 0)) for name in differing]

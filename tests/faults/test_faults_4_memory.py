@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fault_load import Load
 from faulty_house import FaultyHouse, copy_database, database_files, put_back, wait_until
+from news import News
 
 Tamper = Callable[[Path, Path], None]  # with the database, given an older copy of it
 
@@ -54,16 +55,20 @@ ROUNDS: list[list[tuple[str, str, Tamper]]] = [
     [("connector-unionpay", "outbox.db", lose), ("connector-qr_wallet", "outbox.db", restore),
      ("committer-bankone", "queue.db", tear_log), ("committer-banktwo", "projection.db", lose)],
     [("connector-unionpay", "outbox.db", restore), ("connector-qr_wallet", "outbox.db", lose),
-     ("committer-bankone", "projection.db", restore), ("committer-banktwo", "queue.db", lose)],
+     ("committer-bankone", "projection.db", restore), ("committer-banktwo", "queue.db", lose),
+     ("notifier-bankone", "webhooks.db", lose)],
     [("connector-unionpay", "outbox.db", tear_log), ("connector-qr_wallet", "outbox.db", set_back),
-     ("committer-bankone", "queue.db", restore), ("committer-banktwo", "projection.db", tear_log)],
-    [("connector-unionpay", "outbox.db", set_back), ("connector-qr_wallet", "outbox.db", tear_log)],
+     ("committer-bankone", "queue.db", restore), ("committer-banktwo", "projection.db", tear_log),
+     ("notifier-bankone", "webhooks.db", restore)],
+    [("connector-unionpay", "outbox.db", set_back), ("connector-qr_wallet", "outbox.db", tear_log),
+     ("notifier-bankone", "webhooks.db", tear_log)],
     [("connector-unionpay", "outbox.db", garble), ("connector-qr_wallet", "outbox.db", garble)],
 ]  # fmt: skip
-READERS = {"committer-bankone": "gateway-bankone", "committer-banktwo": "gateway-banktwo"}
+READERS = {"committer-bankone": "gateway-bankone", "committer-banktwo": "gateway-banktwo",
+           "notifier-bankone": "gateway-bankone"}  # fmt: skip
 
 
-def test_stores_are_lost_torn_and_restored(faulty: FaultyHouse, tmp_path: Path) -> None:
+def test_stores_are_lost_torn_and_restored(faulty: FaultyHouse, news: News, tmp_path: Path) -> None:
     with Load(faulty.house.merchant_dir, "memory") as load:
         for happening in ROUNDS:
             for name, store, _ in happening:
@@ -77,6 +82,9 @@ def test_stores_are_lost_torn_and_restored(faulty: FaultyHouse, tmp_path: Path) 
                         stack.callback(faulty.wait_back, faulty.kill(READERS[name]))
                     data = stack.enter_context(faulty.held(name))
                     tamper(data / store, tmp_path / name)
+            if ("notifier-bankone", "webhooks.db", lose) in happening:
+                assert news.again()  # it was in that file only
+            news.again()
         load.more()
     assert load.refunds
 
@@ -86,7 +94,9 @@ def halve(database: Path) -> None:
     os.truncate(database, database.stat().st_size // 2)
 
 
+# The gateway whose workers read the notifier's file is ready once its committer is: last of all.
 TORN = [
+    ("notifier-bankone", "webhooks.db", halve),
     ("connector-unionpay", "outbox.db", halve),
     ("connector-qr_wallet", "outbox.db", halve),
     ("committer-bankone", "queue.db", halve),
@@ -105,20 +115,21 @@ def gather(database: Path) -> None:
         wait_until(gathered, 10, f"the log of {database} is in it")
 
 
-def test_torn_files_are_kept_aside_and_begun_anew(faulty: FaultyHouse) -> None:
+def test_torn_files_are_kept_aside_and_begun_anew(faulty: FaultyHouse, news: News) -> None:
     """Each daemon says which file it is, and goes on by itself."""
     with Load(faulty.house.merchant_dir, "torn") as load:
         load.more()
         begun = {}
         with ExitStack() as stack:
             for name, store, tear in TORN:
-                if store == "projection.db":
+                if store in ("projection.db", "webhooks.db"):
                     # While a reader has the file's index in memory, nobody sees it is short.
                     stack.callback(faulty.wait_back, faulty.kill(READERS[name]))
                 data = stack.enter_context(faulty.held(name))
                 gather(data / store)
                 tear(data / store)
                 begun[name] = len(faulty.log(name))
+        assert news.again()
         load.more()
     for name, store, _ in TORN:
         said = faulty.log(name)[begun[name] :]

@@ -15,6 +15,7 @@ from pathlib import Path
 from books import read_books
 from fault_load import Load, Till
 from faulty_house import CLOCKS, INJECT, FaultyHouse
+from news import News
 
 from clearline.house import command
 
@@ -23,7 +24,9 @@ SOON = 300  # seconds after which intents expire: between the right time and the
 WRONG_SECONDS = 1.0
 
 
-def test_every_clock_jumps_ahead_and_behind(faulty: FaultyHouse, chance: random.Random) -> None:
+def test_every_clock_jumps_ahead_and_behind(
+    faulty: FaultyHouse, news: News, chance: random.Random
+) -> None:
     """All of a bank's at once, each ahead and behind, past the expiry of what is paid meanwhile:
     nothing ends by a clock that the ledger does not agree to."""
     home = faulty.house.merchant_dir
@@ -47,6 +50,7 @@ def test_every_clock_jumps_ahead_and_behind(faulty: FaultyHouse, chance: random.
         assert till.statuses(waiting) == ["closed", "closed"]
         # An acquirer's own word is a result, by whichever clock it gave it.
         jump(faulty, load, {"acquirer-qr_wallet": WRONG})
+    news.forgive()
     assert load.refunds
     assert {status.name: status.restarts for status in faulty.everyone()} == before
     said = {name: faulty.log(name)[begun[name] :] for name in jumping}

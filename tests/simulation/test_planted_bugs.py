@@ -1,9 +1,13 @@
 """A simulation that finds nothing proves nothing: bugs are planted, and each must be found."""
 
+import re
+from pathlib import Path
+
 import pytest
 from planted_bugs import BUGS, Bug
 from sim_world import run_seed
 
+DOCS = Path(__file__).parents[2] / "docs" / "simulation.md"
 SEEDS = 300  # of the 500 that the product passes
 
 
@@ -29,3 +33,11 @@ def test_a_planted_bug_is_found(bug: Bug) -> None:
 
 def test_there_are_enough_of_them() -> None:
     assert len({bug.name for bug in BUGS}) == len(BUGS) >= 10
+
+
+def test_the_table_says_what_catches_each() -> None:
+    """Row for row, in the order of BUGS."""
+    section = DOCS.read_text().partition("## Planted bugs")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.+) \| (.+) \|$", section, re.M)[1:]
+    said = [(name, set(caught.split(", "))) for name, caught in rows]
+    assert [caught for _, caught in said] == [set(bug.caught_by) for bug in BUGS], said
