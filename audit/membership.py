@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -28,15 +29,25 @@ class MembershipError(ValueError):
     """An identity is none of the channel's, or did not sign this."""
 
 
+class Signed(NamedTuple):
+    """A signature and what it is said to be: by whom (a SerializedIdentity), over what."""
+
+    creator: bytes
+    message: bytes
+    signature: bytes
+
+
 @dataclass(frozen=True)
 class Identity:
-    """A verified member of an organisation; `kind` is client, peer, admin or orderer."""
+    """A verified member of an organisation; `kind` is client, peer, admin or orderer, and
+    `certificate` the SHA-256 of its certificate (DER, hex)."""
 
     msp_id: str
     kind: str
     role: str
     person: str
     key: ec.EllipticCurvePublicKey
+    certificate: str
 
     def verify(self, message: bytes, signature: bytes) -> None:
         """Raise MembershipError unless this identity signed `message` (SHA-256, low-S)."""
@@ -107,7 +118,10 @@ class Organization:
         key = certificate.public_key()
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise MembershipError("not an ECDSA certificate")
-        return Identity(self.msp_id, kinds[0], _role(certificate), _person(certificate), key)
+        fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
+        return Identity(
+            self.msp_id, kinds[0], _role(certificate), _person(certificate), key, fingerprint
+        )
 
     def _check_chain(self, certificate: x509.Certificate) -> None:
         if (certificate.serial_number, certificate.issuer) in self._revoked:
@@ -142,6 +156,23 @@ class Membership:
                 raise MembershipError(f"{named.mspid!r} is no organisation of the channel")
             known = self._known[serialized] = organization.member(named.id_bytes)
         return known
+
+    def signers(self, signed: Iterable[Signed]) -> list[Identity]:
+        """The distinct members whose signatures match, in their order; what does not match beside
+        them counts for nothing.
+
+        One certificate written in two ways is one signer (Fabric's common/policies/policy.go
+        SignatureSetToValidIdentities).
+        """
+        found: dict[tuple[str, str], Identity] = {}
+        for one in signed:
+            try:
+                identity = self.identity(one.creator)
+                identity.verify(one.message, one.signature)
+            except MembershipError:
+                continue
+            found.setdefault((identity.msp_id, identity.certificate), identity)
+        return list(found.values())
 
 
 def _role(certificate: x509.Certificate) -> str:

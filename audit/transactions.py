@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from audit.blocks import AuditedTransaction, Endorsed, Namespace
 from audit.channel import Channel
 from audit.findings import Check, Wrong
-from audit.membership import Identity, MembershipError
+from audit.membership import Identity, MembershipError, Signed
 from audit.state import WorldState
 
 _LIFECYCLE = "_lifecycle"
@@ -20,11 +20,21 @@ _IMPLICIT = "_implicit_org_"
 
 def check_origin(transaction: AuditedTransaction, channel_id: str, channel: Channel) -> Identity:
     """The verified submitter. Raises Wrong for another channel, id, or signature."""
-    if transaction.channel != channel_id:
-        raise Wrong(Check.TRANSACTION_FORM, f"it is for channel {transaction.channel!r}")
+    check_channel(transaction, channel_id)
     expected = hashlib.sha256(transaction.nonce + transaction.creator).hexdigest()
     if transaction.tx_id != expected:
         raise Wrong(Check.TRANSACTION_ID, "the id is not the hash of nonce and creator")
+    return check_creator(transaction, channel)
+
+
+def check_channel(transaction: AuditedTransaction, channel_id: str) -> None:
+    """Raise Wrong unless it is for this channel."""
+    if transaction.channel != channel_id:
+        raise Wrong(Check.TRANSACTION_FORM, f"it is for channel {transaction.channel!r}")
+
+
+def check_creator(transaction: AuditedTransaction, channel: Channel) -> Identity:
+    """The member that signed the envelope. Raises Wrong."""
     try:
         submitter = channel.membership.identity(transaction.creator)
         submitter.verify(transaction.payload, transaction.signature)
@@ -54,15 +64,10 @@ def check_endorsed(
 
 def _endorsers(endorsed: Endorsed, channel: Channel) -> list[Identity]:
     """Distinct endorsers whose signatures match; a bad one beside enough good ones counts not."""
-    found: dict[bytes, Identity] = {}
-    for serialized, signature in endorsed.endorsements:
-        try:
-            identity = channel.membership.identity(serialized)
-            identity.verify(endorsed.proposal_response + serialized, signature)
-        except MembershipError:
-            continue
-        found.setdefault(serialized, identity)
-    return list(found.values())
+    return channel.membership.signers(
+        Signed(serialized, endorsed.proposal_response + serialized, signature)
+        for serialized, signature in endorsed.endorsements
+    )
 
 
 def _check_policy(

@@ -23,6 +23,11 @@ and for each transaction flagged VALID
 
 A transaction flagged invalid must fail one of 6 to 9: flags are not signed by orderers, so a peer
 that hides a transaction is found here.
+
+A configuration after block 0 has checks of its own, whatever its flag: no honest orderer lets one
+into a block that is not alone there, signed by who may write, made by an update that the
+configuration in force allows, and so VALID                    transaction_form, creator,
+                                                               configuration, flags
 """
 
 from __future__ import annotations
@@ -43,12 +48,13 @@ from audit.blocks import (
 )
 from audit.channel import Channel
 from audit.checkpoints import Checkpoints
+from audit.configuration import successor
 from audit.draft import Record
 from audit.findings import Check, Finding, Wrong
 from audit.history import History
 from audit.invocation import Invocation, read_invocation
 from audit.jose import strict_json
-from audit.membership import Identity, MembershipError
+from audit.membership import Identity, Signed
 from audit.model import Model
 from audit.payments import Payments
 from audit.registry import Registry
@@ -143,7 +149,8 @@ class Verifier:
         Raises Wrong or ValueError when the snapshot holds no state of a channel.
         """
         one = cls(snapshot.network, chaincode)
-        one._configure(snapshot.block, snapshot.config)
+        one._configure(snapshot.block, snapshot.config, Channel.of_block(snapshot.config))
+        one._channel_id = read_transaction(snapshot.config).channel
         for namespace, key, value, version in snapshot.values:
             one._state.put(namespace, key, value, version)
             if namespace == chaincode:
@@ -157,9 +164,8 @@ class Verifier:
         one.totals.tip = snapshot.header_hash
         return one
 
-    def _configure(self, block: int, envelope: bytes) -> None:
-        self._channel = Channel.of_block(envelope)
-        self._channel_id = read_transaction(envelope).channel
+    def _configure(self, block: int, envelope: bytes, channel: Channel) -> None:
+        self._channel = channel
         self._config = envelope
         self.history.configured(block, envelope)
 
@@ -182,23 +188,22 @@ class Verifier:
     def _begin(self, block: AuditedBlock) -> None:
         if len(block.envelopes) != 1:
             raise Wrong(Check.CONFIGURATION, "a genesis block holds one configuration")
-        self._configure(0, block.envelopes[0])
+        self._configure(0, block.envelopes[0], Channel.of_block(block.envelopes[0]))
+        self._channel_id = read_transaction(block.envelopes[0]).channel
         self.totals.genesis = block.header_hash.hex()
 
     def _check_orderer(self, block: AuditedBlock) -> None:
         """Slot SIGNATURES: value || signature header || block header, by BlockValidation."""
-        signers: dict[bytes, Identity] = {}
+        signed = []
         for one in block.signatures.signatures:
             try:
                 header = common_pb2.SignatureHeader.FromString(one.signature_header)
-                identity = self._configured.membership.identity(header.creator)
-                identity.verify(
-                    block.signatures.value + one.signature_header + block.header, one.signature
-                )
-            except (MembershipError, ValueError):
+            except ValueError:
                 continue
-            signers.setdefault(header.creator, identity)
-        if not self._configured.accepts("/Channel/Orderer/BlockValidation", list(signers.values())):
+            message = block.signatures.value + one.signature_header + block.header
+            signed.append(Signed(header.creator, message, one.signature))
+        signers = self._configured.membership.signers(signed)
+        if not self._configured.accepts("/Channel/Orderer/BlockValidation", signers):
             raise Wrong(Check.ORDERER_SIGNATURE, "no orderer of the configuration signed it")
 
     @property
@@ -211,17 +216,16 @@ class Verifier:
         self, block: AuditedBlock, index: int, transaction: AuditedTransaction | None
     ) -> None:
         self.totals.transactions += 1
+        self.totals.invalid += block.flags[index] != VALID
+        if transaction is not None and transaction.kind == CONFIG:
+            self._check_configuration(block, index, transaction)
+            return
         if block.flags[index] != VALID:
-            self.totals.invalid += 1
             if transaction is not None:
                 self._check_rejected(block, index, transaction)
             return
         if transaction is None:
             raise Wrong(Check.TRANSACTION_FORM, "flagged VALID but can't be read")
-        if transaction.kind == CONFIG:
-            if block.number > 0:
-                self._configure(block.number, block.envelopes[index])
-            return
         submitter, endorsers = self._accepted(transaction)
         self.history.ids[transaction.tx_id] = block.number
         assert transaction.endorsed is not None  # noqa: S101 - _accepted has checked it
@@ -235,6 +239,20 @@ class Verifier:
         self._state.apply(transaction.endorsed, (block.number, index))
         for one in endorsers:
             self.totals.endorsements[one.msp_id] = self.totals.endorsements.get(one.msp_id, 0) + 1
+
+    def _check_configuration(
+        self, block: AuditedBlock, index: int, transaction: AuditedTransaction
+    ) -> None:
+        """A configuration that follows from the one in force is in force from here on. A wrong
+        one is a finding under an invalid flag too: only an orderer could have put it there."""
+        if block.number == 0:
+            return  # _begin took it on trust
+        if len(block.envelopes) > 1:
+            raise Wrong(Check.CONFIGURATION, "a configuration beside other transactions")
+        channel = successor(transaction, self._configured, self._channel_id)
+        if block.flags[index] != VALID:
+            raise Wrong(Check.FLAGS, f"flagged {block.flags[index]}, but nothing is wrong with it")
+        self._configure(block.number, block.envelopes[index], channel)
 
     def _meet_checkpoints(self, invocation: Invocation) -> None:
         for key in invocation.writes:

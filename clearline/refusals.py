@@ -16,9 +16,9 @@ from clearline.codes import Code, Refusal
 from clearline.jws import JwsError, Signer, Typ, Unverified
 from clearline.schema import Members, OneOf, SchemaError, Time
 
-# What the contract says of an intent. Not the gateway's own weather (`ledger_unavailable`,
-# `overloaded`), its own standing (`role_forbidden`) or its own choice (`acquirer_not_acceptable`
-# is said of a route that the intent doesn't name).
+# What the contract says of an intent, a refund's included. Not the gateway's own weather
+# (`ledger_unavailable`, `overloaded`), its own standing (`role_forbidden`) or its own choice
+# (`acquirer_not_acceptable` is said of a route that the intent doesn't name).
 VERDICTS: Final = frozenset(
     {
         Code.MALFORMED,
@@ -41,6 +41,9 @@ VERDICTS: Final = frozenset(
         Code.ATTEMPT_OUT_OF_ORDER,
         Code.PAYMENT_UNKNOWN,
         Code.ALREADY_FINAL,
+        Code.NOT_REFUNDABLE,
+        Code.REFUND_AMOUNT_REFUSED,
+        Code.REFUND_OUT_OF_ORDER,
     }
 )
 # Days after which a gateway may forget its refusals, and a merchant's tool no longer takes

@@ -19,6 +19,7 @@ from gateway import (
     openapi_paths,
     receipt_reads,
     refund_openapi,
+    refund_rows,
     settlement_openapi,
 )
 from gateway.availability import Availability
@@ -126,7 +127,11 @@ def _schemas(settings: Settings) -> Json:
             {item.name: _ANSWER_MEMBERS[item.name] for item in fields(PaymentAnswer)}
             | {
                 "refunds": listed(ref("Refund"))
-                | {"description": "with one payment that has any: those on the ledger, in order"}
+                | {
+                    "maxItems": refund_rows.SHOWN,
+                    "description": "with one payment that has any: the newest of those on the"
+                    " ledger, in order; its list of refunds has all",
+                }
             },
             optional=("refunds",),
         ),

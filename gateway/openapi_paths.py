@@ -41,8 +41,11 @@ _PREFER: Final[Json] = {
 }
 
 
+_LIMIT: Final = query(
+    "limit", {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": DEFAULT_PAGE}
+)
 _SHARED: Final = refund_openapi.Shared(
-    _PREFER, _MIN_BLOCK, _READ_CODES, _READ, _POSTED, _READING, _POSTING
+    _PREFER, _LIMIT, _MIN_BLOCK, _READ_CODES, _READ, _POSTED, _READING, _POSTING
 )
 
 
@@ -154,10 +157,7 @@ def _list() -> Json:
         ),
         "security": [{"bearer": []}],
         "parameters": [
-            query(
-                "limit",
-                {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": DEFAULT_PAGE},
-            ),
+            _LIMIT,
             query("cursor", {"type": "string"}),
             query(
                 "status",

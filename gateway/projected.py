@@ -74,13 +74,14 @@ def effects(
             if kind == Kind.PAYMENT:
                 _payment(payments, write, transaction, block.number)
             elif kind == Kind.REFUND:
-                _refund(refunds, write, transaction.tx_id, block.number)
+                _refund(refunds, write, transaction, block.number)
             elif kind in _REGISTRY and _is_record(kind, write, transaction.tx_id):
                 registered[write.key] = (kind, name, block.number, write.value)
     return payments, refunds, registered
 
 
-def _refund(refunds: Rows, write: Write, tx_id: str, block_number: int) -> None:
+def _refund(refunds: Rows, write: Write, transaction: BlockTransaction, block_number: int) -> None:
+    tx_id = transaction.tx_id
     try:
         refund = refund_rows.read(write.value)
         change = PaymentChange(
@@ -97,7 +98,9 @@ def _refund(refunds: Rows, write: Write, tx_id: str, block_number: int) -> None:
             extra={"key": write.key, "tx_id": tx_id, "block": block_number, "reason": str(error)},
         )
         return
-    refunds[write.key] = (refund_rows.row(refund, tx_id, block_number, write.value), change)
+    submitter = key_id_of(transaction.creator.cert_pem)
+    row = refund_rows.row(refund, tx_id, block_number, write.value, submitter)
+    refunds[write.key] = (row, change)
 
 
 def _payment(

@@ -10,7 +10,7 @@ import orjson
 
 from gateway.projected import created
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 _TEXT: Final = "TEXT NOT NULL DEFAULT ''"
 # To format 2: whose transaction a payment came in.
 _TO_2: Final = f"ALTER TABLE payments ADD COLUMN submitter {_TEXT}"
@@ -22,6 +22,8 @@ _TO_3: Final = (
     "DROP INDEX payments_listed",
     "DROP INDEX payments_by_status",
 )
+# To format 4: whose transaction a refund came in. The earlier files of format 3 have no refunds.
+_TO_4: Final = f"ALTER TABLE refunds ADD COLUMN submitter {_TEXT}"
 
 
 def bring_up(db: sqlite3.Connection, version: int) -> None:
@@ -32,8 +34,11 @@ def bring_up(db: sqlite3.Connection, version: int) -> None:
     try:
         if version == 1:
             db.execute(_TO_2)
-        for statement in _TO_3:
-            db.execute(statement)
+        if version < 3:
+            for statement in _TO_3:
+                db.execute(statement)
+        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'refunds'").fetchone():
+            db.execute(_TO_4)
         db.execute(f"PRAGMA user_version = {FORMAT}")
         db.execute("COMMIT")
     except sqlite3.Error:

@@ -14,15 +14,14 @@ from typing import Final
 import orjson
 
 from clearline import intents, jws, records
-from clearline.answers import EXCEPTION_MEMBERS, PaymentAnswer, RefundAnswer
+from clearline.answers import EXCEPTION_MEMBERS, PaymentAnswer
 from clearline.canonical import Json
 from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
 from clearline.jws import JwsError, PublicKey
 from clearline.records import Acquirer, KeyRecord, Kind, Merchant, Payment
-from clearline.refunds import RefundKey
 from clearline.statuses import Status
-from gateway import refund_rows
+from gateway.refund_rows import RefundRows
 from gateway.selection import Selection
 
 RETRY_AFTER: Final = 1  # seconds; a committer is back within five
@@ -179,18 +178,10 @@ class Snapshot:
         closing = bool(payment.close) or payment.final
         return Origin(payment.intent_digest, payment.requested_at, row[1], int(row[2]), closing)
 
-    def refund(self, key: RefundKey) -> RefundAnswer | None:
-        """A refund on the ledger."""
-        return refund_rows.find(self._connection, key)
-
-    def refunds(self, merchant_id: str, order_no: str, attempt: int | None) -> list[RefundAnswer]:
-        """The refunds of an order on the ledger, or of one attempt at it, in their order."""
-        return refund_rows.of_order(self._connection, merchant_id, order_no, attempt)
-
-    def received_refund(self, key: RefundKey) -> tuple[RefundAnswer, Code | None, str] | None:
-        """A refund that this gateway holds and that is not on the ledger; the code and its detail
-        say why it won't be, once that is known."""
-        return refund_rows.received(self._connection, key)
+    @property
+    def refunds(self) -> RefundRows:
+        """The refunds in this view."""
+        return RefundRows(self._connection)
 
     def page(
         self, merchant_id: str, wanted: Selection, before: int | None, limit: int, most: int = _MOST

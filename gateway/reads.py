@@ -65,15 +65,14 @@ def get_payment(order_no: str) -> Response:
     if payment.block_number is None:
         return http.json_response(payment, 200, headers)
     with services().reader.snapshot() as snapshot:
-        refunds = snapshot.refunds(*payment.key)
+        shown = snapshot.refunds.of_payment(payment.key)
     # A payment, and each refund of it, changes at most once a block that is seen, so the newest of
     # those blocks names the representation.
-    newest = max(payment.block_number, *(one.block_number or 0 for one in refunds), 0)
-    tag = f"{payment.attempt}-{newest}"
+    tag = f"{payment.attempt}-{max(payment.block_number, shown.block_number)}"
     if request.if_none_match.contains(tag):
         answer = Response(status=304, headers=headers)
     else:
-        body = payment.to_json() | ({"refunds": refunds} if refunds else {})
+        body = payment.to_json() | ({"refunds": shown.refunds} if shown.refunds else {})
         answer = http.json_response(body, 200, headers)
     answer.set_etag(tag)
     return answer

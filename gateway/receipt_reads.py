@@ -1,7 +1,7 @@
 """GET /v1/payments/{order_no}/receipts: what there is to hold a receipt against.
 
-For the payment at any gateway: whether it is on the ledger, since when, by whose transaction. At
-the gateway that gave the receipt: its signed refusals too.
+For the payment, or a refund of it, at any gateway: whether it is on the ledger, since when, by
+whose transaction. At the gateway that gave the receipt: its signed refusals too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from flask import Blueprint, Response
 from clearline.canonical import Json
 from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
-from clearline.schema import ATTEMPT, ORDER_NO, SHA256_HEX
+from clearline.refunds import RefundKey
+from clearline.schema import ATTEMPT, ORDER_NO, REFUND_NO, SHA256_HEX
 from gateway import http
 from gateway.http import services
 from gateway.openapi_headers import Headers, Limited
@@ -25,9 +26,11 @@ blueprint = Blueprint("receipt_reads", __name__)
 
 @blueprint.get("/v1/payments/<order_no>/receipts")
 def get_receipts(order_no: str) -> Response:
-    """One attempt at an order, on the ledger or not."""
-    found = http.parameters("attempt", "min_block")
+    """One attempt at an order, and a refund of it when `refund_no` names one: on the ledger or
+    not."""
+    found = http.parameters("attempt", "refund_no", "min_block")
     attempt = http.number(found, "attempt", 1, 9999)
+    refund_no = http.number(found, "refund_no", 1, 9999)
     min_block = http.number(found, "min_block", 0)
     check_order_no(order_no)
     merchant_id = authenticated()
@@ -38,14 +41,17 @@ def get_receipts(order_no: str) -> Response:
     with services().reader.snapshot() as snapshot:
         last_block = snapshot.last_block
         payment, refusals = snapshot.origin(key), snapshot.refusals(key)
+        named = None if refund_no is None else RefundKey(*key, refund_no)
+        refund = None if named is None else snapshot.refunds.origin(named)
     body = {
         "order_no": order_no,
         "attempt": attempt,
         "last_block": last_block,
         "payment": payment,
+        "refund": refund,
         "refusals": refusals,
     }
-    http.note(payment=str(key))
+    http.note(payment=str(named or key))
     return http.json_response(body, 200, {http.BLOCK: str(last_block)})
 
 
@@ -62,6 +68,8 @@ _ORIGIN: Final[dict[str, Json]] = {
         " key, which is the `kid` of a gateway's receipts; empty when not known",
     },
     "block_number": {"type": "integer", "minimum": 0, "description": "of its newest change"},
+}
+_CLOSING: Final[dict[str, Json]] = {
     "closing": {
         "type": "boolean",
         "description": "whether a close stands on it, or it has ended and takes none",
@@ -73,8 +81,13 @@ SCHEMA: Final[Json] = closed(
         "attempt": ATTEMPT.json_schema(),
         "last_block": {"type": "integer", "minimum": -1},
         "payment": {
-            "anyOf": [closed(_ORIGIN), {"type": "null"}],
+            "anyOf": [closed(_ORIGIN | _CLOSING), {"type": "null"}],
             "description": "null: not on the ledger at `last_block`",
+        },
+        "refund": {
+            "anyOf": [closed(_ORIGIN), {"type": "null"}],
+            "description": "the one that `refund_no` named; null: not on the ledger at"
+            " `last_block`, or none was named",
         },
         "refusals": {
             "type": "array",
@@ -100,6 +113,7 @@ def path(min_block: Json, codes: tuple[Code, ...], headers: Headers, limited: Li
             "parameters": [
                 order_no,
                 query("attempt", ATTEMPT.json_schema()) | {"required": True},
+                query("refund_no", REFUND_NO.json_schema(), "of the receipt's refund"),
                 min_block,
             ],
             "responses": {

@@ -21,6 +21,7 @@ REFUND_CODES: Final = (
     Code.CONFLICT, Code.PAYMENT_UNKNOWN, Code.NOT_REFUNDABLE, Code.REFUND_AMOUNT_REFUSED,
     Code.NOT_YET_VALID, Code.EXPIRED, Code.REFUND_OUT_OF_ORDER, Code.ROLE_FORBIDDEN,
     Code.PAYLOAD_TOO_LARGE, Code.RATE_LIMITED, Code.OVERLOADED, Code.LEDGER_UNAVAILABLE,
+    Code.ACQUIRER_UNAVAILABLE,
     Code.UNSUPPORTED_MEDIA_TYPE, Code.PARAMETER_INVALID, Code.NOT_ACCEPTABLE,
 )  # fmt: skip
 _OWN: Final[dict[str, Json]] = {
@@ -38,9 +39,10 @@ _ATTEMPT: Final = query("attempt", ATTEMPT.json_schema())
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What reads and posts of every resource have: parameters, codes, headers, buckets."""
+    """What reads, lists and posts of every resource have: parameters, codes, headers, buckets."""
 
     prefer: Json
+    limit: Json
     min_block: Json
     read_codes: tuple[Code, ...]
     read: tuple[str, ...]
@@ -75,9 +77,15 @@ def paths(shared: Shared) -> dict[str, Json]:
         "operationId": "listRefunds",
         "summary": "The refunds of an order on the ledger.",
         "security": [{"bearer": []}],
-        "parameters": [_ORDER, _ATTEMPT, shared.min_block],
+        "parameters": [
+            _ORDER,
+            _ATTEMPT,
+            shared.limit,
+            query("cursor", {"type": "string"}),
+            shared.min_block,
+        ],
         "responses": {
-            "200": content("All of them.", ref("Refunds"), Headers(shared.read)),
+            "200": content("A page, by attempt and number.", ref("Refunds"), Headers(shared.read)),
             **problems(shared.read_codes, shared.reading),
         },
     }
@@ -108,6 +116,10 @@ def schemas(members: Mapping[str, Json]) -> dict[str, Json]:
         | {"description": "the payload of a refund's JWS (typ clearline-intent+jws)"},
         "Refund": closed({item.name: known[item.name] for item in fields(RefundAnswer)}),
         "Refunds": closed(
-            {"refunds": listed(ref("Refund")), "last_block": {"type": "integer", "minimum": -1}}
+            {
+                "refunds": listed(ref("Refund")),
+                "next_cursor": {"type": ["string", "null"]},
+                "last_block": {"type": "integer", "minimum": -1},
+            }
         ),
     }

@@ -137,9 +137,11 @@ class KeptAnswer:
 
 @dataclass(frozen=True, slots=True)
 class KeptReceipt:
-    """A gateway's signed word that it holds an intent for an attempt; `gateway` is its URL."""
+    """A gateway's signed word that it holds an intent for an attempt, or for the refund of it that
+    `refund_no` numbers; `gateway` is its URL."""
 
     order_no: str
     attempt: int
     gateway: str
     receipt: str
+    refund_no: int | None = None

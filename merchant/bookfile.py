@@ -11,7 +11,7 @@ from typing import Final
 
 from merchant.attempts import BookError
 
-_VERSION: Final = 5
+_VERSION: Final = 6
 _APPLICATION_ID: Final = 0x434C4D42
 _SCHEMA: Final = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -125,7 +125,20 @@ CREATE TABLE refunds (
     PRIMARY KEY (order_no, attempt, refund_no)
 );
 """
-_STEPS: Final = (_SCHEMA, _EVENTS, _CLOSES, _FOUND, _REFUNDS)  # from format n to n + 1
+# Since format 6: what gateways signed for refunds. Before, no receipt of one was kept.
+_REFUND_RECEIPTS: Final = """
+CREATE TABLE refund_receipts (
+    order_no TEXT NOT NULL REFERENCES orders,
+    attempt INTEGER NOT NULL,
+    refund_no INTEGER NOT NULL,
+    gateway TEXT NOT NULL,
+    receipt TEXT NOT NULL,
+    kept_at TEXT NOT NULL,
+    PRIMARY KEY (order_no, attempt, refund_no, receipt)
+);
+"""
+# From format n to n + 1.
+_STEPS: Final = (_SCHEMA, _EVENTS, _CLOSES, _FOUND, _REFUNDS, _REFUND_RECEIPTS)
 
 
 def opened(path: Path, about: dict[str, str]) -> sqlite3.Connection:

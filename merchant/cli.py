@@ -247,6 +247,8 @@ def _add(desk: Desk, chunk: list[Taken | Bad], result: _Import) -> None:
 @click.option("--site")
 @click.option("--payer-token")
 @click.option("--acquirer")
+@click.option("--merchant-code", help="Your code at the acquirer, instead of the profile's.")
+@click.option("--order-digest", help="SHA-256 of the order in your own system, 64 hex digits.")
 def order(home: Path, order_no: str, amount: str, **fields: Any) -> None:
     """Take one order: AMOUNT is a decimal such as 29.33; the profile fills in the rest.
 

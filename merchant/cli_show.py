@@ -120,7 +120,7 @@ def status(home: Path, order_no: str, as_json: bool) -> None:
         )
         return
     click.echo(f"order {order_no}: {state.order.money}, {state.status}")
-    click.echo(f"  order digest {state.order.digest}")
+    click.echo(f"  order digest {state.order.order_digest}")
     for shown in attempts:
         _print_attempt(shown)
 

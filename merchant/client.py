@@ -25,7 +25,7 @@ from clearline.intents import PaymentKey
 from clearline.jws import Signer
 from clearline.refunds import RefundKey
 from merchant.profile import Profile
-from merchant.sights import Sight, sight_of
+from merchant.sights import Named, Sight, sight_of
 
 CONNECT_TIMEOUT: Final = 4.0  # seconds
 ANSWER_TIMEOUT: Final = 20.0  # seconds a gateway may take over what it was asked to wait
@@ -186,9 +186,11 @@ class HttpGateways:
             reply = self._authorized(gateway, request)
         return reply
 
-    def look(self, gateway: int, key: PaymentKey, min_block: int | None) -> Sight:
-        """What this gateway shows of a payment for its receipts; see sights.Looking."""
+    def look(self, gateway: int, key: Named, min_block: int | None) -> Sight:
+        """What this gateway shows of a payment or refund for receipts; see sights.Looking."""
         path = f"/v1/payments/{key.order_no}/receipts?attempt={key.attempt}"
+        if isinstance(key, RefundKey):
+            path += f"&refund_no={key.refund_no}"
         if min_block is not None and min_block >= 0:
             path += f"&min_block={min_block}"
         reply = self.read(gateway, Request("GET", path, {}))
@@ -196,7 +198,7 @@ class HttpGateways:
             return Sight(False, detail=reply.reason)
         members = _json(reply.body)
         if reply.status == 200:
-            return sight_of(members)
+            return sight_of(members, key)
         code = members.get("code") if isinstance(members, dict) else None
         return Sight(False, detail=f"HTTP {reply.status} {str(code or '')[:64]}".strip())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,7 @@ from typing import BinaryIO, Final
 from clearline.cards import holds_card_number, redact
 from clearline.schema import ORDER_NO, SchemaError
 from merchant.orders import (
+    CODE_FOR,
     COLUMNS,
     REQUIRED,
     TOKEN_FOR,
@@ -31,6 +33,8 @@ from merchant.profile import Profile
 MAX_LINE: Final = 65_536  # bytes
 _NUMBERS: Final = frozenset({"amount", "order_no", "mcc"})  # JSON numbers are taken for these
 _BOM: Final = b"\xef\xbb\xbf"
+# An order's digest as a word of its line; the field it stands in is judged with the row.
+_DIGEST_WORD: Final = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{64}(?![0-9A-Za-z])")
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -172,7 +176,7 @@ def _header(line: bytes | None, profile: Profile) -> list[str]:
             raise FileRefusedError(
                 FileCode.COLUMN_UNKNOWN,
                 f"column {redact(name[:40])!r}; known are {', '.join(COLUMNS)} "
-                f"and {TOKEN_FOR}ACQUIRER for an acquirer of the profile",
+                f"and {TOKEN_FOR}ACQUIRER and {CODE_FOR}ACQUIRER for an acquirer of the profile",
             )
         if columns.count(name) > 1:
             raise FileRefusedError(FileCode.COLUMN_TWICE, f"column {name} is there twice")
@@ -209,7 +213,7 @@ def _text(line: bytes | None) -> str:
         raise OrderRefusedError(
             RowCode.ENCODING_INVALID, f"byte {error.start + 1} of the line is not UTF-8"
         ) from None
-    if holds_card_number(text):
+    if holds_card_number(_DIGEST_WORD.sub("#", text)):
         raise OrderRefusedError(
             RowCode.CARD_DATA_REFUSED, "the line holds a card number; use a payer token"
         )

@@ -21,13 +21,13 @@ from clearline.codes import Refusal
 from clearline.intents import PaymentKey
 from clearline.jws import JwsError, PublicKey, Unverified
 from clearline.refusals import KEPT_DAYS, ReceiptRefusal, parse_refusal
-from merchant.sights import Looking, Origin, Sight
+from merchant.sights import Looking, Named, Origin, Sight, payment_of
 
 
 class Verdict(StrEnum):
     """What became of a receipt."""
 
-    KEPT = "kept"  # the payment is on the ledger
+    KEPT = "kept"  # the payment, close or refund is on the ledger
     REFUSED = "refused"  # the gateway signed in time why it is not
     OPEN = "open"  # the deadline has not come
     LATE = "late"  # proven: the one or the other came after the deadline
@@ -39,8 +39,8 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Omission:
     """Neither ledger nor refusal, found at `found_at` (RFC 3339, this machine's clock), after the
-    deadline: the gateway `witness` (a URL) did not find the payment at `block`. `answered`: the
-    gateway in question was asked as well, and answered without a refusal."""
+    deadline: the gateway `witness` (a URL) did not find what was promised at `block`. `answered`:
+    the gateway in question was asked as well, and answered without a refusal."""
 
     found_at: str
     witness: str
@@ -59,12 +59,12 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class Held:
     """A receipt in the order book: what it came with, what was found of it before. `closes`: digest
-    of the payment's close."""
+    of the payment's close; empty with a refund, which takes none."""
 
-    key: PaymentKey
+    key: Named
     gateway: int | None  # index in the profile of who gave it; None when it is there no more
     receipt: str
-    digests: frozenset[str]  # of the intents this merchant signed for the payment
+    digests: frozenset[str]  # of the intents this merchant signed for the payment, or the refund
     closes: str = ""
     before: Found = Found()
 
@@ -83,7 +83,7 @@ class Known:
 class Finding:
     """A receipt and what became of it. `witness` (a URL) is the gateway that shows it, `block` the
     one it had seen; `refusal` the signed one that decided, `omission` the one that was found, now
-    or before, and `origin` where a payment on the ledger comes from."""
+    or before, and `origin` where what is on the ledger comes from."""
 
     held: Held
     verdict: Verdict
@@ -103,7 +103,7 @@ _PIN: Final = "pin the key of {0} in gateway_keys of merchant.json (its bank han
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A receipt that is one of this payment; `keys` are those pinned for its gateway."""
+    """A receipt that is one of this payment or refund; `keys` are those pinned for its gateway."""
 
     held: Held
     claim: Receipt
@@ -114,8 +114,8 @@ class _Case:
         return self.claim.intent_digest == self.held.closes
 
     def shown(self, sight: Sight) -> Origin | None:
-        """The payment in this view, when it is what the receipt promised."""
-        origin = sight.payment
+        """What is there in this view, when it is what the receipt promised."""
+        origin = sight.origin
         if origin is None or not sight.known:
             return None
         there = origin.closing if self.closes else origin.intent_digest == self.claim.intent_digest
@@ -137,9 +137,10 @@ class _Case:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What was found out. `witness` (an index) has seen `sight`, with or without the payment: None
-    when no other gateway could say, and `reason` tells why. `answered`: the gateway in question
-    answered; `refusal` is its earliest signed one that is about this receipt, with its text."""
+    """What was found out. `witness` (an index) has seen `sight`, with or without what was promised:
+    None when no other gateway could say, and `reason` tells why. `answered`: the gateway in
+    question answered; `refusal` is its earliest signed one that is about this receipt, with its
+    text."""
 
     witness: int | None
     sight: Sight | None
@@ -150,12 +151,13 @@ class _Facts:
 
 def examine(held: Held, known: Known, looking: Looking) -> Finding:
     """What became of one receipt."""
-    # 1. It is a receipt for this payment, for an intent this merchant signed.
+    # 1. It is a receipt for this payment, for an intent this merchant signed: of a refund, one that
+    # it signed under this number, for a receipt names none.
     try:
         claim, token = parse_receipt(held.receipt)
     except Refusal as error:
         return Finding(held, Verdict.FORGED, error.detail)
-    if PaymentKey(claim.merchant_id, claim.order_no, claim.attempt) != held.key:
+    if PaymentKey(claim.merchant_id, claim.order_no, claim.attempt) != payment_of(held.key):
         return Finding(held, Verdict.FORGED, "the receipt is for another payment", claim)
     if claim.intent_digest not in held.digests | {held.closes}:
         return Finding(held, Verdict.FORGED, "the receipt is for an intent never signed", claim)
@@ -172,7 +174,7 @@ def examine(held: Held, known: Known, looking: Looking) -> Finding:
 def _ask(case: _Case, known: Known, looking: Looking) -> Finding:
     # 4. The ledger, as anybody but the one in question shows it, at a block no older than any other
     # has seen just now. That one's own view only says how far the others must have come: it could
-    # show a payment that nobody else finds.
+    # show one that nobody else finds.
     held = case.held
     sights = {place: looking.look(place, held.key, None) for place in range(len(known.urls))}
     own = sights.get(held.gateway) if held.gateway is not None else None
@@ -203,7 +205,7 @@ def _ask(case: _Case, known: Known, looking: Looking) -> Finding:
 def _witness(
     case: _Case, others: Mapping[int, Sight], level: int, looking: Looking
 ) -> tuple[int | None, Sight | None]:
-    """One that shows the payment, or one that doesn't at block `level` or later."""
+    """One that shows what was promised, or one that doesn't at block `level` or later."""
     for place, sight in others.items():
         if case.shown(sight) is not None:
             return place, sight

@@ -137,13 +137,13 @@ class OrderBook:
         return [KeptAnswer(*row) for row in rows]
 
     def receipts(self) -> list[KeptReceipt]:
-        """Every receipt a gateway gave, oldest first."""
+        """Every receipt a gateway gave, oldest first; those of refunds after the others."""
         rows = self._db.execute(
             "SELECT order_no, attempt, gateway, json_extract(body, '$.receipt') AS receipt"
             " FROM answers WHERE json_valid(body) AND receipt IS NOT NULL ORDER BY id"
         ).fetchall()
         found = {(row[0], row[1], row[3]): KeptReceipt(*row) for row in rows}
-        return list(found.values())
+        return [*found.values(), *self.refunds.receipts()]
 
     def found(self, receipt: str) -> Found:
         """What was found of a receipt before."""

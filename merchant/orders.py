@@ -15,12 +15,25 @@ from clearline import canonical, times
 from clearline.cards import holds_card_number
 from clearline.intents import PayIntent, Route
 from clearline.money import Money, MoneyError, parse_decimal
-from clearline.schema import ORDER_NO, TOKEN, Currency, SchemaError, Shape
+from clearline.schema import (
+    MERCHANT_CODE,
+    ORDER_NO,
+    SHA256_HEX,
+    TOKEN,
+    Currency,
+    SchemaError,
+    Shape,
+)
 from merchant.profile import ORDER_FIELDS, Profile
 
 REQUIRED: Final = ("order_no", "amount")
 TOKEN_FOR: Final = "payer_token."  # noqa: S105 - payer_token.unionpay: a token at that acquirer
-COLUMNS: Final = (*REQUIRED, "currency", *ORDER_FIELDS, "payer_token", "acquirer")
+CODE_FOR: Final = "merchant_code."  # merchant_code.unionpay: the merchant's code at that acquirer
+DIGEST: Final = "order_digest"
+COLUMNS: Final = (
+    *(*REQUIRED, "currency", *ORDER_FIELDS),
+    *("payer_token", "acquirer", "merchant_code", DIGEST),
+)
 MAX_FIELD: Final = 256  # characters; the longest admissible field has 128
 # A path segment `.` or `..` can't be addressed: clients and proxies take it away (RFC 3986 5.2.4).
 _UNADDRESSABLE: Final = frozenset({".", ".."})
@@ -63,6 +76,7 @@ class Order:
     was taken, so that a later change of the profile changes no order.
 
     `digest` is the SHA-256 of the canonical row: what the shop's system said, no defaults.
+    `own_digest` is the one the row gave of the order, empty when it gave none.
     """
 
     order_no: str
@@ -76,11 +90,17 @@ class Order:
     site: str
     routes: tuple[Route, ...]
     digest: str
+    own_digest: str = ""
 
     @property
     def money(self) -> Money:
         """Amount and currency."""
         return Money(self.amount, self.currency)
+
+    @property
+    def order_digest(self) -> str:
+        """What the intent says: the digest the row gave, else the row's."""
+        return self.own_digest or self.digest
 
     def to_text(self) -> str:
         """The order as JSON, for the order book."""
@@ -88,7 +108,7 @@ class Order:
 
     @classmethod
     def from_text(cls, text: str) -> Order:
-        """The order that `to_text` wrote."""
+        """The order that `to_text` wrote, or wrote before an order could have its own digest."""
         fields = json.loads(text)
         fields["routes"] = tuple(Route(**route) for route in fields["routes"])
         return cls(**fields)
@@ -96,8 +116,9 @@ class Order:
 
 def known_column(name: str, profile: Profile) -> bool:
     """Whether an order may have a field of this name."""
-    if name.startswith(TOKEN_FOR):
-        return any(name == TOKEN_FOR + route.acquirer_id for route in profile.routes)
+    for prefix in (TOKEN_FOR, CODE_FOR):
+        if name.startswith(prefix):
+            return any(name == prefix + route.acquirer_id for route in profile.routes)
     return name in COLUMNS
 
 
@@ -107,8 +128,9 @@ def take(row: Mapping[str, str], profile: Profile) -> Order:
     The names must be known columns. Raises OrderRefusedError for the first fault.
     """
     given = {name: value.strip() for name, value in row.items() if value.strip()}
+    own_digest = given.get(DIGEST, "")
     for name, value in given.items():
-        if holds_card_number(value):
+        if not (name == DIGEST and _is_digest(value)) and holds_card_number(value):
             raise OrderRefusedError(
                 RowCode.CARD_DATA_REFUSED, f"{name} looks like a card number; use a payer token"
             )
@@ -134,15 +156,28 @@ def take(row: Mapping[str, str], profile: Profile) -> Order:
         name: _checked(shape, name, _field(name, given, profile), RowCode.FIELD_INVALID)
         for name, shape in ORDER_FIELDS.items()
     }
+    if own_digest:
+        _checked(SHA256_HEX, DIGEST, own_digest, RowCode.FIELD_INVALID)
+    routes = _routes(given, profile)
     content = given | {"amount": money.amount, "currency": currency}
     return Order(
         order_no=order_no,
         amount=money.amount,
         currency=currency,
-        routes=_routes(given, profile),
+        routes=routes,
         digest=canonical.digest(content),
+        own_digest=own_digest,
         **fields,
     )
+
+
+def _is_digest(value: str) -> bool:
+    """Whether it is a SHA-256 as an order gives it: hashes are not searched for card numbers."""
+    try:
+        SHA256_HEX.check(value, "")
+    except SchemaError:
+        return False
+    return True
 
 
 def _field(name: str, given: Mapping[str, str], profile: Profile) -> str:
@@ -166,7 +201,9 @@ def _routes(given: Mapping[str, str], profile: Profile) -> tuple[Route, ...]:
     """The acceptable routes: those the payer has a token for, in the profile's order.
 
     A token is one acquirer's own. A plain `payer_token` is for the acquirer the order names, else
-    for the first of the profile; `payer_token.ACQUIRER` is for that one.
+    for the first of the profile; `payer_token.ACQUIRER` is for that one. A plain `merchant_code`
+    is for the first of these routes, `merchant_code.ACQUIRER` for that acquirer; where the order
+    gives none, the profile's counts.
     """
     named = given.get("acquirer")
     known = [route.acquirer_id for route in profile.routes]
@@ -174,11 +211,7 @@ def _routes(given: Mapping[str, str], profile: Profile) -> tuple[Route, ...]:
         raise OrderRefusedError(
             RowCode.ACQUIRER_UNKNOWN, f"acquirer is not one of the profile's: {', '.join(known)}"
         )
-    tokens = {
-        name.removeprefix(TOKEN_FOR): value
-        for name, value in given.items()
-        if name.startswith(TOKEN_FOR)
-    }
+    tokens = _by_acquirer(TOKEN_FOR, given)
     plain = given.get("payer_token")
     if plain is None and not tokens:
         plain = profile.defaults.get("payer_token")
@@ -186,16 +219,48 @@ def _routes(given: Mapping[str, str], profile: Profile) -> tuple[Route, ...]:
         tokens.setdefault(named or known[0], plain)
     for token in tokens.values():
         _checked(TOKEN, "payer_token", token, RowCode.FIELD_INVALID)
-    routes = [
-        Route(setting.acquirer_id, setting.merchant_code, tokens[setting.acquirer_id])
+    settings = [
+        setting
         for setting in profile.routes
         if setting.acquirer_id in tokens and named in (None, setting.acquirer_id)
     ]
-    if not routes:
+    if not settings:
         raise OrderRefusedError(
             RowCode.FIELD_MISSING, "payer_token is in neither the order nor the profile's defaults"
         )
-    return tuple(routes)
+    codes = _codes(given, settings[0].acquirer_id)
+    return tuple(
+        Route(
+            setting.acquirer_id,
+            codes.get(setting.acquirer_id, setting.merchant_code),
+            tokens[setting.acquirer_id],
+        )
+        for setting in settings
+    )
+
+
+def _by_acquirer(prefix: str, given: Mapping[str, str]) -> dict[str, str]:
+    """What the order says for one acquirer each, in columns PREFIX.ACQUIRER."""
+    return {
+        name.removeprefix(prefix): value for name, value in given.items() if name.startswith(prefix)
+    }
+
+
+def _codes(given: Mapping[str, str], first: str) -> dict[str, str]:
+    """The merchant codes that the order gives, by acquirer; a plain one is for `first`."""
+    codes = _by_acquirer(CODE_FOR, given)
+    for acquirer_id, code in codes.items():
+        _checked(MERCHANT_CODE, CODE_FOR + acquirer_id, code, RowCode.FIELD_INVALID)
+    plain = given.get("merchant_code")
+    if plain is None:
+        return codes
+    _checked(MERCHANT_CODE, "merchant_code", plain, RowCode.FIELD_INVALID)
+    if codes.setdefault(first, plain) != plain:
+        # One of them would send the money elsewhere, and nobody knows which.
+        raise OrderRefusedError(
+            RowCode.FIELD_INVALID, f"merchant_code and {CODE_FOR}{first} are not the same"
+        )
+    return codes
 
 
 def intent_for(order: Order, attempt: int, profile: Profile, created: str) -> PayIntent:
@@ -216,5 +281,5 @@ def intent_for(order: Order, attempt: int, profile: Profile, created: str) -> Pa
         product=order.product,
         goods_category=order.goods_category,
         site=order.site,
-        order_digest=order.digest,
+        order_digest=order.order_digest,
     )

@@ -15,6 +15,7 @@ from typing import Any, Final
 from clearline import refunds, reports, times
 from clearline.refunds import RefundIntent
 from merchant import bookfile
+from merchant.attempts import KeptReceipt
 from merchant.verify import Dispute
 
 
@@ -73,7 +74,8 @@ class BookedRefund:
 
 @dataclass(frozen=True, slots=True)
 class RefundChange:
-    """What an answer made of a refund."""
+    """What an answer made of a refund; `receipt` is the gateway's signed word (a JWS), empty when
+    it gave none."""
 
     status: RefundStatus
     gateway: str = ""
@@ -82,6 +84,7 @@ class RefundChange:
     result: str = ""
     tx_id: str = ""
     block_number: int | None = None
+    receipt: str = ""
 
 
 class RefundBook:
@@ -101,12 +104,24 @@ class RefundBook:
 
     def intents(self, refund: BookedRefund) -> list[RefundIntent]:
         """Every intent ever signed under a refund's number, oldest first."""
+        return [refunds.parse(compact).intent for compact in self.signed(*_key(refund))]
+
+    def signed(self, order_no: str, attempt: int, refund_no: int) -> list[str]:
+        """The same as JWS texts."""
         rows = self._db.execute(
             "SELECT compact FROM refund_intents WHERE order_no = ? AND attempt = ?"
             " AND refund_no = ? ORDER BY rowid",
-            _key(refund),
+            (order_no, attempt, refund_no),
         ).fetchall()
-        return [refunds.parse(row[0]).intent for row in rows]
+        return [row[0] for row in rows]
+
+    def receipts(self) -> list[KeptReceipt]:
+        """Every receipt a gateway gave for a refund, oldest first."""
+        rows = self._db.execute(
+            "SELECT order_no, attempt, gateway, receipt, refund_no FROM refund_receipts"
+            " ORDER BY rowid"
+        ).fetchall()
+        return [KeptReceipt(*row) for row in rows]
 
     def given_back(self) -> dict[str, int]:
         """What the banks have proven to be given back, by order, in minor units."""
@@ -140,9 +155,15 @@ class RefundBook:
 
     def record(self, refund: BookedRefund, change: RefundChange) -> BookedRefund:
         """Write what an answer made of a refund; answers it as it then is. A proven end stays;
-        another one proven by another report is an equivocation, and stays disputed."""
+        another one proven by another report is an equivocation, and stays disputed. A receipt is
+        kept whatever becomes of the refund."""
         key = _key(refund)
         with bookfile.writing(self._db):
+            if change.receipt:
+                self._db.execute(
+                    "INSERT OR IGNORE INTO refund_receipts VALUES (?, ?, ?, ?, ?, ?)",
+                    (*key, change.gateway, change.receipt, times.now()),
+                )
             before = self._one(key)
             if _older(change, before):
                 return before

@@ -25,6 +25,7 @@ from merchant.verify import DisputedError, Proven
 from merchant.verify_refunds import Refunding, verify_refund
 
 _WAIT: Final = 10  # seconds a gateway is asked to wait for the end
+_PACE: Final = 1.0  # seconds from post to post while it is under way, should none of them wait
 
 
 class RefundApi(Protocol):
@@ -80,6 +81,7 @@ def follow(
             return None
         if turn.ready_at > now:
             pause(turn.ready_at - now)
+        asked_at = clock()
         reply = _ask(compact, asked, couriers, turn.gateway, int(min(_WAIT, end - clock())))
         url = couriers.urls[turn.gateway]
         if isinstance(reply, Refused):
@@ -92,6 +94,9 @@ def follow(
                 return change
             refusals.clear()
             moved(change)
+            now = clock()
+            if (left := min(asked_at + _PACE, end) - now) > 0:
+                pause(left)
 
 
 def _ask(
@@ -110,18 +115,20 @@ def _ask(
 
 
 def change_of(answer: RefundAnswer, url: str, asked: Refunding, pins: Pins) -> RefundChange:
-    """What an answer about a refund makes of it."""
+    """What an answer about a refund makes of it, and the receipt it brings: whatever else the
+    gateway says, that is its signed word."""
+    receipt = answer.receipt if isinstance(answer.receipt, str) else ""
     try:
         verdict = verify_refund(answer, asked, pins)
     except DisputedError as error:
-        return RefundChange(RefundStatus.DISPUTED, url, error.code, error.detail)
+        return RefundChange(RefundStatus.DISPUTED, url, error.code, error.detail, receipt=receipt)
     status = RefundStatus(verdict.status.value)
     if isinstance(verdict, Proven):
         reason = verdict.report.reason.value
         return RefundChange(
-            status, url, reason, "", verdict.compact, verdict.tx_id, verdict.block_number
+            status, url, reason, "", verdict.compact, verdict.tx_id, verdict.block_number, receipt
         )
-    return RefundChange(status, url, block_number=answer.block_number)
+    return RefundChange(status, url, block_number=answer.block_number, receipt=receipt)
 
 
 def _refused(url: str, refusals: dict[int, Refused]) -> RefundChange:

@@ -1,4 +1,5 @@
-"""The acquirer's own book: what was charged and reversed under each full reference.
+"""The acquirer's own book: what was charged and reversed under each full reference, and the vault:
+which tokens there are, and whose account each one is.
 
 SQLite, WAL, synchronous FULL: an entry is on stable storage before its answer leaves. A reference
 has at most one charge and one reversal; the journal keeps every message that reached the book.
@@ -11,7 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
-from acquirers.bookfile import Entries, clearing_date, open_book
+from acquirers.bookfile import Entries, clearing_date, open_book, transaction
+from acquirers.unionpay_iso8583 import sandbox
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS vault (
@@ -97,6 +99,8 @@ class JournalLine:
     code: str
 
 
+# Its user_version: a book of an earlier version has a vault that was never filled.
+_VAULT_FILLED: Final = 1
 _ENTRIES: Final = Entries(Entry)
 _REFUNDS: Final = Entries(Refund, "refund")
 
@@ -108,8 +112,20 @@ class Book:
     """The book in one SQLite file, for one user at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the book. Raises sqlite3.Error when the file is none."""
+        """Opens or makes the book; a new one's vault holds the sandbox's tokens. Raises
+        sqlite3.Error when the file is none."""
         self._db = open_book(path, _SCHEMA)
+        self._fill_vault()
+
+    def _fill_vault(self) -> None:
+        """Once in a book's life: a token that was taken out later stays out."""
+        (filled,) = self._db.execute("PRAGMA user_version").fetchone()
+        if filled >= _VAULT_FILLED:
+            return
+        with transaction(self._db):
+            for token in sandbox.TOKENS:
+                self.open_account(token, sandbox.account(token))
+            self._db.execute(f"PRAGMA user_version = {_VAULT_FILLED}")
 
     def close(self) -> None:
         """Close the file."""
@@ -160,8 +176,17 @@ class Book:
         return int(row[0])
 
     def open_account(self, token: str, account: str) -> None:
-        """Remember in the vault whose token this is."""
+        """Remember in the vault whose token this is; one that is there stays as it is."""
         self._db.execute("INSERT OR IGNORE INTO vault VALUES (?, ?)", (token, account))
+
+    def close_account(self, token: str) -> None:
+        """Take a token out of the vault: nothing more is charged to it."""
+        self._db.execute("DELETE FROM vault WHERE token = ?", (token,))
+
+    def account(self, token: str) -> str | None:
+        """The account that the vault holds for a token; None: nobody has this token."""
+        row = self._db.execute("SELECT account FROM vault WHERE token = ?", (token,)).fetchone()
+        return str(row[0]) if row else None
 
     def write(self, line: JournalLine) -> int:
         """Append to the journal; answers the line's number."""

@@ -144,14 +144,20 @@ class Host:
             return Rc.INVALID_TRANSACTION, None
         if int(request.get("4")) == 0:
             return Rc.INVALID_AMOUNT, None
+        if not self._in_vault(request.get("60")):
+            return Rc.INVALID_CARD, None
         behaviour = sandbox.behaviour(request.get("60"))
-        return (Rc.INVALID_CARD, None) if behaviour is None else (behaviour.code, behaviour)
+        return behaviour.code, behaviour
+
+    def _in_vault(self, token: str) -> bool:
+        """Whether the vault knows this payer. One with a suffix is known before its first purchase
+        when the token without it is."""
+        return any(self._book.account(one) is not None for one in (token, sandbox.base(token)))
 
     def _reverse(self, request: Message) -> Reply:
         entry = self._book.find(request.get("61")) or Entry(request.get("61"))
         entry = replace(entry, reversals_seen=entry.reversals_seen + 1)
-        behaviour = sandbox.behaviour(entry.payer_token) if entry.payer_token else None
-        lost = behaviour is not None and behaviour.loss is Loss.FIRST_REVERSAL
+        lost = sandbox.behaviour(entry.payer_token).loss is Loss.FIRST_REVERSAL
         if lost and entry.reversals_seen == 1:
             self._book.put(entry)
             return Reply(None)

@@ -40,8 +40,9 @@ class Refunds:
         if request.mti == REPEAT or refund.requests_seen > 1:
             return RefundLoss.NONE
         original = self._book.find(request.get("62"))
-        behaviour = sandbox.behaviour(original.payer_token) if original is not None else None
-        return RefundLoss.NONE if behaviour is None else behaviour.refund_loss
+        if original is None:
+            return RefundLoss.NONE
+        return sandbox.behaviour(original.payer_token).refund_loss
 
     def judge(self, request: Message, refund: Refund) -> str:
         """The response code."""
@@ -54,8 +55,7 @@ class Refunds:
             return _INVALID_MERCHANT
         if original.currency != request.get("49") or not self._fits(request, original):
             return _INVALID_AMOUNT
-        behaviour = sandbox.behaviour(original.payer_token)
-        return APPROVED if behaviour is None else behaviour.refund_code
+        return sandbox.behaviour(original.payer_token).refund_code
 
     def _fits(self, request: Message, original: Entry) -> bool:
         left = original.amount - self._book.refunded(original.reference)

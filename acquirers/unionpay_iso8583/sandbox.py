@@ -1,7 +1,8 @@
 """Sandbox payer tokens: what a token does, chosen by its name, never by the amount.
 
 A token may carry a suffix after a dot or a dash (`tok_approve.4711`): another payer, the same
-behaviour. The table is in docs/acquirers.md.
+behaviour. The table is in docs/acquirers.md. Which tokens exist is the vault's to say (book.py); it
+is filled from this table when a book is made.
 """
 
 from __future__ import annotations
@@ -101,9 +102,17 @@ TOKENS: Final[dict[str, Behaviour]] = {
 _SUFFIX: Final = re.compile("[.-]")
 
 
-def behaviour(token: str) -> Behaviour | None:
-    """What this token does; None when no payer has it."""
-    return TOKENS.get(_SUFFIX.split(token, maxsplit=1)[0])
+_ORDINARY: Final = Behaviour(APPROVED, summary="approved")
+
+
+def base(token: str) -> str:
+    """The token without its suffix."""
+    return _SUFFIX.split(token, maxsplit=1)[0]
+
+
+def behaviour(token: str) -> Behaviour:
+    """What a payer with this token does; one that the table does not name pays."""
+    return TOKENS.get(base(token), _ORDINARY)
 
 
 def account(token: str) -> str:

@@ -219,9 +219,9 @@ class Forge:
             changed["event"] = tx.event
         return dataclasses.replace(honest, **changed)
 
-    def define(self) -> None:
-        """A committed definition of the contract, endorsed by the channel's policy."""
-        policy = policy_pb2.ApplicationPolicy(
+    def define(self, policy: policy_pb2.ApplicationPolicy | None = None) -> None:
+        """A committed definition of the contract, endorsed by the channel's policy or `policy`."""
+        policy = policy or policy_pb2.ApplicationPolicy(
             channel_config_policy_reference="/Channel/Application/Endorsement"
         )
         info = chaincode_definition_pb2.ChaincodeValidationInfo(

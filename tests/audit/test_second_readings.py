@@ -205,7 +205,7 @@ def judged(ledger: Ledger, auditor: Model, name: str, item: Any) -> None:
 
 def identity(who: Submitter) -> Identity:
     key = ec.derive_private_key(1, ec.SECP256R1()).public_key()
-    return Identity(who.msp_id, "client", who.role, who.person, key)
+    return Identity(who.msp_id, "client", who.role, who.person, key, "")
 
 
 @pytest.mark.parametrize("seed", range(4))

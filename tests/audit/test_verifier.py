@@ -11,6 +11,7 @@ import pytest
 from answer_forgeries import ANSWER_FORGERIES
 from block_forgeries import BLOCK_FORGERIES, MVCC_CONFLICT, Forgery
 from change_forgeries import BANKS, CHANGE_FORGERIES, changed_by_its_merchant, next_day
+from configuration_forgeries import CONFIGURATION_FORGERIES
 from forge import NETWORK, Forge, Tx
 from payment_forgeries import DECLINED, KEY, PAYMENT_FORGERIES, REVERSED, registering, shown
 from registrations import registrations
@@ -240,6 +241,7 @@ def test_an_honest_relation_and_its_end(forge: Forge) -> None:
 # Each makes a wrong channel of a right one; the auditor must name this check, in this block.
 FORGERIES: list[tuple[Forgery, Check]] = [
     *BLOCK_FORGERIES,
+    *((forgery, check) for forgery, check, _ in CONFIGURATION_FORGERIES),
     *PAYMENT_FORGERIES,
     *ANSWER_FORGERIES,
     *CHANGE_FORGERIES,
@@ -260,6 +262,12 @@ def test_a_forgery_is_named(forge: Forge, forgery: Forgery, check: Check) -> Non
 def test_every_check_is_reached() -> None:
     """But one: a wrong checkpoint is beside the first thing wrong (test_checkpoints.py)."""
     assert {check for _, check in FORGERIES} | {Check.CHECKPOINT} == set(Check)
+
+
+def test_every_check_has_its_row_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in row.split("`")[1::2]} >= {*Check}
 
 
 async def _read(path: Path) -> list[bytes]:

@@ -122,8 +122,9 @@ _INTRODUCTION: Final = """\
 Made by `python tests/conformance/conformance_report.py` from the suite's own list; don't edit it.
 A test fails when this page and the suite disagree.
 
-Every behaviour is a test over real sockets and TLS against a network of its own: one orderer and
-three peers as processes, a chaincode server an organisation. Three stacks run the same test:
+Every behaviour is a test over real sockets and TLS against a network of its own: three peers as
+processes, a chaincode server an organisation, and one orderer on the embedded engine, three (Raft)
+on Fabric's. Three stacks run the same test:
 
 | stack | client | chaincode |
 |---|---|---|

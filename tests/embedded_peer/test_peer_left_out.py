@@ -8,7 +8,8 @@ from typing import Any
 
 import grpc
 import pytest
-from fabric_protos.common import common_pb2, configtx_pb2
+from fabric_protos.common import common_pb2, configtx_pb2, policies_pb2
+from fabric_protos.msp import msp_principal_pb2
 from fabric_protos.orderer import configuration_pb2
 from fabric_protos.peer import chaincode_shim_pb2 as shim
 from fabric_protos.peer.lifecycle import lifecycle_pb2
@@ -16,7 +17,8 @@ from kv_chaincode import Type
 from peer_world import CHANNEL, World, failure, run, system
 
 from clearline.fabric import protoutil
-from clearline.fabric.errors import EvaluateError
+from clearline.fabric.errors import EndorseError, EvaluateError
+from clearline.fabric.proposal import ProposalOptions
 from network.embedded import wire
 from network.embedded.orderer.chain import bootstrap
 from network.embedded.orderer.ledger import Ledger, LedgerError
@@ -87,6 +89,32 @@ async def _chaincode(world: World, kind: str) -> tuple[str, str]:
     return "ERROR", str(error)
 
 
+def _key_policy(world: World, kind: str) -> str:
+    """A key's policy, one signature: BankTwo's peer, as the identity it is or as its unit."""
+    envelope = policies_pb2.SignaturePolicyEnvelope(version=0)
+    envelope.rule.n_out_of.n = 1
+    envelope.rule.n_out_of.rules.add(signed_by=0)
+    principal = world.node_signer("BankTwo").identity
+    if kind == "ORGANIZATION_UNIT":
+        unit = msp_principal_pb2.OrganizationUnit(
+            msp_identifier="BankTwo", organizational_unit_identifier="peer"
+        )
+        principal = unit.SerializeToString()
+    named = msp_principal_pb2.MSPPrincipal.Classification.Value(kind)
+    envelope.identities.add(principal_classification=named, principal=principal)
+    return str(envelope.SerializeToString().hex())
+
+
+async def _endorse(world: World, kind: str) -> tuple[str, str]:
+    """A write to a key whose policy nobody can be chosen for."""
+    async with world.gateway("BankOne") as contract:
+        await contract.submit("put", kind, "1")
+        await contract.submit("lock", kind, _key_policy(world, kind))
+        proposal = contract.new_proposal("put", [kind, "2"])
+        error = await failure(proposal.endorse(), EndorseError)
+    return error.code.name, error.message
+
+
 async def _genesis(world: World, folder: Path) -> tuple[str, str]:
     block = common_pb2.Block.FromString(world.home.genesis_block.read_bytes())
     envelope = common_pb2.Envelope.FromString(block.data.data[0])
@@ -119,6 +147,8 @@ def test_every_row_answers_as_the_page_says(tmp_path: Path) -> None:
             name, *more = re.findall(r"`([^`]+)`", row.asked)
             if row.asked.startswith("chaincode "):
                 answer = await _chaincode(world, name)
+            elif " under " in row.asked:
+                answer = await _endorse(world, *more)
             elif name == "BFT":
                 answer = await _genesis(world, tmp_path / "bft")
             elif "/" in name:
@@ -127,5 +157,22 @@ def test_every_row_answers_as_the_page_says(tmp_path: Path) -> None:
                 answer = await _system(world, *name.split(), *(more or [""]))
             assert answer[0] == row.status, (row, answer)
             assert row.says in answer[1], (row, answer)
+
+    run(tmp_path / "world", scenario)
+
+
+def test_endorsers_that_are_named_serve_a_policy_of_identities(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        async with world.gateway("BankOne") as contract:
+            await contract.submit("put", "key", "1")
+            await contract.submit("lock", "key", _key_policy(world, "IDENTITY"))
+            codes = []
+            for number, names in enumerate((("BankOne",), ("BankOne", "BankTwo"))):
+                options = ProposalOptions(organizations=names)
+                proposal = contract.new_proposal("put", ["key", str(number)], options)
+                status = await (await (await proposal.endorse()).submit()).status()
+                codes.append(status.code_name)
+            assert codes == ["ENDORSEMENT_POLICY_FAILURE", "VALID"]
+            assert await contract.evaluate("get", "key") == b"1"
 
     run(tmp_path / "world", scenario)

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 from helpers_gateway import (
+    MERCHANT,
+    OWNER,
     Site,
     free_port,
     merchant,
@@ -26,8 +28,11 @@ from helpers_gateway import (
 from helpers_gateway import acquirer as acquirer_record
 from helpers_link import CONNECTOR, Authority
 
+from clearline import refunds, times
 from clearline.acquirer_health import Health, HealthReport, parse_answer, report_line
 from clearline.codes import Code, Refusal
+from clearline.intents import PaymentKey
+from clearline.refunds import RefundIntent
 from connector.link import AcquirerState, GatewayEndpoint, Link, LinkSettings, Sight, observe
 from gateway.availability import Availability, Bounds, Heard, Judgement, judge
 from gateway.routing import choose
@@ -35,6 +40,7 @@ from gateway.routing import choose
 UP = AcquirerState(Health.UP, "", 0)
 DOWN = AcquirerState(Health.DOWN, "the acquirer can't be reached", 3)
 NOW = 1_000.0
+CREATED = times.now()
 
 
 def heard(health: Health, depth: int = 0, age: float = 1.0) -> Heard:
@@ -280,6 +286,54 @@ def test_down_is_refused_before_the_ledger_and_recovery_is_noticed(linked: Linke
         state[0] = AcquirerState(Health.UP, "", 100)
         until(lambda: "payments wait" in linked.state_of("unionpay").reason)
         assert site.post(signed()).json["code"] == "acquirer_unavailable"
+
+
+def test_a_refund_is_held_back_while_its_payment_s_acquirer_is_away(linked: Linked) -> None:
+    """By the route of the payment: a refund has no other. What is on the ledger is answered."""
+    site, state = linked.site, [UP]
+    with linked.connector("unionpay", state):
+        until(lambda: linked.state_of("unionpay").availability is Availability.AVAILABLE)
+        key, elsewhere, known = (paid(site, name) for name in ("unionpay", "second", "unionpay"))
+        assert post_refund(site, known).status_code == 201
+        state[0] = DOWN
+        until(lambda: linked.state_of("unionpay").availability is Availability.UNAVAILABLE)
+        endorsed = len(site.ledger.peer.endorsed)
+        answer = post_refund(site, key)
+        assert (answer.status_code, answer.json["code"]) == (503, "acquirer_unavailable")
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert answer.json["detail"] == "unionpay: the acquirer can't be reached"
+        assert len(site.ledger.peer.endorsed) == endorsed
+        assert post_refund(site, elsewhere).status_code == 201
+        assert post_refund(site, known).status_code == 200
+        assert post_refund(site, known, amount=99).json["code"] == "conflict"
+        nothing = PaymentKey(MERCHANT, "nothing-known", 1)  # the contract's to say
+        assert post_refund(site, nothing).json["code"] == "payment_unknown"
+        state[0] = AcquirerState(Health.UP, "", 100)
+        until(lambda: "payments wait" in linked.state_of("unionpay").reason)
+        assert post_refund(site, key).json["code"] == "acquirer_unavailable"
+        state[0] = UP
+        until(lambda: post_refund(site, key).status_code == 201)
+
+
+def paid(site: Site, acquirer: str) -> PaymentKey:
+    """A payment by this acquirer, on the ledger, that has succeeded."""
+    intent = new_intent(acquirers=routes(acquirer))
+    assert site.post(signed(intent)).status_code == 201
+    site.ledger.finish(intent.key)
+    until(lambda: site.get(f"/v1/payments/{intent.order_no}").json["final"])
+    return intent.key
+
+
+def post_refund(site: Site, key: PaymentKey, amount: int = 100) -> Any:
+    """The first refund of a payment; the same text each time."""
+    intent = RefundIntent(
+        "clearline-dev", *key, 1, amount, "CNY", CREATED, times.after(CREATED, 86_400)
+    )
+    return site.client.post(
+        f"/v1/payments/{key.order_no}/refunds",
+        data=refunds.sign(intent, OWNER),
+        content_type="application/jose",
+    )
 
 
 def test_a_backlog_beyond_its_pace_is_refused_until_it_is_worked_off(linked: Linked) -> None:

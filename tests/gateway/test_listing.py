@@ -218,6 +218,7 @@ def test_a_projection_of_a_format_before_is_brought_up(tmp_path: Path, before: i
             book.put(held)
             book.note_missed((held.key, "d"), NOW, "r")
             db.executescript(
+                "DROP TABLE refunds;"
                 "DROP INDEX payments_listed; ALTER TABLE payments DROP COLUMN created;"
                 "ALTER TABLE payments DROP COLUMN acquirer_id;"
                 "CREATE INDEX payments_listed ON payments (merchant_id, seq);"

@@ -30,6 +30,7 @@ from clearline.records import Payment
 from clearline.refusals import VERDICTS, ReceiptRefusal, parse_refusal
 from gateway import wal_sync
 from gateway.openapi import INTENT_CODES
+from gateway.refund_openapi import REFUND_CODES
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +208,7 @@ def test_a_projection_of_format_1_is_brought_up(tmp_path: Path) -> None:
                 "CREATE INDEX payments_listed ON payments (merchant_id, seq);"
                 "CREATE INDEX payments_by_status ON payments (merchant_id, status, seq);"
                 "ALTER TABLE payments DROP COLUMN submitter; DROP TABLE refusals;"
+                "DROP TABLE refunds;"
                 "PRAGMA user_version = 1;"
             )
         site.committer.start()
@@ -217,7 +219,8 @@ def test_a_projection_of_format_1_is_brought_up(tmp_path: Path) -> None:
 
 def test_what_a_gateway_signs_is_what_the_contract_says_of_an_intent() -> None:
     own = {
+        Code.UNSUPPORTED_MEDIA_TYPE, Code.PARAMETER_INVALID, Code.NOT_ACCEPTABLE,
         Code.ROLE_FORBIDDEN, Code.PAYLOAD_TOO_LARGE, Code.RATE_LIMITED, Code.OVERLOADED,
         Code.LEDGER_UNAVAILABLE, Code.ACQUIRER_UNAVAILABLE, Code.ACQUIRER_NOT_ACCEPTABLE,
     }  # fmt: skip
-    assert set(INTENT_CODES) - own == VERDICTS
+    assert {*INTENT_CODES, *REFUND_CODES} - own == VERDICTS

@@ -1,6 +1,9 @@
 """Refunds at the REST interface: in, committed or received, read, and every refusal."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,17 +15,22 @@ from helpers_gateway import (
     REVOKED,
     Site,
     new_intent,
+    open_site,
     signed,
     token,
     until,
 )
 
-from clearline import answers, jws, refunds, times
+from clearline import answers, jws, records, refunds, times
+from clearline.answers import Receipt
 from clearline.codes import Code
 from clearline.intents import PaymentKey
 from clearline.jws import KeySigner
-from clearline.refunds import RefundIntent, RefundKey
-from gateway import refund_openapi
+from clearline.refunds import Refund, RefundIntent, RefundKey, refund_key
+from clearline.refusals import parse_refusal
+from gateway import refund_openapi, refund_rows
+from gateway.reads import DEFAULT_PAGE
+from gateway.selection import encode_cursor
 
 
 def paid(site: Site) -> PaymentKey:
@@ -110,16 +118,156 @@ def test_respond_async_is_202_with_a_receipt_and_committed_later(site: Site) -> 
     until(lambda: site.get(answer.headers["Location"]).json["status"] == "requested", 20)
 
 
-def test_a_receipt_that_ends_in_a_refusal_says_why(site: Site) -> None:
-    intent = new_intent()
-    assert site.post(signed(intent)).status_code == 201
+def received_and_refused(site: Site, key: PaymentKey) -> tuple[Receipt, dict[str, Any]]:
+    """A refund that is posted while the ledger is away, and not taken then: the receipt's claim,
+    and the problem that its address shows."""
     site.ledger.down()
-    answer = post(site, intent.key, refund_of(intent.key), Prefer="respond-async")
-    assert answer.status_code == 202
+    answer = post(site, key, refund_of(key), Prefer="respond-async")
+    assert answer.status_code == 202, answer.text
     site.ledger.up()
     until(lambda: site.get(answer.headers["Location"]).status_code == 404, 20)
-    refused = site.get(answer.headers["Location"]).json
-    assert (refused["code"], refused["receipt_refusal"]) == ("refund_unknown", "not_refundable")
+    claim, _ = answers.parse_receipt(answer.json["receipt"])
+    return claim, site.get(answer.headers["Location"]).json
+
+
+def shown(site: Site, key: PaymentKey, more: str = "&refund_no=1") -> Any:
+    return site.get(f"/v1/payments/{key.order_no}/receipts?attempt={key.attempt}{more}").json
+
+
+def missed(site: Site) -> float:
+    lines = site.client.get("/metrics").text.splitlines()
+    return float(next(x for x in lines if x.startswith("clearline_receipts_missed")).split()[1])
+
+
+REFUSALS = ["not_refundable", "refund_amount_refused", "refund_out_of_order", "payment_unknown"]
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_a_receipt_that_ends_in_a_refusal_is_taken_back_by_a_signed_one(
+    site: Site, code: str
+) -> None:
+    """An honest gateway has broken no word, and signs why."""
+    before = missed(site)
+    key = PaymentKey(MERCHANT, f"code-{code}.receipt", 1)
+    claim, problem = received_and_refused(site, key)
+    assert (problem["code"], problem["status"]) == ("refund_unknown", 404)
+    assert code in problem["detail"]
+    refusal, unverified = parse_refusal(problem["receipt_refusal"])
+    own = KeySigner.load(site.folder / "key.pem")
+    jws.public_key(own.jwk, own.algorithm).verify(unverified)
+    assert (refusal.receipt, refusal.code) == (claim, code)
+    assert claim.received_at <= refusal.refused_at <= claim.deadline
+    assert shown(site, key)["refusals"] == [problem["receipt_refusal"]]
+    assert shown(site, key)["refund"] is None
+    assert missed(site) == before
+
+
+def test_a_gateways_own_weather_is_no_refusal_of_a_refund(site: Site) -> None:
+    """The ledger fails on this one: there is a reason to read, and no signed one."""
+    before = missed(site)
+    _, problem = received_and_refused(site, PaymentKey(MERCHANT, "explode", 1))
+    assert "ledger_unavailable" in problem["detail"]
+    assert "receipt_refusal" not in problem
+    assert missed(site) == before + 1
+
+
+def test_a_receipt_of_a_refund_is_held_against_where_it_comes_from(site: Site) -> None:
+    key = paid(site)
+    compact = refund_of(key)
+    intent = refunds.parse(compact).intent
+    assert shown(site, key)["refund"] is None
+    posted = post(site, key, compact)
+    assert posted.status_code == 201
+    seen = shown(site, key)
+    assert seen["refund"] == {
+        "intent_digest": intent.digest(),
+        "requested_at": intent.created,  # by this ledger
+        "submitter": KeySigner.load(site.folder / "key.pem").key_id,
+        "block_number": posted.json["block_number"],
+    }
+    assert seen["payment"]["intent_digest"] != intent.digest()
+    assert shown(site, key, "")["refund"] is None
+    assert shown(site, key, "&refund_no=2")["refund"] is None
+    assert shown(site, key, "&refund_no=0")["code"] == "parameter_invalid"
+    block = site.ledger.finish_refund(RefundKey(*key, 1))
+    later = shown(site, key, f"&refund_no=1&min_block={block}")["refund"]
+    assert later == seen["refund"] | {"block_number": block}
+
+
+def test_a_projection_of_format_3_is_brought_up(tmp_path: Path) -> None:
+    """What it holds already has no submitter; what comes later has."""
+    with open_site(tmp_path) as site:
+        before, after = paid(site), paid(site)
+        assert post(site, before, refund_of(before)).status_code == 201
+        site.committer.stop()
+        with closing(sqlite3.connect(site.settings.projection)) as file:
+            file.executescript(
+                "ALTER TABLE refunds DROP COLUMN submitter; PRAGMA user_version = 3;"
+            )
+        site.committer.start()
+        assert post(site, after, refund_of(after)).status_code == 201
+        assert shown(site, before)["refund"]["submitter"] == ""
+        assert len(shown(site, after)["refund"]["submitter"]) == 43
+        ended = site.ledger.finish_refund(RefundKey(*before, 1))
+        assert shown(site, before, f"&refund_no=1&min_block={ended}")["refund"]["submitter"] == ""
+
+
+def write_refunds(site: Site, key: PaymentKey, count: int) -> int:
+    """So many that have ended, as the ledger would have them; the last one's block."""
+    assert post(site, key, refund_of(key)).status_code == 201
+    first = records.load(Refund, site.ledger.peer.state[refund_key(RefundKey(*key, 1))][1].encode())
+    block = site.ledger.finish_refund(RefundKey(*key, 1))
+    for number in range(2, count + 1):
+        one = replace(first, refund_no=number, status="succeeded", result="a.b.c")
+        block = site.ledger.write(refund_key(one.key), records.dump(one))
+    return block
+
+
+def test_refunds_are_listed_by_pages_and_few_are_shown_with_the_payment(site: Site) -> None:
+    key = paid(site)
+    count = refund_rows.SHOWN + 3
+    block = write_refunds(site, key, count)
+    again = replace(
+        records.load(Refund, site.ledger.peer.state[refund_key(RefundKey(*key, 1))][1].encode()),
+        attempt=2,
+    )
+    block = site.ledger.write(refund_key(again.key), records.dump(again))
+    address = f"/v1/payments/{key.order_no}"
+
+    def walked(query: str) -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = []
+        cursor = ""
+        while True:
+            page = site.get(f"{address}/refunds?min_block={block}{query}{cursor}").json
+            assert len(page["refunds"]) <= 20
+            found += [(one["attempt"], one["refund_no"]) for one in page["refunds"]]
+            if page["next_cursor"] is None:
+                return found
+            assert len(page["refunds"]) == 20
+            cursor = f"&cursor={page['next_cursor']}"
+
+    first = [(1, number) for number in range(1, count + 1)]
+    assert walked("&limit=20") == [*first, (2, 1)]
+    assert walked("&limit=20&attempt=1") == first
+    assert walked("&limit=20&attempt=2") == [(2, 1)]
+    assert len(site.get(f"{address}/refunds").json["refunds"]) == DEFAULT_PAGE
+    whole = site.get(f"{address}/refunds?limit={count + 1}").json
+    assert (len(whole["refunds"]), whole["next_cursor"]) == (count + 1, None)
+    payment = site.get(f"{address}?attempt=1")
+    assert [one["refund_no"] for one in payment.json["refunds"]] == [*range(4, count + 1)]
+    # One that is not shown changes: another representation all the same.
+    site.ledger.finish_refund(RefundKey(*key, 2), "declined")
+    tag = {"If-None-Match": payment.headers["ETag"]}
+    until(lambda: site.get(f"{address}?attempt=1", **tag).status_code == 200)
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=201", "cursor=x", f"cursor={encode_cursor(9_999)}", "cursor="]
+)
+def test_a_page_that_nobody_gave_is_refused(site: Site, query: str) -> None:
+    key = PaymentKey(MERCHANT, "any", 1)
+    answer = site.get(f"/v1/payments/{key.order_no}/refunds?{query}")
+    assert (answer.status_code, answer.json["code"]) == (400, "parameter_invalid")
 
 
 def test_what_was_received_is_committed_after_a_restart(site: Site) -> None:

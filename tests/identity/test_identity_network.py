@@ -18,6 +18,10 @@ from click.testing import CliRunner
 from fabric_protos.orderer import configuration_pb2
 from identity_world import World, authority
 
+from audit.channel import Channel
+from audit.findings import Finding
+from audit.source import from_peer
+from audit.verifier import Verifier
 from clearline.fabric.errors import EndorseError, FabricError
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.profile import Profile as ConnectionProfile
@@ -236,3 +240,32 @@ def test_two_updates_at_once_are_both_applied(running: World) -> None:
         size = configuration_pb2.BatchSize.FromString(value.value)
         assert size.max_message_count == 321
         assert size.preferred_max_bytes % 2 == 1
+
+
+def test_the_auditor_follows_what_real_orderers_put_in_force(running: World) -> None:
+    """All updates above, and two of its own: an organisation's alone, and a majority's."""
+    home, topology = running.member.home, running.member.topology
+    name = enrolled(running, "struck", "auditor")
+    command(running, "revoke", name)
+    command(running, "crl", "--apply")
+
+    def edit(config: Any) -> None:
+        value = config.channel_group.groups["Orderer"].values["BatchTimeout"]
+        value.value = configuration_pb2.BatchTimeout(timeout="16ms").SerializeToString()
+
+    admins = [Administrator(one, "admin") for one in ("Supervisor", "BankOne", "BankTwo")]
+    done = asyncio.run(change(home, topology, edit, admins))
+    transact(running, "gateway")
+    profile = ConnectionProfile.load(home.profile("Supervisor", "auditor"))
+    verifier = Verifier(profile.network, profile.chaincode)
+
+    async def finding() -> Finding | None:
+        async for raw in from_peer(profile):
+            found = verifier.take(raw)
+            if found is not None:
+                return found
+        return None
+
+    assert asyncio.run(finding()) is None
+    assert done.sequence >= 2
+    assert Channel.of_block(verifier.snapshot().config).sequence == done.sequence

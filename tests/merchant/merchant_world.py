@@ -22,11 +22,12 @@ from urllib.parse import parse_qs, urlsplit
 from click.testing import CliRunner, Result
 from merchant_tls import TlsFiles
 
-from clearline import bearer, intents, jws, reports
+from clearline import bearer, intents, jws, refunds, reports
 from clearline.cli import cli
 from clearline.codes import Code, Refusal
 from clearline.intents import CloseIntent, PayIntent
 from clearline.jws import KeySigner
+from clearline.refunds import RefundIntent
 from clearline.reports import Report, acquirer_reference
 from clearline.statuses import Reason, ReportKind, Status
 
@@ -80,8 +81,8 @@ def answer_for(intent: PayIntent, status: Status, result: str | None) -> dict[st
     }
 
 
-def receipts_of(entry: "Entry | None") -> dict[str, Any]:
-    """What an honest gateway shows for receipts, at block 7."""
+def receipts_of(entry: "Entry | None", refund: RefundIntent | None) -> dict[str, Any]:
+    """What an honest gateway shows for receipts, at block 7; `refund`: the one that was named."""
     shown = None
     if entry is not None:
         shown = {
@@ -91,7 +92,15 @@ def receipts_of(entry: "Entry | None") -> dict[str, Any]:
             "block_number": 7,
             "closing": bool(entry.close) or entry.ended,
         }
-    return {"last_block": 7, "payment": shown, "refusals": []}
+    given_back = None
+    if refund is not None:
+        given_back = {
+            "intent_digest": refund.digest(),
+            "requested_at": refund.created,
+            "submitter": "",
+            "block_number": 7,
+        }
+    return {"last_block": 7, "payment": shown, "refund": given_back, "refusals": []}
 
 
 @dataclass
@@ -111,6 +120,8 @@ class Ledger:
     def __init__(self, signer: KeySigner) -> None:
         self.signer = signer
         self.entries: dict[tuple[str, int], Entry] = {}
+        # Put here by tests: no gateway of these takes one.
+        self.refunds: dict[tuple[str, int, int], RefundIntent] = {}
         self.lock = threading.Lock()
         # How often a payment is asked about before it has ended.
         self.asks = 0
@@ -237,12 +248,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         assert self.headers["Content-Type"] == "application/jose"
         compact = body.decode()
-        order_no = intents.parse_any(compact).intent.order_no
+        order_no = refunds.parse_any(compact).intent.order_no
         with gateway.lock:
             gateway.posts.append((order_no, compact))
         fault = gateway.behave("POST", order_no)
         if fault is not None and not fault.after:
             self._fail(fault)
+            return
+        if self.path.endswith("/refunds"):
+            self._problem(Code.NOT_FOUND)
             return
         code, entry = gateway.ledger.submit(compact)
         if fault is not None:
@@ -281,7 +295,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         gateway.connections.add(self.client_address)
         parts = urlsplit(self.path)
         order_no = parts.path.split("/")[3]
-        attempt = int(parse_qs(parts.query)["attempt"][0])
+        asked = parse_qs(parts.query)
+        attempt, refund_no = int(asked["attempt"][0]), int(asked.get("refund_no", ["0"])[0])
         with gateway.lock:
             gateway.gets.append(order_no)
         try:
@@ -298,7 +313,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         entry = gateway.ledger.entries.get((order_no, attempt))
         if parts.path.endswith("/receipts"):
-            self._send(200, gateway.tell(receipts_of(entry)))
+            refund = gateway.ledger.refunds.get((order_no, attempt, refund_no))
+            self._send(200, gateway.tell(receipts_of(entry, refund)))
         elif entry is None:
             self._problem(Code.PAYMENT_UNKNOWN)
         else:

@@ -243,7 +243,7 @@ def test_a_book_of_format_2_takes_closes(tmp_path: Path, world: World) -> None:
         for statement in (
             "DROP VIEW standing", "DROP VIEW tried", "DROP TABLE closes",
             "DROP TABLE omissions", "DROP TABLE refusals",
-            "DROP TABLE refunds", "DROP TABLE refund_intents",
+            "DROP TABLE refunds", "DROP TABLE refund_intents", "DROP TABLE refund_receipts",
             "CREATE VIEW tried AS SELECT a.order_no, a.attempt, i.compact, i.expires_at, a.status,"
             " a.code, a.detail, a.gateway, a.result, a.tx_id, a.block_number, a.changed_at"
             " FROM attempts a JOIN intents i USING (order_no, attempt, digest)",

@@ -217,7 +217,7 @@ def test_a_refusal_that_was_seen_counts_when_its_gateway_is_gone() -> None:
 
 
 def test_a_close_is_held_to_whether_it_stands() -> None:
-    closed = replace(THERE, payment=replace(PAID, closing=True, requested_at=LATER))
+    closed = replace(THERE, origin=replace(PAID, closing=True, requested_at=LATER))
     receipt = held(intent_digest=CLOSING)
     assert found(receipt, Views(ABSENT, closed)).verdict is Verdict.KEPT
     assert found(receipt, Views(ABSENT, THERE)).verdict is Verdict.OMITTED
@@ -293,12 +293,12 @@ ANSWER = {"last_block": 9, "refusals": ["a"], "payment": SHOWN}
     ],
 )  # fmt: skip
 def test_an_answer_of_another_form_shows_nothing(document: Any) -> None:
-    assert not sight_of(document).known
+    assert not sight_of(document, KEY).known
 
 
 def test_an_answer_of_the_documented_form() -> None:
-    assert sight_of(ANSWER | {"more": 1}) == replace(THERE, refusals=("a",))
-    assert sight_of(ANSWER | {"payment": None, "refusals": []}) == ABSENT
+    assert sight_of(ANSWER | {"more": 1}, KEY) == replace(THERE, refusals=("a",))
+    assert sight_of(ANSWER | {"payment": None, "refusals": []}, KEY) == ABSENT
 
 
 def receipted(world: World, order_no: str) -> tuple[NewIntent, Receipt]:

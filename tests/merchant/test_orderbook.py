@@ -165,9 +165,9 @@ def test_what_is_no_order_book_is_refused(tmp_path: Path) -> None:
 def test_a_book_of_a_later_format_is_refused(tmp_path: Path) -> None:
     book_at(tmp_path).close()
     later = sqlite3.connect(tmp_path / "orders.db")
-    later.execute("PRAGMA user_version = 6")
+    later.execute("PRAGMA user_version = 7")
     later.close()
-    with pytest.raises(BookError, match="of format 6"):
+    with pytest.raises(BookError, match="of format 7"):
         book_at(tmp_path)
 
 

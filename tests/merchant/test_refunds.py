@@ -116,6 +116,13 @@ class Scripted:
         return self.found.pop(0)
 
 
+def test_a_gateway_that_does_not_wait_is_asked_once_a_second() -> None:
+    """Else one that answers at once is asked, and its answers written, as fast as it can."""
+    api = Scripted([REQUESTED] * 60, [])
+    assert followed(api, lambda change: None) is None
+    assert 0 <= len(api.replies) <= 1
+
+
 def followed(api: Scripted, moved: Callable[[RefundChange], None]) -> RefundChange | None:
     clock = [0.0]
 

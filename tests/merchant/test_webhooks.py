@@ -304,16 +304,17 @@ def test_a_book_of_the_format_before_webhooks_is_brought_up(till: Till) -> None:
         db.execute("DROP TABLE refusals")
         db.execute("DROP TABLE refunds")
         db.execute("DROP TABLE refund_intents")
+        db.execute("DROP TABLE refund_receipts")
         db.execute("PRAGMA user_version = 1")
     with closing(till.book()) as book:
         assert not book.taken("evt_1")
     assert till.status() is OrderStatus.REQUESTED
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 6")
-    with pytest.raises(BookError, match="format 6"):
+        db.execute("PRAGMA user_version = 7")
+    with pytest.raises(BookError, match="format 7"):
         till.book()
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 5")
+        db.execute("PRAGMA user_version = 6")
 
 
 # The server

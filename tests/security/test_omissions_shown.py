@@ -21,15 +21,19 @@ from click.testing import CliRunner
 from parties import MERCHANT, ONE, OWNER
 from security_world import Web, World
 
-from clearline import intents, processes, supervisor, times
-from clearline.answers import Receipt, parse_receipt
+from clearline import intents, jws, processes, refunds, supervisor, times
+from clearline.answers import Receipt, RefundAnswer, parse_receipt
 from clearline.cli import cli
 from clearline.intents import PayIntent
+from clearline.jws import Algorithm
 from clearline.processes import ProcessStatus
+from clearline.refunds import RefundIntent
 from clearline.refusals import parse_refusal
 from merchant.attempts import Change, NewIntent, OrderStatus
 from merchant.desk import opened
 from merchant.orders import take
+from merchant.refunding import change_of
+from merchant.verify_refunds import Refunding
 
 DEADLINE = 2  # seconds
 Receipts = dict[str, tuple[PayIntent, Receipt]]
@@ -214,3 +218,79 @@ def test_every_verdict_on_the_house(world: World, hasty: Web, home: Path) -> Non
     # With nobody else to ask, what was found missing before stays so, and no more is known.
     assert {findings(alone, 4)[order_no]["verdict"] for order_no in missed} == {"omitted"}
     assert findings(alone, 4)[kept]["verdict"] == "unproven"
+
+
+def paid(world: World) -> PayIntent:
+    """A payment that its bank has signed as succeeded."""
+    wanted = parties.requested(world)
+    connector = world.user("BankOne", "connector")
+    answer = world.submit(connector, "SubmitReports", [parties.signed_report(wanted)])
+    assert answer.codes == ["ok"], answer
+    return wanted
+
+
+def given_back(home: Path, web: Web, make: Callable[[], PayIntent]) -> tuple[str, Receipt]:
+    """A refund of a payment that `make` gives: stored in the order book, posted without waiting,
+    its receipt kept as `refund` does; now and then the ledger is quicker than the answer."""
+    for _ in range(10):
+        of = make()
+        now = times.now()
+        wish = RefundIntent(of.network, *of.key, 1, 100, "CNY", now, times.after(now, 600))
+        compact = refunds.sign(wish, OWNER)
+        path = f"/v1/payments/{of.order_no}/refunds"
+        headers = {"Content-Type": "application/jose", "Prefer": "respond-async"}
+        answer = web.ask("POST", path, data=compact.encode(), headers=headers)
+        if answer.status_code == 202:
+            break
+        assert answer.status_code in (201, 409), answer.text
+    else:
+        raise AssertionError("never a 202 in ten")
+    told = RefundAnswer.from_json(answer.json())
+    with opened(home) as desk:
+        desk.book.add([take({"order_no": of.order_no, "amount": "29.33"}, desk.profile)])
+        booked = desk.book.refunds.store(wish, compact)
+        asked = Refunding(wish.key, {wish.digest(): wish}, of, ONE)
+        desk.book.refunds.record(booked, change_of(told, web.url, asked, desk.profile.pins))
+    assert told.receipt is not None
+    return of.order_no, parse_receipt(told.receipt)[0]
+
+
+def seen_refund(web: Web, order_no: str) -> Any:
+    path = f"/v1/payments/{order_no}/receipts?attempt=1&refund_no=1"
+    return web.ask("GET", path, headers=web.token(MERCHANT, OWNER)).json()
+
+
+def test_refunds_are_held_to_as_payments_are(world: World, hasty: Web, home: Path) -> None:
+    """Kept, refused, and one whose deadline passes: proven, and checked from what is printed."""
+    kept, _ = given_back(home, hasty, lambda: paid(world))
+    missed = number(hasty, "clearline_receipts_missed_total")
+    refused, claim = given_back(home, hasty, lambda: parties.requested(world))
+    wait_until(lambda: seen_refund(world.web[1], kept)["refund"] is not None, "it is committed")
+    wait_until(lambda: seen_refund(hasty, refused)["refusals"] != [], "it is refused")
+    assert number(hasty, "clearline_receipts_missed_total") == missed  # it said why
+    of = paid(world)
+    with no_orderer(world):
+        dropped, promise = given_back(home, hasty, lambda: of)
+        wait_until(lambda: times.now() > promise.deadline, "the deadline passes")
+        shown = findings(home, 4)
+    verdicts = {order_no: item["verdict"] for order_no, item in shown.items()}
+    assert verdicts == {kept: "kept", refused: "refused", dropped: "omitted"}
+    refusal, _ = parse_refusal(shown[refused]["refusal"])
+    assert (refusal.receipt, refusal.code) == (claim, "not_refundable")
+    assert shown[kept]["refund"]["submitter"] in {one["kid"] for one in keys_of(hasty)}
+    proof = shown[dropped]
+    assert (proof["given_by"], proof["witness"]) == (hasty.url, world.web[1].url)
+    receipt, token = parse_receipt(proof["receipt"])
+    (pinned,) = json.loads((home / "merchant.json").read_text())["gateway_keys"][receipt.gateway]
+    jws.public_key(pinned, Algorithm.ES256).verify(token)
+    (compact,) = proof["intents"]
+    wish = refunds.parse(compact).intent
+    assert (receipt, receipt.intent_digest) == (promise, wish.digest())
+    assert (wish.key.payment, wish.refund_no) == (of.key, proof["refund_no"])
+    wait_until(lambda: seen_refund(world.web[1], dropped)["refund"] is not None, "committed late")
+    assert findings(home, 4)[dropped]["verdict"] == "late"
+
+
+def keys_of(web: Web) -> Any:
+    """Those of its receipts, as it shows them."""
+    return web.ask("GET", "/v1/gateway").json()["receipt_keys"]
