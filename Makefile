@@ -40,6 +40,7 @@ check: setup ## style, types, and who may import whom
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python scripts/types_of_tests.py
 	@$(BIN)/lint-imports
 
 bench: setup ## speed of the whole house beside its bars, a few minutes (ROUNDS=5 for the bars)

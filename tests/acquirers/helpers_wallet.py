@@ -91,9 +91,9 @@ class Bank:
                 return Answer(answer.status, {})
             wallet = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.partner["wallet_key"]))
             subject = f"{answer.status} {headers.get('Qrw-Nonce', '')}"
-            mark = [answer.getheader(name) or "" for name in ("Qrw-Time", "Qrw-Nonce")]
+            at, nonce = (answer.getheader(name) or "" for name in ("Qrw-Time", "Qrw-Nonce"))
             signature = bytes.fromhex(answer.getheader("Qrw-Signature") or "")
-            wallet.verify(signature, text("answer", subject, *mark, raw))
+            wallet.verify(signature, text("answer", subject, at, nonce, raw))
             return Answer(answer.status, json.loads(raw))
         finally:
             connection.close()
@@ -179,9 +179,9 @@ def desk(folder: Path) -> Iterator[Desk]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            mark = [self.headers[name] for name in ("Qrw-Time", "Qrw-Nonce")]
+            at, nonce = (self.headers[name] for name in ("Qrw-Time", "Qrw-Nonce"))
             signature = bytes.fromhex(self.headers["Qrw-Signature"])
-            wallet.verify(signature, text("notice", f"POST {self.path}", *mark, body))
+            wallet.verify(signature, text("notice", f"POST {self.path}", at, nonce, body))
             self.send_response(taken.answers.pop(0) if taken.answers else 204)
             self.end_headers()
             taken.came.append(json.loads(body))

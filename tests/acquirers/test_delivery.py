@@ -7,6 +7,7 @@ import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -42,8 +43,10 @@ WALLET_FILE = (
     "D,W000000000000001,0000000000000000000000000000000000000001,fee,18\r\n"
     "T,2,2934,0,18,0,2916\r\n"
 )
-BOOKS = {"unionpay_iso8583": (unionpay_book.Book, UNIONPAY, UNIONPAY_FILE),
-         "qr_wallet": (wallet_book.Book, WALLET, WALLET_FILE)}  # fmt: skip
+BOOKS: dict[str, tuple[Any, Any, str]] = {
+    "unionpay_iso8583": (unionpay_book.Book, UNIONPAY, UNIONPAY_FILE),
+    "qr_wallet": (wallet_book.Book, WALLET, WALLET_FILE),
+}
 
 
 @pytest.fixture(params=list(BOOKS))
@@ -68,7 +71,7 @@ def place(kind: str, config: Path) -> Place:
 def put(kind: str, place: Place, **changed: object) -> None:
     opened, entry, _ = BOOKS[kind]
     book = opened(place.book)
-    book.put(replace(entry, **changed))  # type: ignore[arg-type, type-var]
+    book.put(replace(entry, **changed))
     book.close()
 
 

@@ -158,7 +158,8 @@ def _payment_with_a_key_of_tomorrow(forge: Forge) -> None:
 def _told(forge: Forge, **said: Any) -> None:
     """Two peers take a report that the contract refuses."""
     forge.add(forge.intent())
-    response = {"kind": ReportKind.RESPONSE, "status": Status.ACCEPTED, "reason": Reason.ACCEPTED}
+    response: dict[str, Any] = {"kind": ReportKind.RESPONSE, "status": Status.ACCEPTED}
+    response["reason"] = Reason.ACCEPTED
     told = forge.report(**(response | said))
     honest = written(forge, forge.report(**response))
     honest[KEY]["response"] = told.items[0]

@@ -121,8 +121,8 @@ class Forge:
 
     def copy(self) -> Forge:
         """The same channel, to go on differently."""
-        mine = {"blocks": list(self.blocks), "state": dict(self.state)}
-        return dataclasses.replace(self, **mine, drafts=list(self.drafts))
+        drafts, blocks = list(self.drafts), list(self.blocks)
+        return dataclasses.replace(self, blocks=blocks, state=dict(self.state), drafts=drafts)
 
     def user(self, organization: str, name: str) -> X509Signer:
         """A user's signer."""

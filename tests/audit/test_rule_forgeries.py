@@ -28,7 +28,10 @@ from clearline.codes import Code
 
 # What the auditor calls a ledger on which a rule with this code was broken, by function.
 SIGNED = ("key_unknown", "key_revoked", "signature_invalid")
-ALWAYS = {Check.FORM: ("malformed",), Check.CARD_DATA: ("card_data_refused",)}
+ALWAYS: dict[Check, tuple[str, ...]] = {
+    Check.FORM: ("malformed",),
+    Check.CARD_DATA: ("card_data_refused",),
+}
 NAMES: dict[str, dict[Check, tuple[str, ...]]] = {
     "SubmitIntents": ALWAYS
     | {

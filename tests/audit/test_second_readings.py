@@ -21,6 +21,7 @@ from rule_rows import ACCEPTED, DECLINED, PAN, reported
 from rules_of_clearing import ADJUSTMENT, FILING, PART, PAYOUT, filed, ruling, stated
 from rules_of_relations import AGENT, ending, relation
 from rules_of_supervision import CHECKPOINT, rule, withdrawal
+from samples import INTENT
 
 import audit
 from audit import cards, model
@@ -70,7 +71,7 @@ ODD: tuple[Any, ...] = (
     *([], [1], ["x"], [[]], {}, {"x": 1}, {PAN: "x"}, [{"x": [PAN]}]),
 )
 ACCOUNT_CHANGE = AccountChange(
-    *(w.NETWORK, w.INTENT.merchant_id, w.OTHER_ACCOUNT, "BKONCNBJ", "0002"),
+    *(w.NETWORK, INTENT.merchant_id, w.OTHER_ACCOUNT, "BKONCNBJ", "0002"),
     *("2026-11-23T08:00:00.000Z", "2026-11-24"),
 )
 # A first version, its successor, and one of each other kind.
@@ -87,7 +88,7 @@ RULES = (
     rule(kind="left_open", parameters={"days": 366}),
 )
 CLEARED = (FILING, ADJUSTMENT, PART, PAYOUT)
-OWN = acquirer_reference(w.INTENT.key, w.NETWORK)
+OWN = acquirer_reference(INTENT.key, w.NETWORK)
 
 
 def faulty(chance: random.Random, value: Any) -> Any:
@@ -137,7 +138,7 @@ def signed(chance: random.Random, payload: Any, typ: Typ, signer: KeySigner) -> 
 
 def items(chance: random.Random) -> Iterator[tuple[str, Any]]:
     """Items of every function, each with a fault or two."""
-    pay = signed(chance, w.INTENT.payload() | {"order_no": "new"}, Typ.INTENT, w.MERCHANT)
+    pay = signed(chance, INTENT.payload() | {"order_no": "new"}, Typ.INTENT, w.MERCHANT)
     close = signed(chance, w.CLOSE.payload(), Typ.INTENT, w.MERCHANT_ES256)
     said = w.report(sequence=2, acquirer_reference=OWN).payload()
     told = signed(chance, said, Typ.REPORT, w.BANK)
@@ -173,8 +174,8 @@ def items(chance: random.Random) -> Iterator[tuple[str, Any]]:
     yield "DecideRecords", faulty(chance, w.verdict("p1"))
     yield "CountersignRelations", faulty(chance, w.verdict("p1"))
     yield "EndRelations", faulty(chance, ending())
-    kind = chance.choice(CLEARED)
-    yield "SubmitClearing", signed(chance, kind.payload(), Typ.CLEARING, w.BANK)
+    cleared = chance.choice(CLEARED)
+    yield "SubmitClearing", signed(chance, cleared.payload(), Typ.CLEARING, w.BANK)
     yield "DecideSettlements", faulty(chance, ruling())
     yield "SubmitRules", faulty(chance, chance.choice(RULES))
     yield "SubmitCheckpoints", faulty(chance, CHECKPOINT)
@@ -273,7 +274,7 @@ EDGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("malformed", {"attempt": 0}),
     ("attempt_out_of_order", {"attempt": 9999}),
     ("malformed", {"attempt": 10000}),
-    ("malformed", {"expires_at": w.INTENT.created}),
+    ("malformed", {"expires_at": INTENT.created}),
     ("expired", {"expires_at": "2026-11-23T08:00:00.001Z"}),
     ("expired", {"expires_at": "2026-11-23T08:00:30.000Z"}),
     ("ok", {"expires_at": "2026-11-23T08:00:30.001Z"}),
@@ -284,14 +285,14 @@ EDGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("ok", {"order_no": "..."}),
     ("malformed", {"order_no": ".."}),
     ("malformed", {"acquirers": []}),
-    ("malformed", {"acquirers": [w.INTENT.payload()["acquirers"][0]] * 2}),
+    ("malformed", {"acquirers": [INTENT.payload()["acquirers"][0]] * 2}),
 )
 
 
 @pytest.mark.parametrize(("code", "changed"), EDGES, ids=lambda value: str(value)[:48])
 def test_the_edges_of_a_request(code: str, changed: dict[str, Any]) -> None:
     ledger = w.registered()
-    payload = canonical(w.INTENT.payload() | changed)
+    payload = canonical(INTENT.payload() | changed)
     head = canonical({"alg": "Ed25519", "kid": w.MERCHANT.key_id, "typ": Typ.INTENT.value})
     message = f"{jws.encode(head)}.{jws.encode(payload)}"
     compact = f"{message}.{jws.encode(w.MERCHANT.sign(message.encode()))}"

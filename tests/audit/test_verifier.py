@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from answer_forgeries import ANSWER_FORGERIES
@@ -37,8 +38,9 @@ def verify(blocks: list[bytes]) -> tuple[Verifier, Finding | None]:
 
 
 def test_an_honest_ledger_has_nothing_wrong(forge: Forge) -> None:
-    unknown = {"kind": ReportKind.UNKNOWN, "status": Status.UNKNOWN, "reason": Reason.TIMED_OUT}
-    closed = {"status": Status.CLOSED, "reason": Reason.REVERSED, "sequence": 2}
+    unknown: dict[str, Any] = {"kind": ReportKind.UNKNOWN, "status": Status.UNKNOWN}
+    unknown["reason"] = Reason.TIMED_OUT
+    closed: dict[str, Any] = {"status": Status.CLOSED, "reason": Reason.REVERSED, "sequence": 2}
     forge.add(forge.intent(), forge.intent("O-2"))
     forge.add(forge.report(), forge.report("O-2", **unknown))
     forge.add(forge.report("O-2", **closed))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import grpc
 import pytest
@@ -131,7 +132,7 @@ def test_the_desk_s_connection_is_patient(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("bank.connection.Profile.load", lambda _: Loaded())
 
     async def propose() -> None:
-        async with connection.connected(connection.Path("maker.json")) as ledger:
+        async with connection.connected(Path("maker.json")) as ledger:
             (outcome,) = await desk.propose(ledger, RECORDS[:1])
             assert outcome.code is Code.OK
 

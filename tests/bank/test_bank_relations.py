@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bank_world import Chain, FakeContract
@@ -109,7 +110,8 @@ class Records:
     """A ledger that answers GetRecords and ListRelations from records by key."""
 
     def __init__(self, *records: Account | Relation) -> None:
-        self.records = {_key(one): json.loads(dump(one)) for one in records}
+        found: tuple[Any, ...] = records
+        self.records = {_key(one): json.loads(dump(one)) for one in found}
 
     async def submit(self, function: str, *args: str | bytes) -> bytes:
         raise AssertionError(function)

@@ -79,7 +79,7 @@ def compared() -> Iterator[Figures]:
     yield comparison.ratios([run_of("embedded", 100, 1.1), run_of("fabric", 120, 0.9)])
 
 
-def verdicts(figures: Figures, part: str) -> dict[str, tuple[float, str]]:
+def verdicts(figures: Figures, part: str) -> dict[str, tuple[Any, str]]:
     found = {one.name: (one.median, one.verdict) for one in figures.all() if part in one.name}
     assert found, part
     return found

@@ -56,7 +56,7 @@ class Answer:
 class FakePeer:
     """One stream to a chaincode server."""
 
-    channel: grpc.aio.Channel
+    channel: Any
     call: Any
     state: dict[str, bytes]
     policies: dict[str, bytes]
@@ -88,7 +88,7 @@ class FakePeer:
     ) -> FakePeer:
         """Connect and bring the stream to ready; 0 keys or writes: the peer announces nothing."""
         credentials = grpc.ssl_channel_credentials(authority.pem, leaf.key, leaf.certificate)
-        channel = grpc.aio.secure_channel(
+        channel: Any = grpc.aio.secure_channel(
             f"127.0.0.1:{port}",
             credentials,
             options=(
@@ -119,8 +119,8 @@ class FakePeer:
         return peer
 
     async def read(self) -> bytes:
-        raw = await asyncio.wait_for(self.call.read(), 10)
-        if raw is grpc.aio.EOF:
+        raw: bytes = await asyncio.wait_for(self.call.read(), 10)
+        if raw is grpc.aio.EOF:  # type: ignore[attr-defined]
             code = await self.call.code()
             raise ConnectionError(f"{code}: {await self.call.details()}")
         return raw
@@ -183,7 +183,7 @@ class FakePeer:
     async def _serve(self) -> None:
         while True:
             raw = await self.call.read()
-            if raw is grpc.aio.EOF:
+            if raw is grpc.aio.EOF:  # type: ignore[attr-defined]
                 return
             message = TYPE.FromString(raw)
             tx = self._txs.get(message.txid)

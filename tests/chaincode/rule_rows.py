@@ -76,11 +76,27 @@ def reported(*items: dict[str, Any]) -> Callable[[], Ledger]:
     return given
 
 
-ACCEPTED = {"kind": ReportKind.RESPONSE, "status": Status.ACCEPTED, "reason": Reason.ACCEPTED}
-UNKNOWN = {"kind": ReportKind.UNKNOWN, "status": Status.UNKNOWN, "reason": Reason.TIMED_OUT}
-DECLINED = {"kind": ReportKind.RESULT, "status": Status.DECLINED, "reason": Reason.DO_NOT_HONOR}
+ACCEPTED: dict[str, Any] = {
+    "kind": ReportKind.RESPONSE,
+    "status": Status.ACCEPTED,
+    "reason": Reason.ACCEPTED,
+}
+UNKNOWN: dict[str, Any] = {
+    "kind": ReportKind.UNKNOWN,
+    "status": Status.UNKNOWN,
+    "reason": Reason.TIMED_OUT,
+}
+DECLINED: dict[str, Any] = {
+    "kind": ReportKind.RESULT,
+    "status": Status.DECLINED,
+    "reason": Reason.DO_NOT_HONOR,
+}
 SUCCEEDED: dict[str, Any] = {}
-REVERSED = {"kind": ReportKind.REVERSAL, "status": Status.DECLINED, "reason": Reason.REVERSED}
+REVERSED: dict[str, Any] = {
+    "kind": ReportKind.REVERSAL,
+    "status": Status.DECLINED,
+    "reason": Reason.REVERSED,
+}
 
 
 def tampered(item: str) -> str:

@@ -32,7 +32,7 @@ COMMON: dict[str, Any] = {
 PAID = Entry("payment", INTENT.order_no, 1, 0, INTENT.amount)
 TAKEN_FEE = Entry("fee", INTENT.order_no, 1, 0, FEE)
 BACK = Entry("adjustment", "CB-1", 0, 0, CHARGEBACK)
-TOTALS = {"payments": INTENT.amount, "refunds": 0, "fees": FEE, "adjustments": 0}
+TOTALS: dict[str, Any] = {"payments": INTENT.amount, "refunds": 0, "fees": FEE, "adjustments": 0}
 FILING = Filing(**COMMON, file_digest=FILE, lines=2, **TOTALS)
 PART = Part(
     **COMMON,
@@ -232,12 +232,12 @@ REFUNDED: dict[str, Any] = {
     "net": PART.net - REFUND.amount,
     "entries": (PAID, TAKEN_FEE, GIVEN_BACK),
 }
-NEXT = {"clearing_date": "2026-11-24"}
+NEXT: dict[str, Any] = {"clearing_date": "2026-11-24"}
 NEXT_NAME = NAME.replace(DAY, NEXT["clearing_date"])
-NOTHING = {"lines": 0, "payments": 0, "fees": 0}
+NOTHING: dict[str, Any] = {"lines": 0, "payments": 0, "fees": 0}
 FROM_TWO = replace(MAKER, msp_id="BankTwo")
-MORE = {"fees": 12, "net": PART.net - 1}
-ADJUSTED = {"lines": 3, "adjustments": CHARGEBACK, "net": PART.net + CHARGEBACK}
+MORE: dict[str, Any] = {"fees": 12, "net": PART.net - 1}
+ADJUSTED: dict[str, Any] = {"lines": 3, "adjustments": CHARGEBACK, "net": PART.net + CHARGEBACK}
 ALL_THREE = (PAID, TAKEN_FEE, BACK)
 
 

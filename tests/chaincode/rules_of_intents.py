@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import contract_world as w
 from contract_world import (
@@ -274,20 +275,21 @@ INTENTS = [
     ),
 ]
 # 2: a card number in each field that people or tills fill in.
+WITH_CARD_NUMBER: dict[str, dict[str, Any]] = {
+    "network": {"network": PAN},
+    "merchant_id": {"merchant_id": PAN},
+    "order_no": {"order_no": f"o-{PAN}"},
+    "store": {"store": PAN},
+    "terminal": {"terminal": PAN},
+    "goods_category": {"goods_category": PAN},
+    "site": {"site": PAN},
+    "acquirers": {"acquirers": (Route(PAN, w.CODE, "tok"),)},
+    "payer_token": {"acquirers": (Route("unionpay", w.CODE, PAN),)},
+    "merchant_code": {"acquirers": (Route("unionpay", "378282246310005", "tok"),)},
+}
 INTENTS += [
     Row(f"2 in {name}", "card_data_refused", "SubmitIntents", intent_item(**changed), registered)
-    for name, changed in {
-        "network": {"network": PAN},
-        "merchant_id": {"merchant_id": PAN},
-        "order_no": {"order_no": f"o-{PAN}"},
-        "store": {"store": PAN},
-        "terminal": {"terminal": PAN},
-        "goods_category": {"goods_category": PAN},
-        "site": {"site": PAN},
-        "acquirers": {"acquirers": (Route(PAN, w.CODE, "tok"),)},
-        "payer_token": {"acquirers": (Route("unionpay", w.CODE, PAN),)},
-        "merchant_code": {"acquirers": (Route("unionpay", "378282246310005", "tok"),)},
-    }.items()
+    for name, changed in WITH_CARD_NUMBER.items()
 ]
 
 

@@ -22,6 +22,7 @@ from rule_rows import (
     tampered,
 )
 from samples import INTENT, REFUND
+from samples import REPORT as SAMPLE_REPORT
 
 from chaincode.contract.context import Submitter
 from clearline import jws
@@ -32,7 +33,7 @@ from clearline.statuses import Reason, Status
 SUBMIT, REPORT, SHOW = "SubmitIntents", "SubmitReports", "SubmitEvidence"
 FOREIGN = Submitter("BankTwo", "connector", "person-connector-2")
 SECOND = replace(REFUND, refund_no=2, amount=INTENT.amount - REFUND.amount)
-LATE = {"amount": 500, "reason": Reason.INVALID_AMOUNT}
+LATE: dict[str, Any] = {"amount": 500, "reason": Reason.INVALID_AMOUNT}
 paid = reported(SUCCEEDED)
 late = reported(DECLINED, LATE)
 given_back = reported(DECLINED, LATE, REVERSED | {"amount": 500})
@@ -200,7 +201,7 @@ REFUND_REPORTS = [
     Row("refund 16 another amount", "amount_mismatch", REPORT, refund_report_item(amount=999),
         refunding()),
     Row("refund 16 the payment's reference", "reference_mismatch", REPORT,
-        refund_report_item(acquirer_reference=w.REPORT.acquirer_reference), refunding()),
+        refund_report_item(acquirer_reference=SAMPLE_REPORT.acquirer_reference), refunding()),
     Row("refund 16 another's merchant code", "reported_code_mismatch", REPORT,
         refund_report_item(merchant_code="OTHER"), refunding()),
     Row("refund 19 success after the end", "already_final", REPORT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import contract_world as w
 from contract_world import (
@@ -39,7 +40,7 @@ from clearline.jws import Typ
 from clearline.statuses import Reason, ReportKind, Status
 
 OK_INTENT = intent_item()
-OVERPAID = {"amount": 2934, "reason": Reason.INVALID_AMOUNT}
+OVERPAID: dict[str, Any] = {"amount": 2934, "reason": Reason.INVALID_AMOUNT}
 FOREIGN = Submitter("BankTwo", "connector", "person-connector-2")
 OTHER_PAYMENT = replace(INTENT, order_no="other")
 REPORTS = [
@@ -367,8 +368,15 @@ REPORTS = [
         reported(ACCEPTED),
     ),
 ]
+
+
+def with_card(field: str) -> str:
+    changed: dict[str, Any] = {field: PAN}
+    return report_item(**changed)
+
+
 REPORTS += [
-    Row(f"2 in {name}", "card_data_refused", "SubmitReports", report_item(**{name: PAN}), requested)
+    Row(f"2 in {name}", "card_data_refused", "SubmitReports", with_card(name), requested)
     for name in (
         *("network", "acquirer_id", "merchant_id", "order_no"),
         *("merchant_name", "payer_token", "clearing_route", "acquirer_reference"),

@@ -109,7 +109,7 @@ def test_parts_of_a_large_settlement() -> None:
         (Entry("payment", no, 1, 0, INTENT.amount), Entry("fee", no, 1, 0, 11)) for no in orders
     ]
     lines.append((PAID, TAKEN_FEE))
-    totals = {"lines": 122, "payments": 61 * INTENT.amount, "fees": 61 * 11}
+    totals: dict[str, Any] = {"lines": 122, "payments": 61 * INTENT.amount, "fees": 61 * 11}
     header = totals | {"net": 61 * (INTENT.amount - 11), "parts": 2}
     halves = [sum(lines[:50], ()), sum(lines[50:], ())]
     parts = [item(PART, **header, part=n, entries=half) for n, half in enumerate(halves, 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import contract_world as w
 from contract_world import CHECKER, MAKER, NOW, Ledger, approved, intent_item, proposal, verdict
@@ -36,7 +37,8 @@ from rules_of_relations import (
 
 from clearline import records
 from clearline.clearing_schema import Paid
-from clearline.records import Merchant, Relation
+from clearline.records import Merchant
+from clearline.relations import Relation
 
 DAY = timedelta(days=1)
 
@@ -177,9 +179,10 @@ def test_what_was_stated_when_it_ends_comes_back_and_goes_to_the_account_named_s
     ledger = moved_on(stated_then(TODAY)())
     late, back = paid(), paid(status=Paid.RETURNED)
     assert ledger.codes(CLEAR, [late, back]) == ["relation_not_in_force", "ok"]
-    third = {"clearing_date": THIRD}
+    third: dict[str, Any] = {"clearing_date": THIRD}
     assert ledger.codes(CLEAR, [item(FILING, **third, **NOTHING)]) == ["ok"]
-    carried = {"carried": PART.net, "net": PART.net, "entries": (), "account_id": w.OTHER_ACCOUNT}
+    both = {"carried": PART.net, "net": PART.net}
+    carried: dict[str, Any] = {**both, "entries": (), "account_id": w.OTHER_ACCOUNT}
     assert ledger.codes(CLEAR, [item(PART, **third, **NOTHING, **carried)]) == ["ok"]
     assert NEXT["clearing_date"] == TOMORROW
 

@@ -25,7 +25,7 @@ from rules_of_reports import EVIDENCE, LEASES, REPORTS
 from rules_of_supervision import CHECKPOINTING, SUPERVISING
 from samples import INTENT
 
-from chaincode.contract.context import Submitter
+from chaincode.contract.context import Role, Submitter
 from clearline import reports
 from clearline.cards import holds_card_number
 from clearline.codes import Code, Refusal
@@ -108,7 +108,7 @@ ALLOWED = {name: {usual.role} for name, usual in w.USUAL.items()} | {
     "SubmitEvidence": {"gateway", "connector", "supervisor", "auditor"}
 }
 for name in w.USUAL:
-    for role in ("", "admin", *(role for role in w.Role if role not in ALLOWED[name])):
+    for role in ("", "admin", *(role for role in Role if role not in ALLOWED[name])):
         CALLS.append(
             (
                 f"{name} by {role or 'nobody'}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -243,12 +244,13 @@ def test_history_and_validation_parameter(authority: Authority, tmp_path: Path) 
 
 def test_mistakes_of_a_contract(authority: Authority, tmp_path: Path) -> None:
     async def function(stub: Stub) -> bytes:
-        for wrong in (
+        mistakes: tuple[Callable[[], None], ...] = (
             lambda: stub.put_state("", b"v"),
             lambda: stub.put_state("k", b""),
             lambda: stub.delete_state(""),
             lambda: stub.set_event("", b""),
-        ):
+        )
+        for wrong in mistakes:
             with pytest.raises(ShimError):
                 wrong()
         for question in (

@@ -102,7 +102,7 @@ def test_attributes_that_are_none(authority: Authority, tmp_path: Path) -> None:
     async def test() -> None:
         async with house(authority, tmp_path, Probe({"f": function})) as here:
             peer = await here.peer()
-            cases = [
+            cases: list[tuple[Any, int, bytes]] = [
                 (None, 200, b"none"),
                 ({"attrs": {"clearline.role": 7}}, 200, b"none"),
                 ({"attrs": {"clearline.role": "auditor"}}, 200, b"auditor"),
@@ -186,7 +186,8 @@ def test_without_a_certificate(authority: Authority, tmp_path: Path) -> None:
             options = (("grpc.ssl_target_name_override", "chaincode.bankone"),)
             target = f"127.0.0.1:{here.port}"
             async with grpc.aio.secure_channel(target, credentials, options=options) as channel:
-                call = channel.stream_stream("/protos.Chaincode/Connect")()
+                connect: Any = channel.stream_stream
+                call = connect("/protos.Chaincode/Connect")()
                 with pytest.raises(grpc.aio.AioRpcError) as failure:
                     await call.read()
                 assert failure.value.code() is grpc.StatusCode.UNAVAILABLE

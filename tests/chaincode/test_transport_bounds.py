@@ -264,12 +264,12 @@ def test_who_asks_without_reading_is_left(what: str, monkeypatch: pytest.MonkeyP
 
         connection.connection_made(transport)
         feed(PREFACE + EMPTY_SETTINGS + asked(0, 2_000))
-        assert not transport.closed
+        assert not transport.is_closing()
         connection.pause_writing()
         feed(asked(2_000, 1_000))
-        assert not transport.closed
+        assert not transport.is_closing()
         feed(asked(3_000, 1))
-        assert transport.closed
+        assert transport.is_closing()
         assert u32(CALM) in transport.written[-1]
         connection.connection_lost(None)
 

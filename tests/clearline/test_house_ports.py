@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clearline.house import bringup
+from clearline.house import bringup, command
 from clearline.house.bringup import Choice
 from clearline.house.layout import House, HouseError
 from network.bringup import PortChoice, UpRequest, make_home
@@ -28,7 +28,7 @@ def test_a_taken_port_of_a_room_is_named_and_the_network_stops_again(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(bringup.command, "run", lambda *words: said.append(" ".join(words[:2])))
+    monkeypatch.setattr(command, "run", lambda *words: said.append(" ".join(words[:2])))
     for listening in House.of(home).listening():
         said.clear()
         with socket.socket() as taker:

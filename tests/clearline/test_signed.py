@@ -399,6 +399,7 @@ def test_an_answer_travels_and_what_is_none_is_refused() -> None:
     assert excepted.to_json() == dataclasses.asdict(excepted) | {"exceptions": [late]}
     excepted.to_json()["exceptions"][0]["amount"] = 2
     assert late["amount"] == 1
-    for wrong in (None, [], {}, {"status": "succeeded"}, ANSWER.to_json() | {"status": "paid"}):
+    wrongs: tuple[Any, ...] = (None, [], {}, {"status": "succeeded"})
+    for wrong in (*wrongs, ANSWER.to_json() | {"status": "paid"}):
         with pytest.raises(ValueError, match="not a"):
             answers.PaymentAnswer.from_json(wrong)

@@ -7,10 +7,18 @@ import pytest
 from samples import INTENT
 
 from clearline import canonical, clearing_records, records
+from clearline.clearing_records import (
+    AcquirerFile,
+    AdjustmentRecord,
+    Settlement,
+    SettlementPart,
+    Statement,
+)
 from clearline.codes import Code
 from clearline.intents import PaymentKey
 from clearline.records import Payment
 from clearline.refunds import Refund, RefundKey, refund_key
+from clearline.relations import Relation
 from clearline.statuses import FINAL, FOLLOWERS, Status, may_follow
 from clearline.supervision import Checkpoint, Rule
 
@@ -76,11 +84,11 @@ def test_touching_a_record_appends_its_transaction() -> None:
 
 
 KEY = PaymentKey("M-1", "O-1", 2)
-RECORDS = [
+RECORDS: list[Any] = [
     PAYMENT,
     records.Entity("E-1", "Shop", "CN", "R1", "BankOne", ["t"]),
     records.Account("a" * 64, "E-1", "BKONCNBJ", "0001", "CNY", "BankOne"),
-    records.Relation("a" * 64, "E-1", "E-2", "B", "active", [{"since": "2026-11-24"}], ["t"]),
+    Relation("a" * 64, "E-1", "E-2", "B", "active", [{"since": "2026-11-24"}], ["t"]),
     records.Merchant(
         "M-1", "E-1", "a" * 64, "Shop", "5411", ["food"], {"unionpay": ["1"]},
         {"k": records.KeyRecord("Ed25519", {"kty": "OKP"})}, "active", "BankOne",
@@ -96,20 +104,20 @@ RECORDS = [
     records.Equivocation("M-1", "O-1", 1, 2, "u", "a", "b", "active", "B", INTENT.created, ["t"]),
     records.Lease("unionpay", 3, "a", "BankOne", ["t"]),
     records.Registration("CN", "r-1", "E-1", ["t"]),
-    records.AcquirerFile(
+    AcquirerFile(
         "unionpay", "M-1", "1", "CNY", "2026-11-23", "f" * 64, 2, 5, 0, 1, -1,
         "a.b.c", "0" * 64, "B",
     ),
-    records.AdjustmentRecord(
+    AdjustmentRecord(
         "unionpay", "CB-1", "M-1", "1", "CNY", "2026-11-23", -1, "chargeback",
         "a.b.c", "0" * 64, "B",
     ),
-    records.Settlement(
+    Settlement(
         "unionpay", "M-1", "1", "CNY", "2026-11-23", 1, "open", "f" * 64, "a" * 64, 2, 5, 0, 1, -1,
         0, 3, 1, "0" * 64, "B", "m",
     ),
-    records.SettlementPart("unionpay/1/CNY/2026-11-23/01", 1, "a.b.c", "0" * 64, ["t"]),
-    records.Statement("unionpay", "M-1", "1", "CNY", -5, "2026-11-23", "x", ["t"]),
+    SettlementPart("unionpay/1/CNY/2026-11-23/01", 1, "a.b.c", "0" * 64, ["t"]),
+    Statement("unionpay", "M-1", "1", "CNY", -5, "2026-11-23", "x", ["t"]),
     Rule("R", 1, "left_open", {"days": 1}, "2026-11-23", "enforce", "proposed", "S", "m"),
     Checkpoint(7, "1" * 64, "2" * 64, "S", ["t"]),
 ]  # fmt: skip
@@ -130,7 +138,7 @@ def test_every_kind_of_record_is_dumped() -> None:
 
 
 def test_a_settlement_adds_up_and_has_one_name() -> None:
-    settlement = next(one for one in RECORDS if isinstance(one, records.Settlement))
+    settlement = next(one for one in RECORDS if isinstance(one, Settlement))
     assert settlement.totals.net + settlement.carried == settlement.net == 3
     assert settlement.id == "unionpay/1/CNY/2026-11-23/01"
     part = clearing_records.part_key(settlement.place, 1, 12)

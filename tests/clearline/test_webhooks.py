@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -112,17 +113,19 @@ def test_every_status_on_the_ledger_has_a_type(status: Status) -> None:
 
 def test_a_type_that_tells_another_status_is_no_event() -> None:
     document = canonical.loads(Event(EventType.SUCCEEDED, WISH.created, ANSWER).to_bytes())
-    for change in (
+    changes: tuple[dict[str, Any], ...] = (
         {"type": "payment.declined"},
         {"type": "x"},
         {"timestamp": "now"},
         {"data": {}},
         {"data": None},
         {"data": document["data"] | {"status": "received"}},
-    ):
+    )
+    for change in changes:
         with pytest.raises(ValueError):
             Event.from_json(document | change)
-    for value in (None, [], {"type": "payment.succeeded"}):
+    values: tuple[Any, ...] = (None, [], {"type": "payment.succeeded"})
+    for value in values:
         with pytest.raises(ValueError):
             Event.from_json(value)
 

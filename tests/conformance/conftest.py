@@ -33,7 +33,8 @@ from conformance_world import (
 
 from network import bringup
 from network.bringup import PortChoice, UpRequest
-from network.home import Engine, Home
+from network.home import Home
+from network.topology import Engine
 
 ENGINES = ("embedded", *(("fabric",) if os.environ.get("FABRIC_BIN") else ()))
 _RESULTS: dict[str, dict[str, dict[str, str]]] = {}

@@ -19,7 +19,7 @@ from clearline.fabric.profile import Profile, channel_options
 class Raw:
     """BankOne's peer."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: Any) -> None:
         self._channel = channel
 
     def refused(self, method: str, request: object) -> tuple[StatusCode, str]:

@@ -65,7 +65,8 @@ class World:
         if not paths[0].exists():
             for path in paths:
                 KeySigner.generate().save(path)
-        return cls(folder, *(KeySigner.load(path) for path in paths), bench=bench)
+        merchant_signer, bank_signer = (KeySigner.load(path) for path in paths)
+        return cls(folder, merchant_signer, bank_signer, bench)
 
     def ledger(self) -> FakeLedger:
         """The ledger in this folder."""

@@ -32,6 +32,7 @@ class ScriptedAdapter:
     inquiries: list[Answer | Exception] = field(default_factory=list)
     reversals: list[Answer | Exception] = field(default_factory=list)
     closes: list[Answer | Exception] = field(default_factory=list)
+    refunds: list[Answer | Exception] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     heard: Heard | None = None
 
@@ -59,6 +60,12 @@ class ScriptedAdapter:
 
     async def reverse(self, order: Order, trace: str, tries: int) -> Answer:
         return self._say(f"reverse {tries}", self.reversals)
+
+    async def refund(self, order: Order, trace: str, tries: int) -> Answer:
+        return self._say(f"refund {tries}", self.refunds)
+
+    async def inquire_refund(self, order: Order, trace: str) -> Answer:
+        return self._say("inquire_refund", self.refunds)
 
     def _say(self, what: str, script: list[Answer | Exception]) -> Answer:
         self.asked.append(what)

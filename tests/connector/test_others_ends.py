@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fake_ledger import Called, FakeLedger, Stored
 from helpers_connector import World, connected, record_of, until
@@ -127,7 +128,7 @@ def test_expired_while_the_outbox_was_lost(tmp_path: Path) -> None:
             await ledger.until_final([known])
         shutil.rmtree(world.folder / "connector")
         now = times.now()
-        past = {"created": times.after(now, -900), "expires_at": times.after(now, -600)}
+        past: Any = {"created": times.after(now, -900), "expires_at": times.after(now, -600)}
         (key,) = world.request(ledger, replace(world.intent(2), **past))
         async with connected(world.parts(ledger, after)):
             await ledger.until_final([key])

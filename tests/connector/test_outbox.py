@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers_connector import PLACE
@@ -39,7 +40,7 @@ WAITS = Said(Ending(Status.ACCEPTED, Reason.ACCEPTED), b"native", b"salt")
 UNDONE = Said(Ending(Status.EXPIRED, Reason.REVERSED))
 RESULT = StoredReport(1, 1, Telling.RESULT, Status.SUCCEEDED, "a.b.c", SIGNED)
 UNKNOWN = StoredReport(1, 1, Telling.UNKNOWN, Status.UNKNOWN, "a.b.c", SIGNED)
-STEPS: dict[Phase, Callable[[sqlite3.Connection], object]] = {
+STEPS: dict[Phase, Callable[[sqlite3.Connection], Any]] = {
     Phase.PENDING: lambda db: outbox.unsent(db, KEY),
     Phase.SENDING: lambda db: outbox.begin_sending(db, ENTRY, "1:2", "now"),
     Phase.DOUBTFUL: lambda db: outbox.doubt(db, KEY, Reason.TIMED_OUT),
@@ -193,7 +194,7 @@ def test_a_report_s_number_follows_what_is_on_the_ledger(db: sqlite3.Connection)
 
 
 def test_a_result_follows_its_response_and_a_late_success_its_reversal() -> None:
-    both = {Telling.RESPONSE: WAITS, Telling.RESULT: PAID}
+    both: dict[Telling, Said] = {Telling.RESPONSE: WAITS, Telling.RESULT: PAID}
     waits = replace(ENTRY, phase=Phase.ACCEPTED, said={Telling.RESPONSE: WAITS})
     assert reporting.due(waits) is Telling.RESPONSE
     assert reporting.due(replace(waits, ledger_status="accepted")) is None
@@ -207,7 +208,7 @@ def test_a_result_follows_its_response_and_a_late_success_its_reversal() -> None
     late = replace(ENTRY, phase=Phase.LATE, said=both | {Telling.LATE: PAID})
     assert reporting.due(late) is Telling.LATE
     assert reporting.due(replace(late, excepted=1)) is None
-    undone = replace(late, phase=Phase.UNDONE, said=late.said | {Telling.REVERSAL: UNDONE})
+    undone = replace(late, phase=Phase.UNDONE, said={**late.said, Telling.REVERSAL: UNDONE})
     assert reporting.due(undone) is Telling.LATE
     told = StoredReport(2, 2, Telling.LATE, Status.SUCCEEDED, "a.b.c", COMMITTED)
     assert reporting.due(replace(undone, reports=(told,))) is Telling.REVERSAL
@@ -236,6 +237,8 @@ def test_what_an_answer_ends(verdict: Verdict, status: Status | None) -> None:
     assert (ending.status if ending else None) == status
 
 
+SENT = replace(ENTRY, phase=Phase.SENDING)
+ANSWERED = replace(SENT, phase=Phase.ANSWERED, said={Telling.RESULT: PAID})
 Happening = Callable[[sqlite3.Connection], object]
 HAPPENINGS: dict[str, Happening] = {
     "a wish to close it": lambda db: outbox.ask_close(db, KEY, Reason.CLOSED_BY_MERCHANT),
@@ -245,8 +248,6 @@ HAPPENINGS: dict[str, Happening] = {
     ),
     "another step": lambda db: outbox.doubt(db, KEY, Reason.CONNECTION_LOST),
 }
-SENT = replace(ENTRY, phase=Phase.SENDING)
-ANSWERED = replace(SENT, phase=Phase.ANSWERED, said={Telling.RESULT: PAID})
 
 
 def test_a_step_and_the_report_it_makes_due_are_stored_together(db: sqlite3.Connection) -> None:

@@ -14,8 +14,8 @@ from clearline.processes import GroupSpec, ProcessSpec, send_signal
 from network import bringup, lifecycle, package
 from network.bringup import PortChoice, UpRequest
 from network.embedded.engine import EmbeddedEngine
-from network.home import Engine, Home
-from network.topology import Topology, chaincode_process
+from network.home import Home
+from network.topology import Engine, Topology, chaincode_process
 
 _TALLY = Path(__file__).with_name("tally_chaincode.py")
 _POLL_SECONDS = 0.02

@@ -38,6 +38,7 @@ async def play(recorder: Recorder, folder: Path) -> None:
     acquirer = Acquirer(frozenset({Capability.REVERSAL}), recorder=recorder)
     parts = world.parts(ledger, acquirer)
     async with asyncio.timeout(30), connected(parts):
+        assert parts.ready_file is not None
         await until(parts.ready_file.exists)
         recorder.begin("payment forwarded")
         recorder.begin("block done")

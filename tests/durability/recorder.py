@@ -136,7 +136,7 @@ def _watch_sqlite(recorder: Recorder, level: str) -> None:
         file = ""
         committed = 0
 
-        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:  # type: ignore[override]
+        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
             if sql == "PRAGMA synchronous = FULL":
                 return super().execute(f"PRAGMA synchronous = {level}")
             if sql != "COMMIT" or self.total_changes == self.committed:
@@ -192,7 +192,8 @@ def _watch_lmdb(recorder: Recorder, forced: dict[str, bool]) -> None:
     def open_(path: str, **options: Any) -> Environment:
         return Environment(honest(path, **options | forced))
 
-    lmdb.open = open_
+    module: Any = lmdb
+    module.open = open_
 
 
 def _watch_files(recorder: Recorder, fsync: Callable[[int], None]) -> None:

@@ -33,7 +33,7 @@ Orders = Mapping[str, tuple[str, str]]  # order number: acquirer, payer token
 PATIENCE = 60.0 if os.environ.get("ENGINE") == "fabric" else 25.0
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
+def wait_until(condition: Callable[..., bool], what: str, seconds: float = PATIENCE) -> None:
     """Look until it is so; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

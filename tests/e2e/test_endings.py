@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -308,6 +309,7 @@ def _evidence(house: House, order_no: str) -> list[dict[str, Any]]:
     """What the auditor shows of an order's first attempt."""
     read_ledger(house)  # waits until the Supervisor's peer is level
     profile = house.profile("Supervisor", "auditor")
-    words = ["audit", "payment", "M-0001", order_no, "--profile", profile, "--json"]
+    words: list[str | Path] = ["audit", "payment", "M-0001", order_no, "--json"]
+    words += ["--profile", profile]
     steps: list[dict[str, Any]] = json.loads(command.output(*words))[0]["steps"]
     return steps

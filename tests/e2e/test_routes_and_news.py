@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import requests
 from books import differences, read_books
@@ -110,5 +111,5 @@ def test_response_then_result_then_news_make_the_order_paid(house: House, till: 
     accepted, succeeded = (event["data"] for event in told)
     assert accepted["block_number"] < succeeded["block_number"]
     assert succeeded["response"] == accepted["response"]
-    words = ["webhook", "remove", "--home", house.merchant_dir, "--gateway", "2", "e2e"]
-    command.output("merchant", *words)
+    home: list[str | Path] = ["--home", house.merchant_dir]
+    command.output("merchant", "webhook", "remove", *home, "--gateway", "2", "e2e")

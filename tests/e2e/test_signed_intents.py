@@ -157,7 +157,8 @@ def test_whatever_is_signed_is_answered_as_described(fuzzed: Fuzzed, house: Hous
     def many(data: Any) -> None:
         drawn = [fuzzed.intent(data.draw) for _ in range(data.draw(st.integers(1, 8)))]
         compacts = [sign_any(payload, Typ.INTENT, signer) for payload, signer in drawn]
-        case = together.Case(media_type="application/json", body={"intents": compacts})
+        body: Any = {"intents": compacts}
+        case = together.Case(media_type="application/json", body=body)
         told = fuzzed.send(case).json()["outcomes"]
         assert len(told) == len(compacts)
         assert all(item["status"] != 500 for item in told), told

@@ -105,7 +105,8 @@ def test_any_http_client_reads_a_payment_at_either_gateway(house: House, tmp_pat
 
 def test_the_evidence_of_a_payment_names_who_signed_and_endorsed(house: House) -> None:
     profile = house.profile("Supervisor", "auditor")
-    words = ["audit", "payment", "M-0001", "curl-000", "--profile", profile, "--json"]
+    words: list[str | Path] = ["audit", "payment", "M-0001", "curl-000", "--json"]
+    words += ["--profile", profile]
     shown = json.loads(command.output(*words))
     steps = shown[0]["steps"]
     assert [step["status"] for step in steps] == ["requested", "succeeded"]

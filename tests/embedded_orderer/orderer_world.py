@@ -116,7 +116,9 @@ class World:
 
     @contextlib.asynccontextmanager
     async def client(self, port: int) -> AsyncIterator["Client"]:
-        channel = wire.channel(f"127.0.0.1:{port}", self.orderer_roots(), self.tls(), "orderer0")
+        channel: Any = wire.channel(
+            f"127.0.0.1:{port}", self.orderer_roots(), self.tls(), "orderer0"
+        )
         try:
             yield Client(channel)
         finally:
@@ -152,7 +154,7 @@ def make_world(root: Path) -> World:
 class Client:
     """Speaks orderer.AtomicBroadcast in raw bytes."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: Any) -> None:
         self.channel = channel
 
     async def broadcast(self, envelopes: Sequence[bytes]) -> list[Any]:
@@ -166,10 +168,10 @@ class Client:
             await call.write(raw)
             answers.append(ab_pb2.BroadcastResponse.FromString(await call.read()))
             if answers[-1].status != STATUS.SUCCESS:
-                assert await call.read() is grpc.aio.EOF
+                assert await call.read() is grpc.aio.EOF  # type: ignore[attr-defined]
                 return answers
         await call.done_writing()
-        assert await call.read() is grpc.aio.EOF
+        assert await call.read() is grpc.aio.EOF  # type: ignore[attr-defined]
         return answers
 
     async def pipeline(self, envelopes: Sequence[bytes]) -> int:

@@ -133,7 +133,7 @@ def test_a_new_organisation_is_in_without_a_restart(world: World, tmp_path: Path
             newcomer = kit.signer(authority, "BankThree", Leaf())
             issued = issuing.issue_tls(tls, "BankThree", "peer0.bankthree", ())
             identity = wire.TlsIdentity(issued.certificate, issued.private_key)
-            early = wire.channel(
+            early: Any = wire.channel(
                 f"127.0.0.1:{node.port}", world.orderer_roots(), identity, "orderer0"
             )
             with pytest.raises(grpc.aio.AioRpcError):
@@ -149,7 +149,8 @@ def test_a_new_organisation_is_in_without_a_restart(world: World, tmp_path: Path
             async with wire.channel(
                 f"127.0.0.1:{node.port}", world.orderer_roots(), identity, "orderer0"
             ) as channel:
-                call = channel.stream_stream("/orderer.AtomicBroadcast/Deliver")()
+                connect: Any = channel.stream_stream
+                call = connect("/orderer.AtomicBroadcast/Deliver")()
                 await call.write(world.seek(newcomer, "newest", "newest", tls=identity))
                 response = ab_pb2.DeliverResponse.FromString(await call.read())
                 assert response.block.header.number >= 1

@@ -50,7 +50,7 @@ def test_nothing_is_lost_reordered_or_too_large(
     limits = BatchSize(count, 100, preferred)
     cutter = Cutter()
     messages = [Message(b"%d" % index, size) for index, size in enumerate(sizes)]
-    batches = []
+    batches: list[tuple[Message, ...]] = []
     for message in messages:
         cut = cutter.ordered(message, limits)
         assert len(cut) <= 2

@@ -234,7 +234,8 @@ def test_a_client_without_certificate_is_not_served(world: World, tmp_path: Path
             async with grpc.aio.secure_channel(
                 f"127.0.0.1:{node.port}", credentials, options=options
             ) as channel:
-                call = channel.stream_stream("/orderer.AtomicBroadcast/Broadcast")()
+                connect: Any = channel.stream_stream
+                call = connect("/orderer.AtomicBroadcast/Broadcast")()
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await call.read()
                 assert caught.value.code() == grpc.StatusCode.UNAVAILABLE

@@ -59,7 +59,7 @@ class Stub:
         answer = await waiting
         if answer.type == Type.ERROR:
             raise PeerSaid(answer.payload.decode())
-        return answer.payload
+        return bytes(answer.payload)
 
     async def results(self, kind: int, request: Any) -> tuple[list[bytes], Any]:
         """All results of a query, and its last response."""
@@ -222,7 +222,7 @@ async def raw(stub: Stub, kind: str, payload_hex: str) -> bytes:
     answer = await waiting
     if answer.type == Type.ERROR:
         raise PeerSaid(answer.payload.decode())
-    return answer.payload
+    return bytes(answer.payload)
 
 
 async def flood(stub: Stub, count: str, size: str, seconds: str = "") -> bytes:

@@ -158,7 +158,7 @@ class World:
         )
         roots = (self.home.organization("Supervisor") / "tlsca" / "cert.pem").read_bytes()
         endpoint = self.layout.organization("Supervisor").orderers[0].endpoint
-        channel = wire.channel(endpoint, roots, tls)
+        channel: Any = wire.channel(endpoint, roots, tls)
         try:
             call = channel.stream_stream("/orderer.AtomicBroadcast/Broadcast")()
             await call.write(envelope)

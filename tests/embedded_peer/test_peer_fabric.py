@@ -40,7 +40,7 @@ class Both:
             (folder / "cert.pem").read_bytes(), (folder / "key.pem").read_bytes()
         )
         roots = (world.home.organization(ORGANIZATION) / "tlsca" / "cert.pem").read_bytes()
-        self.real = wire.channel(real.endpoint, roots, tls)
+        self.real: Any = wire.channel(real.endpoint, roots, tls)
         self.ours = world.channel(ORGANIZATION)
 
     async def ask(self, channel: Any, signed: bytes) -> Any:

@@ -216,7 +216,7 @@ def test_messages_above_the_limit_are_refused_by_size(tmp_path: Path) -> None:
         credentials = grpc.ssl_channel_credentials(
             roots, (folder / "key.pem").read_bytes(), (folder / "cert.pem").read_bytes()
         )
-        boundless = grpc.aio.secure_channel(
+        boundless: Any = grpc.aio.secure_channel(
             world.endpoint("BankOne"), credentials, [("grpc.max_send_message_length", -1)]
         )
         try:

@@ -46,8 +46,8 @@ def test_damaged_requests_get_an_error_and_the_transaction_goes_on(tmp_path: Pat
                 for payload in payloads:
                     try:
                         await contract.evaluate("raw", str(kind), payload.hex())
-                    except EvaluateError as error:
-                        assert "failed: transaction ID" in str(error), (kind, payload.hex())
+                    except EvaluateError as caught:
+                        assert "failed: transaction ID" in str(caught), (kind, payload.hex())
             error = await failure(
                 contract.evaluate("raw", str(Type.GET_STATE), "0a02fffe"), EvaluateError
             )

@@ -56,8 +56,10 @@ def test_ranges_come_in_byte_order_whatever_the_length(
 ) -> None:
     ledger = Ledger(tmp_path_factory.mktemp("ledger"))
     try:
-        others = {("aa", key): b"other" for key in keys} | {("ac", b"k"): b"other"}
-        _commit(ledger, {("ab", key): key[:5] + b"!" for key in keys} | others)
+        items: dict[tuple[str, bytes], bytes | None] = {("ac", b"k"): b"other"}
+        items.update({("aa", key): b"other" for key in keys})
+        items.update({("ab", key): key[:5] + b"!" for key in keys})
+        _commit(ledger, items)
         with ledger.snapshot() as snapshot:
             found = [key for key, _ in snapshot.state.scan("ab", start, end)]
             expected = sorted(key for key in keys if key >= start and (not end or key < end))

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -51,7 +52,7 @@ async def _call(world: World, method: str) -> tuple[str, str]:
         )
         roots = (world.home.organization("Supervisor") / "tlsca" / "cert.pem").read_bytes()
         endpoint = world.layout.organization("Supervisor").orderers[0].endpoint
-        channel = wire.channel(endpoint, roots, tls)
+        channel: Any = wire.channel(endpoint, roots, tls)
     else:
         channel = world.channel("BankOne")
     try:

@@ -5,6 +5,7 @@ import itertools
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import certificate_kit as kit
 import grpc
@@ -380,10 +381,10 @@ def test_nobody_connects_without_a_certificate_of_the_channel(tmp_path: Path) ->
     async def scenario(world: World) -> None:
         roots = (world.home.organization("BankOne") / "tlsca" / "cert.pem").read_bytes()
         credentials = grpc.ssl_channel_credentials(roots)
-        bare = grpc.aio.secure_channel(world.endpoint("BankOne"), credentials)
+        bare: Any = grpc.aio.secure_channel(world.endpoint("BankOne"), credentials)
         folder = world.home.user("BankOne", "gateway") / "msp"
         # The identity CA's certificate, not the TLS CA's.
-        wrong = wire.channel(
+        wrong: Any = wire.channel(
             world.endpoint("BankOne"),
             roots,
             wire.TlsIdentity(

@@ -247,7 +247,7 @@ def test_the_lifecycle_answers_what_was_done(tmp_path: Path) -> None:
             name, await ask(client, CHANNEL, name, name="clearline", version="2", sequence=2)
         )
         assert dict(ready.approvals) == dict.fromkeys(ORGANIZATIONS, False)
-        rows = [
+        rows: list[tuple[Any, str, str, dict[str, Any], str]] = [
             (client, "", "QueryInstalledChaincodes", {}, "failed ACL check"),
             (client, CHANNEL, "ApproveChaincodeDefinitionForMyOrg", {}, "failed ACL check"),
             (admin, "", "InstallChaincode", {"chaincode_install_package": b"x"}, "gzip"),

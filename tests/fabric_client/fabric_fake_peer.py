@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import fake_envelopes as made
@@ -67,7 +68,7 @@ class Script:
     status: list[Refusal | str | int | None] = field(default_factory=list)
     deliver: list[int | str] = field(default_factory=list)
     before_commit: list[Callable[[], None]] = field(default_factory=list)
-    endorse_wait: Callable[[], Awaitable[None]] | None = None
+    endorse_wait: Callable[[], Awaitable[object]] | None = None
     down: bool = False
 
 
@@ -112,7 +113,8 @@ class FakePeer:
 
     async def start(self) -> None:
         """Listen, on the same port as before when there was one."""
-        grpc.aio.init_grpc_aio()  # see clearline.fabric.client
+        # As clearline.fabric.client does.
+        grpc.aio.init_grpc_aio()  # type: ignore[attr-defined]
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         self._server.add_generic_rpc_handlers((self._handlers(),))
         address = f"127.0.0.1:{self.port}"
@@ -135,7 +137,10 @@ class FakePeer:
         gc.collect()
         await asyncio.sleep(0)
 
-    async def until(self, true: Callable[[], bool]) -> None:
+    def _reaches(self, number: int) -> bool:
+        return number < len(self.blocks)
+
+    async def until(self, true: Callable[..., bool]) -> None:
         """Wait for a condition on what was asked or committed."""
         async with self._news:
             await self._news.wait_for(true)
@@ -165,7 +170,7 @@ class FakePeer:
             ),
         }
 
-        class Handlers(grpc.GenericRpcHandler):
+        class Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             def service(self, details: Any) -> Any:
                 return methods.get(details.method)
 
@@ -294,7 +299,7 @@ class FakePeer:
         passed = not request.after_transaction_id
         while True:
             async with self._news:
-                await self._news.wait_for(lambda n=number: n < len(self.blocks))
+                await self._news.wait_for(partial(self._reaches, number))
             block = self.blocks[number]
             response = gateway_pb2.ChaincodeEventsResponse(block_number=number)
             for envelope, flag in zip(block.data.data, block.metadata.metadata[2], strict=True):
@@ -344,7 +349,7 @@ class FakePeer:
                 yield "NOT_FOUND"
                 return
             async with self._news:
-                await self._news.wait_for(lambda n=number: n < len(self.blocks))
+                await self._news.wait_for(partial(self._reaches, number))
             if limit == 0:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
             limit -= 1

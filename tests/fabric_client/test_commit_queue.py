@@ -225,7 +225,7 @@ def test_past_the_bound_the_items_are_endorsed_anew(tmp_path: Path) -> None:
 def test_a_bad_item_is_singled_out_and_refused(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as (peer, queue):
-            items = [item(f"k{n}", **({"bad": True} if n == 5 else {})) for n in range(16)]
+            items = [item(f"k{n}", bad=True) if n == 5 else item(f"k{n}") for n in range(16)]
             results = await asyncio.gather(
                 *(queue.submit(i) for i in items), return_exceptions=True
             )
@@ -248,7 +248,7 @@ def test_an_item_that_the_contract_names_is_singled_out_at_once(tmp_path: Path) 
     async def scenario() -> None:
         async with world(tmp_path) as (peer, queue):
             cards = {3, 11}
-            items = [item(f"k{n}", **({"card": True} if n in cards else {})) for n in range(16)]
+            items = [item(f"k{n}", card=True) if n in cards else item(f"k{n}") for n in range(16)]
             results = await asyncio.gather(
                 *(queue.submit(i) for i in items), return_exceptions=True
             )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -73,7 +74,7 @@ def test_signatures_are_low_s_and_verify(curve: ec.EllipticCurve) -> None:
 def test_low_s_changes_only_high_s() -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     order = curve_order(key)
-    seen = set()
+    seen: set[bool] = set()
     while len(seen) < 2:
         raw = key.sign(b"m", ec.ECDSA(hashes.SHA256()))
         high = decode_dss_signature(raw)[1] > order // 2
@@ -143,12 +144,13 @@ def test_another_answer_is_no_delivered_block() -> None:
 
 
 def test_profile_errors_name_file_and_fault(tmp_path: Path) -> None:
-    for changes, reason in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"channel": ""}, "channel must be a non-empty text"),
         ({"msp_id": 3}, "msp_id must be"),
         ({"peer": None}, "peer must be an object"),
         ({"peer": {}}, "endpoint must be"),
-    ]:
+    ]
+    for changes, reason in cases:
         with pytest.raises(ProfileError, match=reason):
             Profile.load(_profile(tmp_path, **changes))
     (tmp_path / "profile.json").write_text("[]", encoding="utf-8")

@@ -51,7 +51,7 @@ LOCKS = {
 }
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+def wait_until(condition: Callable[..., bool], seconds: float, what: str) -> None:
     """Fails with `what` when it is not so in time."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -74,7 +74,7 @@ class FaultyHouse:
 
     def everyone(self) -> list[ProcessStatus]:
         """Every process of the house."""
-        found = []
+        found: list[ProcessStatus] = []
         for group in ("network", "rooms"):
             status = supervisor.status(self.house.run_dir, group)
             assert status is not None

@@ -110,7 +110,7 @@ def gather(database: Path) -> None:
 
         def gathered() -> bool:
             busy, left, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            return busy == 0 and left <= 0
+            return bool(busy == 0 and left <= 0)
 
         wait_until(gathered, 10, f"the log of {database} is in it")
 

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from books import read_books
 from fault_load import Load, Till
@@ -116,7 +117,7 @@ def test_a_merchants_wrong_clock(faulty: FaultyHouse, tmp_path: Path) -> None:
         numbers = till.add("merchant-clock", [("unionpay", "tok_approve")])
     shown = _tool(tmp_path, WRONG, "pay", "--home", home, *numbers, "--timeout", "5", "--json")
     assert [item["code"] for item in shown["open"]] == ["not_yet_valid"]
-    words = ("pay", "--home", home, *numbers, "--renew", "--json")
+    words: tuple[str | Path, ...] = ("pay", "--home", home, *numbers, "--renew", "--json")
     assert _tool(tmp_path, 0.0, *words)["counts"] == {"paid": 1}
     with Till.opened(home) as till:
         numbers = till.add("merchant-late", [("unionpay", "tok_approve")])
@@ -125,7 +126,7 @@ def test_a_merchants_wrong_clock(faulty: FaultyHouse, tmp_path: Path) -> None:
     assert _tool(tmp_path, 0.0, "pay", "--home", home, *numbers, "--json")["counts"] == {"paid": 1}
 
 
-def _tool(folder: Path, ahead: float, *words: str | Path) -> dict[str, object]:
+def _tool(folder: Path, ahead: float, *words: str | Path) -> dict[str, Any]:
     """`clearline merchant` with a clock of its own; its JSON."""
     (folder / "tool.clock").write_bytes(struct.pack("d", ahead))
     faults = {"PYTHONPATH": str(INJECT), "FAULTS_FOLDER": str(folder), "FAULTS_NAME": "tool"}
@@ -134,5 +135,5 @@ def _tool(folder: Path, ahead: float, *words: str | Path) -> dict[str, object]:
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode in (0, 1), done.stderr
-    shown: dict[str, object] = json.loads(done.stdout)
+    shown: dict[str, Any] = json.loads(done.stdout)
     return shown

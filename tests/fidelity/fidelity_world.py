@@ -87,7 +87,7 @@ class Net:
             (folder / "cert.pem").read_bytes(), (folder / "key.pem").read_bytes()
         )
         roots = (self.home.organization(organization.name) / "tlsca" / "cert.pem").read_bytes()
-        channel = wire.channel(orderer.endpoint, roots, tls)
+        channel: Any = wire.channel(orderer.endpoint, roots, tls)
         try:
             call = channel.stream_stream("/orderer.AtomicBroadcast/Broadcast")()
             await call.write(envelope)

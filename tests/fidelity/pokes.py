@@ -42,8 +42,8 @@ WAITS: Said = ("waits",)
 class Pair:
     """Connections to a node of each engine."""
 
-    real: grpc.aio.Channel
-    embedded: grpc.aio.Channel
+    real: Any  # grpc.aio.Channel, whose stubs are wrong
+    embedded: Any
 
     async def both(self, method: str, raw: bytes) -> tuple[Said, Said]:
         """(what the real node says, what the embedded one says).
@@ -90,7 +90,7 @@ async def peers(follower: Follower) -> AsyncIterator[Pair]:
     ends = [own.endpoint, follower.endpoint]
     if net.engine is Engine.EMBEDDED:
         ends.reverse()
-    channels = [wire.channel(endpoint, roots, tls, own.name) for endpoint in ends]
+    channels: list[Any] = [wire.channel(endpoint, roots, tls, own.name) for endpoint in ends]
     try:
         yield Pair(*channels)
     finally:
@@ -103,7 +103,7 @@ def plain(text: str | None) -> str:
     return _LIMIT.sub("#", _OWN.sub("#", (text or "").replace("\xa0", " ")))
 
 
-async def poke(channel: grpc.aio.Channel, method: str, raw: bytes, patience: float) -> Said:
+async def poke(channel: Any, method: str, raw: bytes, patience: float) -> Said:
     """Send bytes; answer what came back. `patience`: seconds for a call that may wait for ever."""
     try:
         if method == EVENTS:

@@ -54,7 +54,7 @@ def authority(net: Net) -> kit.Authority:
 
 def proposal(signer: X509Signer, timestamp: datetime | None = None) -> Any:
     """A signed proposal to read a key."""
-    fields = {}
+    fields: dict[str, Any] = {}
     if timestamp is not None:
         fields["timestamp_ns"] = int(timestamp.timestamp() * 1e9)
     header = protoutil.make_channel_header
@@ -240,7 +240,7 @@ def test_a_new_organisations_client_is_served_at_once(follower: Follower) -> Non
         ends = [own.endpoint, follower.endpoint]
         roots = tls_roots(net, FOLLOWED)
         signed = proposal(client)
-        early = [wire.channel(endpoint, roots, tls, own.name) for endpoint in ends]
+        early: list[Any] = [wire.channel(endpoint, roots, tls, own.name) for endpoint in ends]
         for channel in early:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await channel.unary_unary(PROCESS)(signed.SerializeToString(), timeout=5)

@@ -83,7 +83,7 @@ async def orderers(net: Net, folder: Path) -> AsyncIterator[Pair]:
         await node.stop(0.2)
 
 
-async def say(channel: grpc.aio.Channel, method: str, raw: bytes) -> Said:
+async def say(channel: Any, method: str, raw: bytes) -> Said:
     """A status with its text, a block, or how the stream ended."""
     call: Any = channel.stream_stream(method)(timeout=5)
     try:
@@ -210,7 +210,7 @@ def test_what_a_broadcast_is_answered(follower: Follower, tmp_path: Path) -> Non
     asyncio.run(main())
 
 
-async def delivered(channel: grpc.aio.Channel, seek: bytes) -> Any:
+async def delivered(channel: Any, seek: bytes) -> Any:
     """The block that one seek is answered."""
     call: Any = channel.stream_stream(DELIVER)(timeout=10)
     await call.write(seek)

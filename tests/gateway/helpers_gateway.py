@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from flask import Flask
-from flask.testing import FlaskClient
 from helpers_ledger import Ledger
 from samples import INTENT
 
@@ -86,7 +85,7 @@ def acquirer(acquirer_id: str, status: str = "active", until: str = "2099-12-31"
     )
 
 
-REGISTRY = (
+REGISTRY: tuple[Any, ...] = (
     merchant(MERCHANT, "active", OWNER, ES256, REVOKED),
     merchant(OTHER_MERCHANT, "active", OTHER),
     merchant(SUSPENDED_MERCHANT, "suspended", SUSPENDED),
@@ -243,8 +242,8 @@ class Site:
     started: list[Callable[[], None]] = field(default_factory=list)
 
     @property
-    def client(self) -> FlaskClient:
-        """A client of the application, without a server between."""
+    def client(self) -> Any:
+        """A client of the application, without a server between; its answers' `json` is Any."""
         return self.app.test_client()
 
     def post(self, compact: str | bytes, **headers: str) -> Any:
@@ -303,7 +302,7 @@ def record_name(record: Merchant | Acquirer) -> tuple[Kind, str]:
     return Kind.ACQUIRER, record.acquirer_id
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(condition: Callable[..., bool], seconds: float = 10.0) -> None:
     """Look until something holds; fails the test after `seconds`."""
     end = time.monotonic() + seconds
     pause = threading.Event()

@@ -106,7 +106,8 @@ def open_served(folder: Path, **limits: int) -> Iterator[Served]:
     write_identity(folder)
     ledger = Ledger(folder / "cert.pem", folder / "key.pem")
     port = free_port()
-    path = write_settings(folder, ledger.peer.endpoint, port, **({"commit_wait_s": 3} | limits))
+    bounds: dict[str, Any] = {"commit_wait_s": 3} | limits
+    path = write_settings(folder, ledger.peer.endpoint, port, **bounds)
     ledger.use(Profile.load(folder / "profile.json"))
     for record in REGISTRY:
         ledger.write(records.record_key(*record_name(record)), records.dump(record))

@@ -1,6 +1,7 @@
 """POST /v1/payments/batch: an outcome for each intent, in order, whatever the others are."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from helpers_gateway import MERCHANT, OTHER, OTHER_MERCHANT, Site, new_intent, signed, until
@@ -8,7 +9,7 @@ from helpers_gateway import MERCHANT, OTHER, OTHER_MERCHANT, Site, new_intent, s
 from clearline import answers
 
 
-def summary(answer: object) -> list[tuple[int, str | None]]:
+def summary(answer: Any) -> list[tuple[int, str | None]]:
     assert answer.status_code == 200, answer.text
     return [(outcome["status"], outcome["code"]) for outcome in answer.json["outcomes"]]
 

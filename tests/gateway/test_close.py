@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers_gateway import (
@@ -27,7 +28,7 @@ from clearline.jws import KeySigner
 from clearline.records import Payment
 
 
-def close_of(key: PaymentKey, signer: KeySigner = OWNER, **changes: str) -> str:
+def close_of(key: PaymentKey, signer: KeySigner = OWNER, **changes: Any) -> str:
     """A close as the merchant posts it."""
     intent = CloseIntent("clearline-dev", *key, created=times.now())
     return intents.sign(replace(intent, **changes), signer)

@@ -176,7 +176,7 @@ def test_the_rest_is_refused_at_once_and_told_when_to_come_back(
         waiting = selectors.DefaultSelector()
         for one in crowd:
             waiting.register(one, selectors.EVENT_READ)
-        answers = []
+        answers: list[tuple[Any, int, dict[str, str], bytes]] = []
         while len(answers) < POSTS - WORKERS * SEATS:
             ready = waiting.select(10)
             assert ready, f"only {len(answers)} were answered"

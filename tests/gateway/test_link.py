@@ -141,7 +141,8 @@ class Linked:
             return said
 
     def state_of(self, acquirer_id: str) -> Judgement:
-        return self.site.app.extensions["clearline"].acquirers.of(acquirer_id)
+        judged: Judgement = self.site.app.extensions["clearline"].acquirers.of(acquirer_id)
+        return judged
 
     @contextmanager
     def connector(self, acquirer_id: str, state: list[AcquirerState]) -> Iterator[None]:

@@ -1,6 +1,8 @@
 """POST /v1/payments: every way it can end, over a committer and a ledger on real sockets."""
 
+import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from helpers_gateway import (
@@ -20,10 +22,11 @@ from helpers_gateway import (
     until,
 )
 
-from clearline import answers, times
+from clearline import answers, jws, times
 from clearline.answers import PaymentAnswer
 from clearline.codes import Code
-from clearline.intents import Route
+from clearline.intents import PayIntent, Route
+from clearline.jws import KeySigner
 from clearline.refusals import parse_refusal
 
 
@@ -93,7 +96,9 @@ def test_another_intent_under_the_same_key_is_a_conflict(site: Site) -> None:
         ({"order_no": "6222021234567890"}, OWNER, None),
     ],
 )
-def test_refused_at_the_door(site: Site, changes: dict, signer: object, code: Code | None) -> None:
+def test_refused_at_the_door(
+    site: Site, changes: dict[str, Any], signer: KeySigner, code: Code | None
+) -> None:
     if code is None:
         from clearline.cards import holds_card_number
 
@@ -257,9 +262,7 @@ def test_another_merchants_key_signs_nothing_for_this_one(site: Site) -> None:
     assert site.get("/v1/payments?limit=1", **token(OTHER_MERCHANT, OTHER)).json["payments"] == []
 
 
-def _finisher(site: Site, intent: object) -> object:
-    import threading
-
+def _finisher(site: Site, intent: PayIntent) -> threading.Thread:
     def finish() -> None:
         until(lambda: site.ledger.holds(intent.key))
         site.ledger.finish(intent.key)
@@ -269,8 +272,6 @@ def _finisher(site: Site, intent: object) -> object:
     return thread
 
 
-def _gateway_key(site: Site) -> object:
-    from clearline import jws
-
+def _gateway_key(site: Site) -> jws.PublicKey:
     signer = jws.KeySigner.load(site.folder / "key.pem")
     return jws.public_key(signer.jwk, signer.algorithm)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers_gateway import Site, new_intent, open_site, signed, token, until
@@ -58,7 +59,7 @@ def test_what_was_received_is_committed_after_a_restart(site: Site) -> None:
 
 def test_a_post_that_waits_while_the_committer_stops_is_503(site: Site) -> None:
     site.ledger.down()
-    answers: list[object] = []
+    answers: list[Any] = []
     intent = new_intent()
     thread = threading.Thread(
         target=lambda: answers.append(site.post(signed(intent), Prefer="wait=20"))

@@ -55,7 +55,8 @@ def test_own_settlements_as_the_bank_signed_them(site: Site) -> None:
 
 def test_pages_by_clearing_date(site: Site) -> None:
     last = [put(site, clearing_date=f"2026-10-{day:02d}") for day in (1, 2, 3)][-1]
-    seen, cursor = [], ""
+    seen: list[str] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = site.get(f"/v1/settlements?limit=1&min_block={last}{cursor}").json
         seen += [one["clearing_date"] for one in page["settlements"] if one["net"] == 5]

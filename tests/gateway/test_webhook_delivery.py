@@ -169,13 +169,13 @@ def test_what_is_no_success(lenient: House) -> None:
         house.register(receiver.url, name)
     intent = house.pay(None)
     for (_, said), name in zip(FAILURES, receivers, strict=True):
-        until(lambda said=said, name=name: said in house.shown(name)["last_error"])  # type: ignore[misc]
+        until(lambda said=said, name=name: said in house.shown(name)["last_error"])
         assert house.shown(name)["pending"] == 1
     bad[0] = False
     for name, receiver in receivers.items():
         house.register(receiver.url, name)  # a new one has what waits sent at once
     for name, receiver in receivers.items():
-        until(lambda name=name: house.shown(name)["delivered"] == 1)  # type: ignore[misc]
+        until(lambda name=name: house.shown(name)["delivered"] == 1)
         got = {item.event_id for item in receiver.of(intent.order_no)}
         assert got == {receiver.got[0].event_id}
 
@@ -198,7 +198,7 @@ def test_any_2xx_is_a_success_and_no_more_is_read(lenient: House) -> None:
         lenient.register(answering(raw).url, f"w-{number}")
     lenient.pay(None)
     for number in range(len(SUCCESSES)):
-        until(lambda n=number: lenient.shown(f"w-{n}")["delivered"] == 1)  # type: ignore[misc]
+        until(lambda n=number: lenient.shown(f"w-{n}")["delivered"] == 1)
 
 
 def test_gone_ends_it(house: House) -> None:
@@ -257,7 +257,9 @@ def test_a_slow_receiver_slows_neither_payments_nor_the_others(house: House) -> 
 
 def test_names_are_resolved_once_and_every_address_is_checked(site: Site) -> None:
     """Rebinding: the second answer for a name would lead elsewhere, and is never asked for."""
-    answers = {"shop.example.com": [["127.0.0.1"], ["127.0.0.2"], ["127.0.0.2"]],
+    shop = [["127.0.0.1"], ["127.0.0.2"], ["127.0.0.2"]]
+    answers: dict[str, list[list[str]]] = {
+               "shop.example.com": shop,
                "mixed.example.com": [["127.0.0.1", "10.0.0.1"]] * 9,
                "mapped.example.com": [["::ffff:127.0.0.1"]] * 9,
                "metadata.example.com": [["169.254.169.254"]] * 9,
@@ -283,7 +285,7 @@ def test_names_are_resolved_once_and_every_address_is_checked(site: Site) -> Non
         assert asked.count("shop.example.com") == 1
         assert receiver.got[0].host == f"shop.example.com:{receiver.port}"
         for name in ("mixed", "mapped", "metadata"):
-            until(lambda name=name: house.shown(name)["last_error"] != "")  # type: ignore[misc]
+            until(lambda name=name: house.shown(name)["last_error"] != "")
             said = house.shown(name)["last_error"]
             assert said == "refused: the host is in a network this gateway sends nothing to"
         until(lambda: "no address" in house.shown("nowhere")["last_error"])

@@ -132,7 +132,7 @@ def test_altered_and_foreign_bodies_are_refused(house: House) -> None:
 def test_a_merchant_sees_its_own(house: House) -> None:
     house.register(URL)
     others = token(OTHER_MERCHANT, OTHER)
-    client = house.app.test_client()
+    client: Any = house.app.test_client()
     assert client.get("/v1/webhooks", headers=others).json["webhooks"] == []
     assert code(client.get("/v1/webhooks/till-1", headers=others)) == (404, "webhook_unknown")
     for path in ("/v1/webhooks", "/v1/webhooks/till-1", "/v1/events"):

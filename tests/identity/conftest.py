@@ -17,7 +17,8 @@ from identity_world import World, authority
 from network.bringup import PortChoice, UpRequest, make_home
 from network.ca.client import Profile
 from network.ca.enrolment import EnrollRequest, Member, Present, enroll
-from network.home import Engine, Home
+from network.home import Home
+from network.topology import Engine
 
 
 @pytest.fixture(scope="session")

@@ -305,7 +305,7 @@ def test_it_is_too_late_after_the_end(world: World) -> None:
         x509.CertificateBuilder(
             issuer_name=current.certificate.issuer,
             subject_name=current.certificate.subject,
-            public_key=current.certificate.public_key(),  # type: ignore[arg-type]
+            public_key=current.certificate.public_key(),
             serial_number=current.certificate.serial_number,
             not_valid_before=end - timedelta(days=1),
             not_valid_after=end,

@@ -36,8 +36,9 @@ from network.channelchange import (
     change,
     channel_config,
 )
-from network.home import Engine, Home
+from network.home import Home
 from network.lifecycle import connect
+from network.topology import Engine
 
 NOBODY = '[["entity","nobody"]]'
 

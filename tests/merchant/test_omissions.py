@@ -12,6 +12,7 @@ from clearline.answers import Receipt, sign_receipt
 from clearline.codes import Code
 from clearline.intents import PaymentKey
 from clearline.jws import Algorithm, KeySigner, Typ, public_key
+from clearline.refunds import RefundKey
 from clearline.refusals import VERDICTS, ReceiptRefusal, sign_refusal
 from clearline.statuses import Status
 from merchant.attempts import Change, NewIntent, OrderStatus
@@ -41,7 +42,7 @@ class Views:
         self.sights = sights
         self.asked: list[tuple[int, int | None]] = []
 
-    def look(self, gateway: int, key: PaymentKey, min_block: int | None) -> Sight:
+    def look(self, gateway: int, key: PaymentKey | RefundKey, min_block: int | None) -> Sight:
         assert key == KEY
         self.asked.append((gateway, min_block))
         sight = self.sights[gateway]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from samples import INTENT, REFUND, REFUND_REPORT
 
 from clearline import intents, jws, refunds, reports, times, webhooks
 from clearline.answers import RefundAnswer
-from clearline.jws import KeySigner
+from clearline.jws import KeySigner, PublicKey
 from clearline.refunds import RefundKey
 from clearline.statuses import Reason, ReportKind, Status
 from clearline.webhooks import Event, EventType
@@ -30,11 +31,15 @@ from merchant.verify import Dispute, DisputedError, Pending, Proven
 from merchant.verify_refunds import Refunding, verify_refund
 
 BANK, STRANGER = KeySigner.generate(), KeySigner.generate()
+
+
+def _own_key(signer: KeySigner) -> MappingProxyType[str, PublicKey]:
+    return MappingProxyType({signer.key_id: jws.public_key(signer.jwk, signer.algorithm)})
+
+
 PINS = Pins(
-    {"unionpay": {BANK.key_id: jws.public_key(BANK.jwk, BANK.algorithm)},
-     "other": {STRANGER.key_id: jws.public_key(STRANGER.jwk, STRANGER.algorithm)}},
-    frozenset(),
-)  # fmt: skip
+    MappingProxyType({"unionpay": _own_key(BANK), "other": _own_key(STRANGER)}), frozenset()
+)
 ASKED = Refunding(REFUND.key, {REFUND.digest(): REFUND}, INTENT, "unionpay")
 
 

@@ -36,7 +36,7 @@ COMMON: dict[str, Any] = {
     "currency": "CNY",
     "clearing_date": DAY,
 }
-TOTALS = {"payments": 2 * 2933, "refunds": 0, "fees": 36, "adjustments": -100}
+TOTALS: dict[str, Any] = {"payments": 2 * 2933, "refunds": 0, "fees": 36, "adjustments": -100}
 FILING = Filing(**COMMON, file_digest="f" * 64, lines=5, **TOTALS)
 LINES = (
     Entry("payment", "o-1", 1, 0, 2933),
@@ -105,7 +105,7 @@ def test_a_settlement_that_is_equal() -> None:
 
 NOT_EQUAL = ["not_settled"]  # o-1, which is then in no settlement that counts
 FIRST_TEXT = signed(FIRST)
-OTHER_HEADER = {"net": FIRST.net + 1}
+OTHER_HEADER: dict[str, Any] = {"net": FIRST.net + 1}
 LIES: list[tuple[str, dict[str, Any], str]] = [
     ("a part is kept back", {"parts": (signed(FIRST),)}, "not_whole"),
     ("none", {"parts": ()}, "not_whole"),
@@ -173,7 +173,7 @@ def test_what_the_book_does_not_have_is_named(
 
 
 def test_a_payment_in_two_settlements_is_named() -> None:
-    second = {"run": 2, "parts": 1, "part": 1, "carried": 0}
+    second: dict[str, Any] = {"run": 2, "parts": 1, "part": 1, "carried": 0}
     again = Filing(**COMMON, file_digest="f" * 64, lines=1, payments=2933, refunds=0, fees=0,
                    adjustments=0)  # fmt: skip
     part = replace(FIRST, **second, lines=1, payments=2933, fees=0, adjustments=0, net=2933,

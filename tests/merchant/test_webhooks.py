@@ -194,28 +194,27 @@ def test_a_gateway_that_lies_gets_nothing_paid(till: Till) -> None:
     good = sign_result(intent, bank)
     head, payload, signature = good.split(".")
     declined = sign_result(intent, bank, status=Status.DECLINED, reason=Reason.DO_NOT_HONOR)
-    for place, changes in enumerate(
-        (
-            {"result": sign_result(intent, forger)},
-            {"result": None},
-            {"result": "x"},
-            {"result": f"{head}.{payload}.{'A' * len(signature)}"},
-            {"result": f"{head}.{declined.split('.')[1]}.{signature}"},
-            {"result": declined},
-            {"result": sign_result(intent, bank, amount=1)},
-            {"result": sign_result(intent, bank, order_no="A-2")},
-            {"result": sign_result(intent, bank, network="other")},
-            {"result": sign_result(intent, bank, intent_digest="0" * 64)},
-            {"amount": 1},
-            {"currency": "USD"},
-            {"intent_digest": "0" * 64},
-            {"final": False},
-            {"final": 1},
-            {"block_number": None},
-            {"merchant_id": "M-0002"},
-            {"attempt": True},
-        )
-    ):
+    lies: tuple[dict[str, Any], ...] = (
+        {"result": sign_result(intent, forger)},
+        {"result": None},
+        {"result": "x"},
+        {"result": f"{head}.{payload}.{'A' * len(signature)}"},
+        {"result": f"{head}.{declined.split('.')[1]}.{signature}"},
+        {"result": declined},
+        {"result": sign_result(intent, bank, amount=1)},
+        {"result": sign_result(intent, bank, order_no="A-2")},
+        {"result": sign_result(intent, bank, network="other")},
+        {"result": sign_result(intent, bank, intent_digest="0" * 64)},
+        {"amount": 1},
+        {"currency": "USD"},
+        {"intent_digest": "0" * 64},
+        {"final": False},
+        {"final": 1},
+        {"block_number": None},
+        {"merchant_id": "M-0002"},
+        {"attempt": True},
+    )
+    for place, changes in enumerate(lies):
         assert till.send(till.event(Status.SUCCEEDED, f"{place + 16:02x}", **changes)) == 422
         assert till.status() in (OrderStatus.REQUESTED, OrderStatus.DISPUTED), changes
     assert till.status() is OrderStatus.DISPUTED
@@ -391,7 +390,7 @@ def test_over_tls_and_many_at_once(till: Till, tls: TlsFiles) -> None:
     with served(till, context) as server:
         threads = [
             threading.Thread(
-                target=lambda e=event: statuses.append(  # type: ignore[misc]
+                target=lambda e=event: statuses.append(
                     post(server, till.message(e), context=client)
                 )
             )

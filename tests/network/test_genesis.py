@@ -20,7 +20,7 @@ from network import genesis
 from network.genesis import GenesisError
 
 if TYPE_CHECKING:
-    from tests.network.conftest import Made
+    from conftest import Made
 
 
 @pytest.fixture(scope="module")

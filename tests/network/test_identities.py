@@ -22,7 +22,7 @@ from network.certificates import ATTRIBUTES_OID, create_authority, is_low_s, iss
 from network.home import Home
 
 if TYPE_CHECKING:
-    from tests.network.conftest import Made
+    from conftest import Made
 
 UNITS = {
     ("BankOne", "nodes/peer0.bankone"): "peer",

@@ -171,8 +171,8 @@ def in_records(world: World, run: Run, submit: Any) -> None:
         submit(where, "ProposeRecords", [item | {name: new(where)}], maker)
     for name in ("proposal_id", "decision", "memo"):
         where = f"chaincode decision {name}"
-        item = {"proposal_id": "p", "decision": "approve"} | {name: new(where)}
-        submit(where, "DecideRecords", [item], checker)
+        verdict = {"proposal_id": "p", "decision": "approve"} | {name: new(where)}
+        submit(where, "DecideRecords", [verdict], checker)
 
 
 def in_relations(world: World, run: Run, submit: Any) -> None:

@@ -192,7 +192,7 @@ def cleared() -> dict[str, str]:
 
 def settlement(world: World, of: PayIntent) -> str:
     """A settlement of this payment and its day that waits for a checker: its id."""
-    totals = {"lines": 1, "payments": of.amount}
+    totals: dict[str, Any] = {"lines": 1, "payments": of.amount}
     file = replace(_filing(REPORT.clearing_date or ""), **totals)
     told = {name: value for name, value in file.payload().items() if name in _HEADER}
     part = Part(

@@ -89,7 +89,7 @@ class World:
     house: House
     runner: asyncio.Runner
     last_block: int = 0  # the last one a `submit` was committed in
-    _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
+    _channels: dict[str, Any] = field(default_factory=dict)
 
     @property
     def network(self) -> str:
@@ -139,7 +139,7 @@ class World:
         """One of the house's own users as a signer."""
         return X509Signer.from_profile(self.profile(msp, name))
 
-    def channel(self, msp: str) -> grpc.aio.Channel:
+    def channel(self, msp: str) -> Any:
         """The connection to an organisation's peer. TLS lets every member in: the signature on a
         call says who calls."""
 

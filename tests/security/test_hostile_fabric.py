@@ -134,7 +134,7 @@ def test_a_proposal_is_endorsed_once(world: World) -> None:
         world.run(proposal.endorse())
 
 
-def with_payload(transaction: Transaction, change: Any) -> Transaction:
+def with_payload(transaction: Transaction, change: Any) -> Any:
     """The transaction with its payload changed, the signature kept."""
     prepared = gateway_pb2.PreparedTransaction.FromString(transaction.to_bytes())
     payload = common_pb2.Payload.FromString(prepared.envelope.payload)

@@ -19,12 +19,12 @@ from clearline.intents import PayIntent
 from clearline.reports import acquirer_reference
 from clearline.statuses import Reason, ReportKind, Status
 
-ACCEPTED = {
+ACCEPTED: dict[str, Any] = {
     "kind": ReportKind.RESPONSE,
     "status": Status.ACCEPTED,
     "reason": Reason.ACCEPTED,
 }
-DECLINED = {"status": Status.DECLINED, "reason": Reason.DO_NOT_HONOR}
+DECLINED: dict[str, Any] = {"status": Status.DECLINED, "reason": Reason.DO_NOT_HONOR}
 _SUPERVISORS = Who("Supervisor", "connector")
 
 

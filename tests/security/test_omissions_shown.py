@@ -39,7 +39,7 @@ DEADLINE = 2  # seconds
 Receipts = dict[str, tuple[PayIntent, Receipt]]
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
+def wait_until(condition: Callable[..., bool], what: str) -> None:
     deadline = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < deadline, what

@@ -53,7 +53,7 @@ class Stage:
 
     def arguments(self) -> Mapping[str, Callable[[], Any]]:
         """A sound argument for each function, its effect not yet on the ledger."""
-        contradiction = {"status": Status.DECLINED, "reason": Reason.DO_NOT_HONOR}
+        contradiction: dict[str, Any] = {"status": Status.DECLINED, "reason": Reason.DO_NOT_HONOR}
         entity = {
             "entity_id": "E-NEW",
             "name": "Another",
@@ -195,7 +195,11 @@ def test_a_maker_does_not_check(world: World, stage: Stage) -> None:
     made = world.signer(Who("BankOne", "bank-maker", name="somebody"))
     same = world.signer(Who("BankOne", "bank-checker", name="somebody"))
     body = {"merchant_id": parties.MERCHANT, "status": "suspended"}
-    item = {"proposal_id": parties.order_no("p"), "kind": "merchant_status", "body": body}
+    item: dict[str, Any] = {
+        "proposal_id": parties.order_no("p"),
+        "kind": "merchant_status",
+        "body": body,
+    }
     assert world.submit(made, "ProposeRecords", [item]).codes == ["ok"]
     verdict = [{"proposal_id": item["proposal_id"], "decision": "approve"}]
     assert world.submit(same, "DecideRecords", verdict).codes == ["same_person"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from types import MappingProxyType
 from typing import Any
 
 import parties
@@ -122,7 +123,11 @@ def test_two_peers_that_collude_are_found(world: World) -> None:
     answer = PaymentAnswer.from_json(shown.json())
     assert (answer.status, answer.final, answer.result) == ("succeeded", True, None)
     with pytest.raises(DisputedError) as disputed:
-        verify(answer, Asked(wanted.key, {wanted.digest(): wanted}), Pins({}, frozenset()))
+        verify(
+            answer,
+            Asked(wanted.key, {wanted.digest(): wanted}),
+            Pins(MappingProxyType({}), frozenset()),
+        )
     assert disputed.value.code is Dispute.RESULT_MISSING
     _, finding = audited(world)
     assert finding is not None

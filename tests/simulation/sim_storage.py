@@ -93,7 +93,7 @@ class SimDatabase(Database):
         super().__init__(path, schema)
         self._at = path
         self._ddl = schema
-        self._file: SimFile | None = None
+        self._file: Any = None  # a SimFile
 
     def open(self) -> None:
         self._file = SimFile(own_process().world, self._at, DatabaseError)
@@ -102,7 +102,7 @@ class SimDatabase(Database):
     async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         if self._file is None:
             raise DatabaseError("closed")
-        value = await self._file.step(work)
+        value: _T = await self._file.step(work)
         own_process().point("after a step")
         return value
 

@@ -17,7 +17,7 @@ from clearline.jws import Signer, Typ, encode
 RIGHT, WRONG = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 
 
-def bounded(examples: int) -> Any:
+def bounded(examples: int) -> settings:
     """The same examples at each run."""
     return settings(
         max_examples=examples,

@@ -22,6 +22,7 @@ import struct
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 _PR_SET_NO_NEW_PRIVS = 38
 _SET_MODE_FILTER, _ALL_THREADS = 1, 1
@@ -32,12 +33,12 @@ CALLS = {
 }
 
 
-def can_fail_calls():
+def can_fail_calls() -> bool:
     """Whether this machine can make a process's system calls fail."""
     return sys.platform == "linux" and platform.machine() in CALLS
 
 
-def fail_calls(fails):
+def fail_calls(fails: dict[str, int]) -> None:
     """seccomp(2) without privileges: the named calls of all threads fail with these errnos."""
     numbers = CALLS[platform.machine()]
     steps = [(0x20, 0, 0, 0)]  # load seccomp_data.nr
@@ -53,7 +54,7 @@ def fail_calls(fails):
         raise OSError(ctypes.get_errno(), "seccomp")
 
 
-def _obey(path):
+def _obey(path: Path) -> None:
     order = json.loads(path.read_text())
     if "file_bytes" in order:
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
@@ -63,25 +64,27 @@ def _obey(path):
         fail_calls(order["fails"])
 
 
-def _shift(path):
+def _shift(path: Path) -> None:
     """Put time.time, time.time_ns and datetime.now ahead by what the file says now."""
     with path.open("rb") as file:
         view = mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)
-    real_time, real_time_ns, real = time.time, time.time_ns, datetimes.datetime
+    real_time, real_time_ns = time.time, time.time_ns
+    real: Any = datetimes.datetime
+    module: Any = datetimes
 
-    def ahead():
-        return struct.unpack_from("d", view)[0]
+    def ahead() -> float:
+        return float(struct.unpack_from("d", view)[0])
 
-    class _Any(type):
-        def __instancecheck__(cls, value):
+    class _AnyDatetime(type):
+        def __instancecheck__(cls, value: object) -> bool:
             return isinstance(value, real)
 
-    class Shifted(real, metaclass=_Any):
+    class Shifted(real, metaclass=_AnyDatetime):  # type: ignore[misc]
         @classmethod
-        def now(cls, tz=None):
+        def now(cls, tz: Any = None) -> Any:
             return real.now(tz) + datetimes.timedelta(seconds=ahead())
 
-    def shifted():
+    def shifted() -> float:
         # gRPC makes deadlines of it for its core, which has the machine's clock.
         if sys._getframe(1).f_globals.get("__name__", "").startswith("grpc"):
             return real_time()
@@ -89,10 +92,10 @@ def _shift(path):
 
     time.time = shifted
     time.time_ns = lambda: real_time_ns() + int(ahead() * 1e9)
-    datetimes.datetime = Shifted
+    module.datetime = Shifted
 
 
-def begin():
+def begin() -> None:
     """Called when the interpreter starts."""
     folder = os.environ.get("FAULTS_FOLDER")
     mark = os.environ.get("CLEARLINE_SUPERVISED", "").rpartition("/")[2]
