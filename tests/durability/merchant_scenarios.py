@@ -88,16 +88,16 @@ def _receiver(world: World) -> Iterator[int]:
 
 def _watch(recorder: Recorder) -> None:
     """Note a post before its request, a 2xx when it is ready for its socket."""
-    post, answer = HttpGateways.post, listen._Handler._answer
+    post, say = HttpGateways.post, listen._Handler._answer
 
     def watched_post(self: HttpGateways, gateway: int, compact: str, wait: int) -> Reply:
         recorder.told("intent posted")
         return post(self, gateway, compact, wait)
 
-    def watched_answer(self: listen._Handler, answered: listen.Answer) -> None:
-        if answered.status == 200:
+    def watched_answer(self: listen._Handler, answer: listen.Answer) -> None:
+        if answer.status == 200:
             recorder.told("event answered")
-        answer(self, answered)
+        say(self, answer)
 
     HttpGateways.post = watched_post  # type: ignore[method-assign]
     listen._Handler._answer = watched_answer  # type: ignore[method-assign]

@@ -135,7 +135,8 @@ def _acquirers(recorder: Recorder) -> None:
             commit(self)
 
     Book.commit = early  # type: ignore[method-assign]
-    wallet_book.transaction = _left_open(recorder, ("order answered",), wallet_book.transaction)
+    book: Any = wallet_book
+    book.transaction = _left_open(recorder, ("order answered",), book.transaction)
 
 
 def _merchant(recorder: Recorder) -> None:

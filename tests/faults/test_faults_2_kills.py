@@ -45,10 +45,10 @@ def test_every_process_is_killed(faulty: FaultyHouse, chance: random.Random) -> 
     assert load.refunds
     after = {status.name: status.restarts for status in faulty.everyone()}
     assert after == {name: restarts + 1 for name, restarts in before.items()}
-    for kind, seconds in sorted(took.items()):
-        print(f"{kind}: back after {', '.join(f'{one:.1f}' for one in seconds)} s")
-    slow = {kind: seconds for kind, seconds in took.items()
-            if statistics.median_low(seconds) > BACK_SECONDS}  # fmt: skip
+    for kind, found in sorted(took.items()):
+        print(f"{kind}: back after {', '.join(f'{one:.1f}' for one in found)} s")
+    slow = {kind: found for kind, found in took.items()
+            if statistics.median_low(found) > BACK_SECONDS}  # fmt: skip
     assert not slow
 
 
