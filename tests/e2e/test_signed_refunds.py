@@ -72,7 +72,8 @@ class Fuzzed:
         payload = self.payloads.varied(draw, "RefundIntent", ours)
         named = payload.get("order_no") if isinstance(payload, dict) else None
         signer = draw(st.sampled_from([self.till.signer] * 12 + [STRANGER]))
-        return payload, named if is_order_no(named) else order_no, signer
+        at = named if isinstance(named, str) and is_order_no(named) else order_no
+        return payload, at, signer
 
     def send(self, payload: Any, order_no: str, signer: KeySigner, prefer: str) -> None:
         """What is taken is sent again, goes into the merchant's book, as its own tool would have

@@ -9,6 +9,7 @@ import forged_jws as forge
 import parties
 from hostile_intents import OF_ANY, OF_MONEY, Case, Signed
 from parties import ONE, OWNER
+from samples import INTENT
 
 from clearline import intents, jws, refunds, times
 from clearline.intents import CloseIntent, PayIntent
@@ -27,7 +28,7 @@ def close_of(of: PayIntent) -> Signed:
     """Sound closes of this payment."""
 
     def signed(signer: jws.KeySigner = OWNER, **changed: Any) -> str:
-        said = {"network": of.network, "merchant_id": of.merchant_id, "order_no": of.order_no,
+        said: dict[str, Any] = {"network": of.network, "merchant_id": of.merchant_id, "order_no": of.order_no,
                 "attempt": of.attempt, "created": times.now()}  # fmt: skip
         return intents.sign(CloseIntent(**(said | changed)), signer)
 
@@ -49,7 +50,7 @@ REFUNDS = (
          lambda s: s(parties.OTHER, merchant_id=parties.OTHER_MERCHANT)),
     Case("a payment nobody asked for", "payment_unknown", lambda s: s(attempt=2)),
     Case("one minor unit too much", "refund_amount_refused",
-         lambda s: s(amount=parties.INTENT.amount + 1)),
+         lambda s: s(amount=INTENT.amount + 1)),
     Case("in another currency", "refund_amount_refused", lambda s: s(currency="USD")),
     Case("the second before the first", "refund_out_of_order", lambda s: s(refund_no=2)),
 )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import forged_jws as forge
 import parties
 from parties import CODE_ONE, CODE_TWO, ONE, OWNER, OWNER_ES256, OWNER_OLD, STRANGER, TWO
+from samples import INTENT
 
 from clearline import intents, jws, times
 from clearline.intents import Route
@@ -75,7 +76,7 @@ OF_ANY = (
     # re-routed
     Case("signed for another network", "network_mismatch", lambda s: s(network="other-net")),
     Case("taken to this network", "signature_invalid", lambda s: forge.altered(
-        s(network="other-net"), network=parties.INTENT.network)),
+        s(network="other-net"), network=INTENT.network)),
     # whose key
     Case("revoked key", "key_revoked", lambda s: s(OWNER_OLD)),
     Case("a key of a later day", "key_not_yet_valid", lambda s: s(parties.OWNER_NEXT)),
