@@ -28,8 +28,10 @@ def close_of(of: PayIntent) -> Signed:
     """Sound closes of this payment."""
 
     def signed(signer: jws.KeySigner = OWNER, **changed: Any) -> str:
-        said: dict[str, Any] = {"network": of.network, "merchant_id": of.merchant_id, "order_no": of.order_no,
-                "attempt": of.attempt, "created": times.now()}  # fmt: skip
+        said: dict[str, Any] = {
+            "network": of.network, "merchant_id": of.merchant_id, "order_no": of.order_no,
+            "attempt": of.attempt, "created": times.now(),
+        }  # fmt: skip
         return intents.sign(CloseIntent(**(said | changed)), signer)
 
     return signed
