@@ -224,7 +224,7 @@ _INFO: Final[dict[Code, tuple[int, str]]] = {
     Code.LEDGER_UNAVAILABLE: (503, "The ledger can't be reached; see Retry-After."),
     Code.ACQUIRER_UNAVAILABLE: (
         503,
-        "No acquirer the intent names takes payments now; see Retry-After.",
+        "No acquirer the intent names, or the payment's own, takes requests now; see Retry-After.",
     ),
     Code.BLOCK_NOT_REACHED: (503, "This gateway has not seen the asked-for block yet."),
     Code.WEBHOOK_UNKNOWN: (404, "This merchant has no such webhook at this gateway."),

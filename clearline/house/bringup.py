@@ -54,7 +54,7 @@ def up(choice: Choice, say: Say) -> House:
     try:
         supervisor.start(rooms.specification(house), house.run_dir)
     except SupervisorError as error:
-        raise HouseError(str(error)) from None
+        raise HouseError(f"{error} [{error.code}]") from None
     return house
 
 
@@ -116,5 +116,5 @@ def down(home: Path, say: Say = lambda _: None) -> None:
     try:
         supervisor.stop(home / "run", rooms.GROUP, grace_seconds=10.0)
     except SupervisorError as error:
-        raise HouseError(str(error)) from None
+        raise HouseError(f"{error} [{error.code}]") from None
     command.run("network", "down", "--home", home)

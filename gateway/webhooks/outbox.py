@@ -23,6 +23,7 @@ from gateway.webhooks.telling import Told
 
 _DAY: Final = 86_400.0
 _PRUNED: Final = 5_000  # events forgotten at once
+_BEYOND: Final = 2**63 - 1  # of every place on the ledger
 
 _log = get_logger("clearline.gateway.webhooks")
 
@@ -181,11 +182,16 @@ class Outbox:
     def prune(self, keep_days: int) -> int:
         """Forget events older than `keep_days` that nobody is owed; how many."""
         before = self._clock() - keep_days * _DAY
+        # Events are stored in their order: what is kept is not looked through.
+        kept = self._db.execute(
+            "SELECT seq FROM events WHERE stored_at >= ? ORDER BY seq LIMIT 1", (before,)
+        ).fetchone()
         with store.writing(self._db):
             return self._db.execute(
-                "DELETE FROM events WHERE seq IN (SELECT seq FROM events e WHERE stored_at < ?"
-                " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = e.seq) LIMIT ?)",
-                (before, _PRUNED),
+                "DELETE FROM events WHERE seq IN (SELECT seq FROM events e WHERE seq < ?"
+                " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = e.seq)"
+                " ORDER BY seq LIMIT ?)",
+                (kept[0] if kept else _BEYOND, _PRUNED),
             ).rowcount
 
     # Blocks
