@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from audit import cards, forms, relations
 from audit.changes import read_change
+from audit.decisions import Decision
 from audit.draft import Draft, Outcome, Record, Refused
 from audit.findings import Check
 from audit.keys import key_record, key_records
@@ -70,29 +71,6 @@ class Suggestion:
         return (self.place,)
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """An item of DecideRecords."""
-
-    proposal_id: str
-    decision: str
-
-    @property
-    def name(self) -> tuple[str | int, ...]:
-        """What names the proposal."""
-        return ("proposal", self.proposal_id)
-
-    @property
-    def place(self) -> str:
-        """The proposal's ledger key."""
-        return f"proposal/{self.proposal_id}"
-
-    @property
-    def speaks_of(self) -> tuple[str, ...] | None:
-        """Whatever the proposal says: a decision alone does not tell."""
-        return None
-
-
 def parse_suggestion(item: Any) -> Suggestion:
     """Form, cards and keys of a proposal. Raises Refused."""
     _check(forms.PROPOSAL_ITEM.fault(item))
@@ -127,11 +105,11 @@ def _check_keys(kind: str, body: Record) -> None:
         read_change(kind, body)
 
 
-def parse_verdict(item: Any) -> Verdict:
+def parse_verdict(item: Any) -> Decision:
     """Form of a decision. Raises Refused."""
     _check(forms.DECISION_ITEM.fault(item))
     _scan("proposal_id", item["proposal_id"])
-    return Verdict(item["proposal_id"], item["decision"])
+    return Decision(item["proposal_id"], item["decision"])
 
 
 def propose(item: Suggestion, draft: Draft) -> Outcome:
@@ -161,7 +139,7 @@ def propose(item: Suggestion, draft: Draft) -> Outcome:
     return Outcome(Code.OK, Check.OUTCOME, item.name, "proposed", tx_id)
 
 
-def decide(item: Verdict, draft: Draft) -> Outcome:
+def decide(item: Decision, draft: Draft) -> Outcome:
     """What the contract must answer; what follows goes into the draft. Raises Refused."""
     proposal, who = draft.get(item.place), draft.invocation.submitter
     status = _DECIDED[item.decision]

@@ -13,6 +13,7 @@ from datetime import date
 from typing import Any, Final
 
 from audit import cards, forms
+from audit.decisions import Decision
 from audit.draft import Draft, Outcome, Record, Refused
 from audit.findings import Check
 from audit.shapes import Closed
@@ -67,36 +68,13 @@ def end_by_bank(body: Record, msp: str, draft: Draft) -> None:
     _end(before, body, draft)
 
 
-@dataclass(frozen=True)
-class Countersignature:
-    """An item of CountersignRelations."""
-
-    proposal_id: str
-    decision: str
-
-    @property
-    def name(self) -> tuple[str | int, ...]:
-        """What names the proposal."""
-        return ("proposal", self.proposal_id)
-
-    @property
-    def place(self) -> str:
-        """Its ledger key."""
-        return f"proposal/{self.proposal_id}"
-
-    @property
-    def speaks_of(self) -> tuple[str, ...] | None:
-        """Whatever the proposal says: a decision alone does not tell."""
-        return None
-
-
-def parse_countersignature(item: Any) -> Countersignature:
+def parse_countersignature(item: Any) -> Decision:
     """Form and cards. Raises Refused."""
     _read(forms.DECISION_ITEM, item, "proposal_id")
-    return Countersignature(**item)
+    return Decision(**item)
 
 
-def countersign(item: Countersignature, draft: Draft) -> Outcome:
+def countersign(item: Decision, draft: Draft) -> Outcome:
     """What the contract must answer; what follows goes into the draft. Raises Refused."""
     _check_supervisor(draft)
     proposal, status = draft.get(item.place), _COUNTERSIGNED[item.decision]
