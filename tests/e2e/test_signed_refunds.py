@@ -28,6 +28,12 @@ CODES = {
     "payment_unknown", "refund_amount_refused", "refund_out_of_order",
 }  # fmt: skip
 
+# What is drawn may miss one of these, so each is sent once as well.
+WRONG: tuple[dict[str, Any], ...] = (
+    {"merchant_id": "M-9999"}, {"network": "clearline-test"}, {"attempt": 2}, {"refund_no": 9},
+    {"currency": "USD"}, {"amount": PAID + 1},
+)  # fmt: skip
+
 
 class Fuzzed:
     """A gateway of the house, its description, and orders that were paid."""
@@ -54,12 +60,7 @@ class Fuzzed:
     def refund(self, draw: Any) -> tuple[Any, str, KeySigner]:
         """A payload, the order it is sent to, and who signs it."""
         now, order_no = times.now(), draw(st.sampled_from(ORDERS))
-        ours = {
-            "kind": "refund",
-            "version": 1,
-            "network": self.network,
-            "merchant_id": MERCHANT_ID,
-            "order_no": order_no,
+        ours = self.sound(order_no) | {
             "attempt": draw(st.sampled_from([1, 1, 1, 1, 1, 2])),
             "refund_no": draw(st.sampled_from([1, 1, 2, 3])),
             "amount": draw(st.sampled_from([1, 1, 500, PAID, PAID + 1])),
@@ -74,6 +75,26 @@ class Fuzzed:
         signer = draw(st.sampled_from([self.till.signer] * 12 + [STRANGER]))
         at = named if isinstance(named, str) and is_order_no(named) else order_no
         return payload, at, signer
+
+    def sound(self, order_no: str) -> dict[str, Any]:
+        """A payload that would be taken, unless the order's refunds went further."""
+        now = times.now()
+        return {
+            "kind": "refund", "version": 1, "network": self.network, "merchant_id": MERCHANT_ID,
+            "order_no": order_no, "attempt": 1, "refund_no": 1, "amount": 1, "currency": "CNY",
+            "created": now, "expires_at": times.after(now, 900),
+        }  # fmt: skip
+
+    def send_wrong(self) -> None:
+        """Refunds of an order that has none yet, each wrong in one thing."""
+        order_no = ORDERS[0]
+        for changes in WRONG:
+            self.send(self.sound(order_no) | changes, order_no, self.till.signer, "")
+        self.send(self.sound(order_no), order_no, STRANGER, "")
+        late: Any = 0.001
+        gone = {"expires_at": times.after(times.now(), late)}
+        self.send(self.sound(order_no) | gone, order_no, self.till.signer, "")
+        assert not self.taken
 
     def send(self, payload: Any, order_no: str, signer: KeySigner, prefer: str) -> None:
         """What is taken is sent again, goes into the merchant's book, as its own tool would have
@@ -126,6 +147,7 @@ def test_whatever_refund_is_signed_is_answered_as_described(house: House, till: 
     def one(data: Any) -> None:
         fuzzed.send(*fuzzed.refund(data.draw), data.draw(prefers))
 
+    fuzzed.send_wrong()
     one()
     fuzzed.session.close()
     seen = fuzzed.seen
