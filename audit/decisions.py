@@ -1,4 +1,5 @@
-"""A decision on a proposal, as a checker and a countersigning supervisor make it."""
+"""What names a proposal, for those who make one and those who decide on it: a checker, and the
+supervisor who countersigns."""
 
 from __future__ import annotations
 
@@ -6,11 +7,10 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Decision:
-    """An item of DecideRecords or of CountersignRelations."""
+class OnProposal:
+    """An item about a proposal."""
 
     proposal_id: str
-    decision: str
 
     @property
     def name(self) -> tuple[str | int, ...]:
@@ -21,6 +21,13 @@ class Decision:
     def place(self) -> str:
         """The proposal's ledger key."""
         return f"proposal/{self.proposal_id}"
+
+
+@dataclass(frozen=True)
+class Decision(OnProposal):
+    """An item of DecideRecords or of CountersignRelations."""
+
+    decision: str
 
     @property
     def speaks_of(self) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from audit import cards, forms, relations
 from audit.changes import read_change
-from audit.decisions import Decision
+from audit.decisions import Decision, OnProposal
 from audit.draft import Draft, Outcome, Record, Refused
 from audit.findings import Check
 from audit.keys import key_record, key_records
@@ -48,22 +48,11 @@ class Registry:
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class Suggestion(OnProposal):
     """An item of ProposeRecords."""
 
-    proposal_id: str
     kind: str
     body: Record
-
-    @property
-    def name(self) -> tuple[str | int, ...]:
-        """What names the proposal."""
-        return ("proposal", self.proposal_id)
-
-    @property
-    def place(self) -> str:
-        """The proposal's ledger key."""
-        return f"proposal/{self.proposal_id}"
 
     @property
     def speaks_of(self) -> tuple[str, ...] | None:

@@ -35,6 +35,16 @@ def condemn(path: Path) -> None:
     _mark(path).touch()
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file `path` names now, None for none: one that was begun anew is another. Raises
+    OSError."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def opened(
     path: Path, prepare: Callable[[sqlite3.Connection], object]
 ) -> tuple[sqlite3.Connection, bool]:

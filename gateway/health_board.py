@@ -188,8 +188,7 @@ class Availabilities:
 
     def _look_which_file(self) -> None:
         """One that was begun anew is another file: nothing is noted in the old one any more."""
-        status = self._path.stat()
-        file = (status.st_dev, status.st_ino)
+        file = torn.identity(self._path)
         if file != self._file:
             self._forget()
             self._file = file

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from clearline import canonical
+from clearline import canonical, torn
 from clearline.canonical import Json
 from clearline.codes import Code, Refusal
 from clearline.webhooks import Action, Registration
@@ -146,7 +146,7 @@ class Registry:
         with self._connected() as db:
             with store.writing(db):
                 yield db
-            if self._local.file != _identity(self._path):
+            if self._local.file != torn.identity(self._path):
                 raise StoreError(f"{self._path} was begun anew meanwhile")
 
     @contextmanager
@@ -156,13 +156,13 @@ class Registry:
             db: sqlite3.Connection | None = getattr(self._local, "db", None)
             # One that was torn or lost, and begun anew, is another file: what is kept in the old
             # one is read by nobody.
-            if db is not None and self._local.file != _identity(self._path):
+            if db is not None and self._local.file != torn.identity(self._path):
                 self._forget()
                 db = None
             if db is None:
-                before = _identity(self._path)
+                before = torn.identity(self._path)
                 db = self._local.db = store.connect(self._path)
-                self._local.file = before or _identity(self._path)
+                self._local.file = before or torn.identity(self._path)
             yield db
         except (sqlite3.Error, StoreError, OSError) as error:
             self._forget()
@@ -174,15 +174,6 @@ class Registry:
         self._local.db = None
         if db is not None:
             db.close()
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file it is now, None for none."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _check_key(db: sqlite3.Connection, merchant_id: str, key_id: str, last_block: int) -> None:

@@ -9,10 +9,10 @@ from types import MappingProxyType
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from import_profiles import profile_of
 from merchant_world import World
 
 from clearline.intents import Route
-from clearline.jws import KeySigner
 from merchant.importer import (
     MAX_LINE,
     Bad,
@@ -23,32 +23,9 @@ from merchant.importer import (
     read,
 )
 from merchant.orders import Order, RowCode
-from merchant.profile import Profile, parse
+from merchant.profile import Profile
 
-BANK = KeySigner.generate()
 CARD = "4111111111111111"
-
-
-def profile_of(*acquirers: str, **defaults: str) -> Profile:
-    names = acquirers or ("unionpay",)
-    document = {
-        "network": "clearline-dev",
-        "merchant_id": "M-1",
-        "gateways": [{"url": "https://127.0.0.1:1", "ca": "ca.pem"}],
-        "acquirer_keys": {name: [BANK.jwk] for name in names},
-        "routes": [{"acquirer_id": name, "merchant_code": f"C{name}"} for name in names],
-        "defaults": {
-            "store": "s",
-            "terminal": "T1",
-            "mcc": "5411",
-            "product": "card",
-            "goods_category": "food",
-            "site": "shop.example",
-            "currency": "CNY",
-        }
-        | defaults,
-    }
-    return parse(document, Path())
 
 
 PROFILE = profile_of(payer_token="tok_approve")

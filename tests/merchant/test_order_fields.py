@@ -5,14 +5,14 @@ import json
 from pathlib import Path
 
 import pytest
+from import_profiles import profile_of
 from merchant_world import World
 
 from clearline import intents
 from clearline.intents import PayIntent, Route
-from clearline.jws import KeySigner
 from merchant.importer import Bad, Format, Taken, read
 from merchant.orders import Order, RowCode, intent_for
-from merchant.profile import Profile, parse
+from merchant.profile import Profile
 
 CARD = "4111111111111111"
 OWN = "0b" * 32
@@ -23,25 +23,7 @@ NOW = "2026-11-23T12:00:00.000Z"
 
 @pytest.fixture(scope="module")
 def profile() -> Profile:
-    bank = KeySigner.generate()
-    names = ("unionpay", "wallet")
-    document = {
-        "network": "clearline-dev",
-        "merchant_id": "M-1",
-        "gateways": [{"url": "https://127.0.0.1:1", "ca": "ca.pem"}],
-        "acquirer_keys": {name: [bank.jwk] for name in names},
-        "routes": [{"acquirer_id": name, "merchant_code": f"C{name}"} for name in names],
-        "defaults": {
-            "store": "s",
-            "terminal": "T1",
-            "mcc": "5411",
-            "product": "card",
-            "goods_category": "food",
-            "site": "shop.example",
-            "currency": "CNY",
-        },
-    }
-    return parse(document, Path())
+    return profile_of("unionpay", "wallet")
 
 
 def lines(text: str, profile: Profile, form: Format = Format.CSV) -> list[Taken | Bad]:

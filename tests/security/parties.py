@@ -94,17 +94,21 @@ def refund(of: PayIntent, **changed: Any) -> RefundIntent:
     return replace(REFUND, **(about | changed))
 
 
-def report(of: PayIntent, **changed: Any) -> Report:
-    """The result `succeeded` of quiet-one on it."""
-    about: dict[str, Any] = {
+def _reported(of: PayIntent | RefundIntent, reference: str) -> dict[str, Any]:
+    return {
         "acquirer_id": ONE,
         "merchant_id": of.merchant_id,
         "order_no": of.order_no,
         "attempt": of.attempt,
         "intent_digest": of.digest(),
         "amount": of.amount,
-        "acquirer_reference": reports.acquirer_reference(of.key, of.network),
+        "acquirer_reference": reference,
     }
+
+
+def report(of: PayIntent, **changed: Any) -> Report:
+    """The result `succeeded` of quiet-one on it."""
+    about = _reported(of, reports.acquirer_reference(of.key, of.network))
     return replace(REPORT, **(about | changed))
 
 
@@ -115,16 +119,7 @@ def signed_report(of: PayIntent, signer: KeySigner = BANK_ONE, **changed: Any) -
 
 def signed_refund_report(of: RefundIntent, **changed: Any) -> str:
     """The result `succeeded` of quiet-one on this refund, signed."""
-    about: dict[str, Any] = {
-        "acquirer_id": ONE,
-        "merchant_id": of.merchant_id,
-        "order_no": of.order_no,
-        "attempt": of.attempt,
-        "intent_digest": of.digest(),
-        "amount": of.amount,
-        "acquirer_reference": refunds.reference(of.key, of.network),
-        "refund_no": of.refund_no,
-    }
+    about = _reported(of, refunds.reference(of.key, of.network)) | {"refund_no": of.refund_no}
     return reports.sign(replace(REFUND_REPORT, **(about | changed)), BANK_ONE)
 
 
