@@ -196,14 +196,12 @@ class OrdererSilentError(Exception):
 
 
 async def _broadcast(connection: grpc.aio.Channel, envelope: Any) -> Any:
-    method: Any = connection.stream_stream(
+    method: Any = connection.unary_stream(
         "/orderer.AtomicBroadcast/Broadcast",
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=ab_pb2.BroadcastResponse.FromString,
     )
-    call = method(timeout=_ORDERER_SECONDS)
-    await call.write(envelope)
-    await call.done_writing()
+    call = method(envelope, timeout=_ORDERER_SECONDS)
     answer = await call.read()
     if not isinstance(answer, ab_pb2.BroadcastResponse):
         raise OrdererSilentError(f"{(await call.code()).name}: {await call.details()}")

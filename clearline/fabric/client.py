@@ -93,13 +93,18 @@ class FabricClient:
         """The open stream of gateway.ChaincodeEventsResponse for a signed request."""
         return self._events(request)
 
-    def deliver(self, method: str) -> Any:
-        """An open bidirectional stream to protos.Deliver, `Deliver` or `DeliverFiltered`, of
-        serialised DeliverResponses: a block is kept as it came."""
-        stub: Any = self.channel.stream_stream(
+    def deliver(self, method: str, envelope: Any) -> Any:
+        """The stream of serialised DeliverResponses, a block kept as it came, that protos.Deliver's
+        `Deliver` or `DeliverFiltered` answers one signed common.Envelope with.
+
+        Both take a stream of envelopes; one goes as a call of one request, the same on the wire.
+        A message that is written to an open stream hides the status of a server that has ended it
+        meanwhile: INTERNAL, "Internal error from Core" (github.com/grpc/grpc/issues/36066).
+        """
+        stub: Any = self.channel.unary_stream(
             f"/protos.Deliver/{method}", request_serializer=_serialize, response_deserializer=bytes
         )
-        return stub()
+        return stub(envelope)
 
 
 def events_error(error: grpc.aio.AioRpcError) -> EventsError:

@@ -164,9 +164,8 @@ class BlockEventsRequest:
         peer.DeliverResponse when it holds anything else."""
         if not self._envelope.signature:
             self.set_signature(self._signer.sign(self._envelope.payload))
-        call = self._client.deliver(method)
+        call = self._client.deliver(method, self._envelope)
         try:
-            await call.write(self._envelope)
             while True:
                 raw = await call.read()
                 if raw is grpc.aio.EOF:  # type: ignore[attr-defined]

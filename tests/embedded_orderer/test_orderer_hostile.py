@@ -50,7 +50,7 @@ def _config_update(world: World, chance: random.Random) -> bytes:
 
 async def _poke(channel: Any, method: str, raw: bytes) -> tuple[Any, bytes, str]:
     """(gRPC status, first answer, details)."""
-    call = channel.stream_stream(method)(iter([raw]), timeout=0.5)
+    call = channel.unary_stream(method)(raw, timeout=0.5)
     first = b""
     try:
         async for answer in call:
@@ -81,7 +81,7 @@ def test_messages_above_the_limit_are_refused_by_size(
 
     async def ended(channel: Any, size: int) -> Any:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await channel.stream_stream(method)(iter([bytes(size)]), timeout=20).read()
+            await channel.unary_stream(method)(bytes(size), timeout=20).read()
         return caught.value
 
     async def scenario() -> None:

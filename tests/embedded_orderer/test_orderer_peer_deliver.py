@@ -129,9 +129,7 @@ def test_the_services_of_a_peer(world: World) -> None:
     source = FixedBlocks(Bundle.from_config_block(world.genesis), [world.genesis, good, bad])
 
     async def read(channel: Any, method: str, request: bytes) -> list[Any]:
-        call = channel.stream_stream(f"/protos.Deliver/{method}")()
-        await call.write(request)
-        await call.done_writing()
+        call = channel.unary_stream(f"/protos.Deliver/{method}")(request)
         return [events_pb2.DeliverResponse.FromString(raw) async for raw in call]
 
     async def scenario() -> None:

@@ -100,7 +100,7 @@ def caller(channel: Any, method: str) -> Callable[[bytes], Any]:
         return lambda raw: channel.unary_stream(method)(raw, timeout=0.1)
     if method.startswith("/gateway.") or method == ENDORSER:
         return lambda raw: channel.unary_unary(method)(raw, timeout=0.5)
-    return lambda raw: channel.stream_stream(method)(iter([raw]), timeout=0.5)
+    return lambda raw: channel.unary_stream(method)(raw, timeout=0.5)
 
 
 STREAMS = (

@@ -57,7 +57,7 @@ async def _call(world: World, method: str) -> tuple[str, str]:
         channel = world.channel("BankOne")
     try:
         if method.endswith(STREAMS):
-            call = channel.stream_stream(f"/{method}")(iter([b""]))
+            call = channel.unary_stream(f"/{method}")(b"")
             error = await failure(call.read(), grpc.aio.AioRpcError)
         else:
             error = await failure(channel.unary_unary(f"/{method}")(b""), grpc.aio.AioRpcError)

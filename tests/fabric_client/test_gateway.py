@@ -1,12 +1,14 @@
 """The client against a peer that speaks Fabric's gateway service: results, errors, offline keys."""
 
 import asyncio
+from concurrent import futures
 from pathlib import Path
 
 import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from fabric_fake_peer import CHAINCODE, DUPLICATE_TXID, MVCC_READ_CONFLICT, FakePeer, Refusal
+from fabric_protos.common import common_pb2
 from fabric_protos.gateway import gateway_pb2
 from fabric_protos.peer import proposal_pb2
 from helpers_fabric import connect, new_certificate, run, signer
@@ -338,6 +340,31 @@ def test_filtered_blocks_and_refused_streams() -> None:
                 assert refused.value.code is code
 
     run(scenario())
+
+
+def test_a_stream_that_is_refused_unread_tells_why() -> None:
+    """Of a server that ends it at once, in a thread of its own; one write in six lost its words."""
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    endpoint = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    large = common_pb2.Envelope(payload=bytes(1 << 20)).SerializeToString()
+
+    async def refused(gateway: Gateway) -> EventsError:
+        with pytest.raises(EventsError) as caught:
+            await anext(gateway.new_signed_block_events_request(large, b"its own").blocks())
+        return caught.value
+
+    async def scenario() -> None:
+        async with connect(endpoint) as gateway:
+            said = [await refused(gateway) for _ in range(100)]
+        assert {(error.code, error.message) for error in said} == {
+            (STATUS.UNIMPLEMENTED, "Method not found!")
+        }
+
+    try:
+        run(scenario())
+    finally:
+        server.stop(0).wait()
 
 
 def test_the_next_block_is_the_default_start() -> None:

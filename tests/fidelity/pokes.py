@@ -113,7 +113,7 @@ async def poke(channel: Any, method: str, raw: bytes, patience: float) -> Said:
             timeout = patience if method == COMMIT_STATUS else max(patience, _ANSWERS)
             answer: Any = await channel.unary_unary(method)(raw, timeout=timeout)
             return _endorsed(answer) if method == PROCESS else ("OK",)
-        both_ways: Any = channel.stream_stream(method)(iter([raw]), timeout=patience)
+        both_ways: Any = channel.unary_stream(method)(raw, timeout=patience)
         return await _first(both_ways)
     except grpc.aio.AioRpcError as error:
         # A deadline that passes on both sides at once is told by either.

@@ -85,9 +85,8 @@ async def orderers(net: Net, folder: Path) -> AsyncIterator[Pair]:
 
 async def say(channel: Any, method: str, raw: bytes) -> Said:
     """A status with its text, a block, or how the stream ended."""
-    call: Any = channel.stream_stream(method)(timeout=5)
+    call: Any = channel.unary_stream(method)(raw, timeout=5)
     try:
-        await call.write(raw)
         answer = await call.read()
         if not isinstance(answer, bytes):
             return ((await call.code()).name, plain(await call.details()))
@@ -212,8 +211,7 @@ def test_what_a_broadcast_is_answered(follower: Follower, tmp_path: Path) -> Non
 
 async def delivered(channel: Any, seek: bytes) -> Any:
     """The block that one seek is answered."""
-    call: Any = channel.stream_stream(DELIVER)(timeout=10)
-    await call.write(seek)
+    call: Any = channel.unary_stream(DELIVER)(seek, timeout=10)
     answer = ab_pb2.DeliverResponse.FromString(await call.read())
     call.cancel()
     assert answer.WhichOneof("Type") == "block", answer

@@ -230,9 +230,7 @@ class World:
         organisation, for its peer, or "Orderer"."""
 
         async def answered() -> list[bytes]:
-            call = self._channels[at].stream_stream(method)()
-            await call.write(request)
-            await call.done_writing()
+            call = self._channels[at].unary_stream(method)(request)
             found: list[bytes] = []
             async for one in call:
                 found.append(one)

@@ -69,9 +69,7 @@ class BlockPuller:
         """Commit what one orderer delivers; answers why it ended."""
         connection = self._dial(address, roots)
         try:
-            call = connection.stream_stream(_DELIVER)()
-            await call.write(self._seek())
-            await call.done_writing()
+            call = connection.unary_stream(_DELIVER)(self._seek())
             while (raw := await call.read()) is not _EOF:
                 await self._take(raw)
             return "EOF"
