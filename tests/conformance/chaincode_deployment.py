@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import random
 import socket
 import subprocess
 import tarfile
@@ -23,7 +22,7 @@ from typing import Any
 from fabric_protos.peer import policy_pb2
 from fabric_protos.peer.lifecycle import lifecycle_pb2
 
-from clearline import ports
+from clearline import free_ports
 from network import lifecycle
 from network.administration import PeerAdministration
 from network.channelpolicies import signature_policy
@@ -86,7 +85,7 @@ def make_server(
     home: Home, topology: Topology, organization: Organization, label: str, program: Sequence[str]
 ) -> Server:
     """An organisation's server, its settings written, not started."""
-    port = _free_port()
+    port = free_ports.choose()
     own = home.chaincode(organization.name)
     connection = json.loads((own / "connection.json").read_text())
     connection["address"] = f"127.0.0.1:{port}"
@@ -108,13 +107,6 @@ def make_server(
     settings.write_text(json.dumps(values))
     log = home.logs / f"{label}-{organization.name}.log"
     return Server((*program, str(settings)), ("127.0.0.1", port), package, log)
-
-
-def _free_port() -> int:
-    while True:
-        port = random.randrange(20_000, 32_000)
-        if ports.available("127.0.0.1", port):
-            return port
 
 
 def _package(label: str, connection: dict[str, Any]) -> Package:

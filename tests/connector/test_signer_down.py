@@ -16,9 +16,9 @@ from fake_ledger import FakeLedger
 from helpers_connector import World, agree, connected, setup, until
 from scenarios import many, play
 from scripted import NO_ANSWER, REVERSED, ScriptedAdapter
-from signing_place import SigningPlace, free_port
+from signing_place import SigningPlace
 
-from clearline import canonical, jws
+from clearline import canonical, free_ports, jws
 from clearline.acquirer_health import Health, HealthReport, answer_line, parse_report
 from clearline.intents import PaymentKey
 from clearline.jws import KeySigner
@@ -139,7 +139,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_service_is_killed_under_load(tmp_path: Path) -> None:
     world, ledger = setup(tmp_path, UNIONPAY)
     key = world.bank_signer
-    place = SigningPlace.make(tmp_path / "signing", key, world.place.network, free_port())
+    place = SigningPlace.make(tmp_path / "signing", key, world.place.network, free_ports.choose())
     site = Site(world, ledger, place)
 
     async def go() -> None:

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,13 @@ def availability(house: House, gateway: int, acquirer_id: str) -> str:
         shown = session.get(f"{at.url}/v1/gateway", verify=str(house.tls_ca(at.bank)), timeout=10)
     listed = shown.json()["acquirers"]
     return str(next(one["availability"] for one in listed if one["acquirer_id"] == acquirer_id))
+
+
+def thinks(house: House, gateway: int, availability_is: str) -> None:
+    """Wait until every worker of a gateway thinks so of unionpay."""
+    wait_until(lambda: availability(house, gateway, UNIONPAY) == availability_is, availability_is)
+    # One worker has told; another may look for 0.1 s at what it read before (health_board.py).
+    time.sleep(0.2)
 
 
 @contextmanager
@@ -54,15 +62,11 @@ def test_the_gateway_picks_within_the_list_and_the_route_stays(house: House, til
     acting = f"connector-{UNIONPAY}"
     with silent(house, acting):
         for place in range(2):
-            wait_until(
-                lambda at=place: availability(house, at, UNIONPAY) == "doubtful", "it is missed"
-            )
+            thinks(house, place, "doubtful")
         first = till.post(compact)
         assert (first.status_code, first.json()["acquirer_id"]) == (201, WALLET)
     for place in range(2):
-        wait_until(
-            lambda at=place: availability(house, at, UNIONPAY) == "available", "it is heard again"
-        )
+        thinks(house, place, "available")
         again = till.post(compact, place)
         assert (again.status_code, again.json()["acquirer_id"]) == (200, WALLET)
     assert till.post(till.sign("route-1"), 1).json()["acquirer_id"] == UNIONPAY

@@ -5,7 +5,6 @@ import base64
 import json
 import os
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from orderer_world import (
     normal,
 )
 
+from clearline import free_ports
 from clearline.fabric import protoutil
 from network.embedded import wire
 from network.embedded.orderer.chain import Chain, bootstrap
@@ -148,12 +148,6 @@ def _long_timeout(config: Any) -> None:
     values["BatchTimeout"].value = configuration_pb2.BatchTimeout(timeout="1h").SerializeToString()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 async def _ready(client: Client, world: World) -> int:
     """Wait until the orderer answers; its height."""
     for _ in range(200):
@@ -195,7 +189,7 @@ async def _follow(client: Client, world: World, seen: list[bytes], wanted: int) 
 
 def test_kill_9_loses_no_delivered_block(world: World, tmp_path: Path) -> None:
     async def scenario() -> None:
-        port = _free_port()
+        port = free_ports.choose()
         settings = world.settings(tmp_path)
         seen: list[bytes] = []
         for _ in range(4):
@@ -234,7 +228,7 @@ def test_kill_9_loses_no_delivered_block(world: World, tmp_path: Path) -> None:
 
 def test_the_process_stops_cleanly_and_says_what_is_wrong(world: World, tmp_path: Path) -> None:
     settings = world.settings(tmp_path)
-    port = _free_port()
+    port = free_ports.choose()
 
     async def serve() -> None:
         process = OrdererProcess(settings, tmp_path, port)

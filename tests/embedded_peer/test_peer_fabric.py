@@ -18,8 +18,8 @@ from kv_chaincode import arguments
 from peer_world import CHANNEL, ENDORSER, World, running
 from real_peer import RealPeer, executable
 
+from clearline import free_ports
 from clearline.fabric import protoutil
-from network import ports
 from network.embedded import wire
 from network.embedded.peer.endorsement_policies import member_policy
 
@@ -79,8 +79,7 @@ class Both:
 
 @contextlib.asynccontextmanager
 async def both(tmp_path: Path) -> AsyncIterator[Both]:
-    taken: set[int] = set()
-    free = [ports._free_port("127.0.0.1", taken) for _ in range(3)]
+    free = [free_ports.choose() for _ in range(3)]
     async with asyncio.timeout(90), running(tmp_path / "home") as world:
         await transcript(world)
         real = RealPeer(world, ORGANIZATION, tmp_path / "real", free)

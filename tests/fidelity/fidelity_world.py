@@ -18,13 +18,13 @@ import ledger_chaincode
 from fabric_protos.common import common_pb2, configtx_pb2, ledger_pb2
 from fabric_protos.orderer import ab_pb2
 
-from clearline import supervisor
+from clearline import free_ports, supervisor
 from clearline.fabric.contract import Contract
 from clearline.fabric.gateway import Gateway
 from clearline.fabric.identity import X509Signer
 from clearline.fabric.profile import Profile
 from clearline.processes import GroupSpec, ProcessSpec
-from network import engines, lifecycle, ports
+from network import engines, lifecycle
 from network import package as packages
 from network.administration import PeerAdministration
 from network.bringup import PortChoice, UpRequest, make_home
@@ -142,7 +142,7 @@ class Follower:
         self.net = net
         self.folder = folder
         folder.mkdir(parents=True)
-        port = ports._free_port("127.0.0.1", set())
+        port = free_ports.choose()
         self.endpoint = f"127.0.0.1:{port}"
         if net.engine is Engine.EMBEDDED:
             self._words, environment = fabric_peer(net, folder, self.endpoint)

@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "embedded_peer"))
 
 from kv_chaincode import KvChaincode
 
+from clearline import free_ports
+
 NAME = "mischief"
 """Any organisation's endorsement is enough for it."""
 STRICT = "strict"
@@ -31,9 +33,9 @@ class Mischief:
     """The server of a network's second chaincode, and its package."""
 
     def __init__(self, net: Any) -> None:
-        from chaincode_deployment import Server, _free_port, _package
+        from chaincode_deployment import Server, _package
 
-        port = _free_port()
+        port = free_ports.choose()
         package = _package(NAME, {"address": f"127.0.0.1:{port}", "dial_timeout": "5s"})
         words = (sys.executable, __file__, str(port), package.id)
         log = net.home.root / "mischief.log"

@@ -8,7 +8,6 @@ import schemathesis
 from helpers_gateway import (
     REGISTRY,
     Process,
-    free_port,
     new_intent,
     record_name,
     signed,
@@ -19,7 +18,7 @@ from helpers_gateway import (
 from helpers_ledger import Ledger
 from helpers_settlements import PLACE, SETTLEMENT
 
-from clearline import records
+from clearline import free_ports, records
 from clearline.clearing_records import settlement_key
 from clearline.fabric.profile import Profile
 
@@ -30,7 +29,7 @@ class Described:
     def __init__(self, folder: Path) -> None:
         write_identity(folder)
         self.ledger = Ledger(folder / "cert.pem", folder / "key.pem")
-        port = free_port()
+        port = free_ports.choose()
         # What an example prefers to wait for never comes.
         path = write_settings(folder, self.ledger.peer.endpoint, port, preferred_wait_s=1)
         self.ledger.use(Profile.load(folder / "profile.json"))

@@ -5,7 +5,6 @@ import asyncio
 import ipaddress
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -122,13 +121,6 @@ def token(
 ) -> dict[str, str]:
     """An Authorization header for reading."""
     return {"Authorization": f"Bearer {bearer.issue(merchant_id, audience, signer)}"}
-
-
-def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def write_identity(folder: Path) -> None:

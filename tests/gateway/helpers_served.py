@@ -12,7 +12,6 @@ import requests
 from helpers_gateway import (
     REGISTRY,
     Process,
-    free_port,
     record_name,
     token,
     until,
@@ -21,7 +20,7 @@ from helpers_gateway import (
 )
 from helpers_ledger import Ledger
 
-from clearline import records
+from clearline import free_ports, records
 from clearline.fabric.profile import Profile
 
 
@@ -105,7 +104,7 @@ def open_served(folder: Path, **limits: int) -> Iterator[Served]:
     """Both processes, ready; their exit statuses are checked at the end."""
     write_identity(folder)
     ledger = Ledger(folder / "cert.pem", folder / "key.pem")
-    port = free_port()
+    port = free_ports.choose()
     bounds: dict[str, Any] = {"commit_wait_s": 3} | limits
     path = write_settings(folder, ledger.peer.endpoint, port, **bounds)
     ledger.use(Profile.load(folder / "profile.json"))

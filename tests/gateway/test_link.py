@@ -17,7 +17,6 @@ from helpers_gateway import (
     MERCHANT,
     OWNER,
     Site,
-    free_port,
     merchant,
     new_intent,
     open_site,
@@ -28,7 +27,7 @@ from helpers_gateway import (
 from helpers_gateway import acquirer as acquirer_record
 from helpers_link import CONNECTOR, Authority
 
-from clearline import refunds, times
+from clearline import free_ports, refunds, times
 from clearline.acquirer_health import Health, HealthReport, parse_answer, report_line
 from clearline.codes import Code, Refusal
 from clearline.intents import PaymentKey
@@ -178,7 +177,7 @@ def linked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Linked]:
     owner, other, stranger = (
         Authority.create(folder, name) for name in ("BankTwo", "BankOne", "Nobody")
     )
-    port = free_port()
+    port = free_ports.choose()
     link = {
         "listen": f"127.0.0.1:{port}",
         "tls_cas": {"BankTwo": str(owner.path), "BankOne": str(other.path)},

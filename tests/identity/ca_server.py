@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any, Self
 import requests
 from builds import MissingToolError, build
 
+from clearline import free_ports
 from network.ca.client import CAAddress
 from network.certificates import Authority, issue_tls
 from network.identities import write_credential
@@ -80,7 +80,7 @@ def start(tool: Path, folder: Path, identity: Authority, tls: Authority) -> Serv
     write_credential(folder / "server", own)
     trusted = folder / "tls-root.pem"
     trusted.write_bytes(tls.pem)
-    port = _free_port()
+    port = free_ports.choose()
     inner = folder / TLS_CA
     _configure(inner, TLS_CA, tls, {})
     _configure(
@@ -170,9 +170,3 @@ def _wait(server: Server) -> None:
                 return
             except requests.exceptions.RequestException:
                 time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

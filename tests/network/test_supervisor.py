@@ -6,7 +6,6 @@ import http.server
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from clearline import supervisor
+from clearline import free_ports, supervisor
 from clearline.keeper import next_wait, stop_waves
 from clearline.processes import (
     GroupSpec,
@@ -62,12 +61,6 @@ _STUBBORN = textwrap.dedent(
 )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def until(condition: Callable[[], bool], what: str, seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -84,7 +77,7 @@ def run(tmp_path: Path) -> Iterator[Path]:
 
 
 def listener(tmp_path: Path, name: str, after: tuple[str, ...] = ()) -> ProcessSpec:
-    port = free_port()
+    port = free_ports.choose()
     return ProcessSpec(
         name=name,
         argv=(sys.executable, "-c", _LISTENER, str(port)),
@@ -329,7 +322,7 @@ def test_a_process_that_never_answers_is_reported(tmp_path: Path, run: Path) -> 
         argv=(sys.executable, "-c", "import signal; signal.pause()"),
         log=str(tmp_path / "mute.log"),
         cwd=str(tmp_path),
-        probes=(Probe("tcp", f"127.0.0.1:{free_port()}"),),
+        probes=(Probe("tcp", f"127.0.0.1:{free_ports.choose()}"),),
         ready_seconds=0.3,
     )
     waiting = listener(tmp_path, "waiting", after=("mute",))

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -14,13 +13,6 @@ from clearline.jws import KeySigner
 from clearline.signers import settings
 from clearline.signers.settings import RemoteKey, SignerSettings
 from network.certificates import Authority, create_authority, issue_tls
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
