@@ -7,7 +7,8 @@ HOME_DIR ?= .clearline/dev
 ENGINE ?= embedded
 ROUNDS ?= 3
 MINUTES ?= 10
-WORKERS ?= 2
+# One more than the smallest machine has cores: a third of the tests' time is waiting.
+WORKERS ?= 3
 
 # Some images set it. Every process of a house, some hundreds in the tests, would compile again.
 unexport PYTHONDONTWRITEBYTECODE
