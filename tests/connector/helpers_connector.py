@@ -290,6 +290,11 @@ async def ended(process: asyncio.subprocess.Process) -> int:
         raise
 
 
+def soon() -> str:
+    """An `expires_at` that a machine with other work, too, forwards before."""
+    return times.after(times.now(), 2)
+
+
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     """Wait until something is so."""
     async with asyncio.timeout(seconds):

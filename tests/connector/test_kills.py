@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 from benches import BENCHES, UNIONPAY, WALLET, Bench, unionpay, wallet
 from fake_ledger import FakeLedger
-from helpers_connector import World, agree, child_dying, connected, ended, until
-
-from clearline import times
+from helpers_connector import World, agree, child_dying, connected, ended, soon, until
 
 
 async def kill(process: asyncio.subprocess.Process) -> None:
@@ -83,7 +81,7 @@ def test_killed_at(tmp_path: Path, bench: Bench, point: str, token: str, status:
             if "close" in point:
                 dying = await child_dying(world, point)
                 await ready(world)
-                intent = replace(intent, expires_at=times.after(times.now(), 1))
+                intent = replace(intent, expires_at=soon())
                 (key,) = world.request(ledger, intent)
             else:
                 (key,) = world.request(ledger, intent)
@@ -112,7 +110,7 @@ def test_killed_while_a_late_success_is_given_back(tmp_path: Path, point: str) -
             dying = await child_dying(world, point)
             await ready(world)
             intent = world.intent(1, "tok_pays_after_close")
-            (key,) = world.request(ledger, replace(intent, expires_at=times.after(times.now(), 1)))
+            (key,) = world.request(ledger, replace(intent, expires_at=soon()))
             assert await ended(dying) == -signal.SIGKILL
             async with connected(world.parts(ledger, world.adapter())):
                 await until(lambda: len(ledger.payment(key).reports) == 4)

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from benches import BENCHES, UNIONPAY, WALLET, Bench, unionpay, wallet
 from fake_ledger import FakeLedger, Stored
-from helpers_connector import World, child_dying, connected, ended, until
+from helpers_connector import World, child_dying, connected, ended, soon, until
 from scenarios import Scenario, play
 
 from chaincode.contract.context import Role
@@ -250,9 +250,7 @@ def test_a_late_success_is_given_back_by_a_refund(tmp_path: Path) -> None:
         async with wallet(world.folder):
             parts = world.parts(ledger, cast(Adapter, NoReversal(world.adapter())))
             async with connected(parts):
-                wish = replace(
-                    world.intent(1, "tok_pays_after_close"), expires_at=times.after(times.now(), 1)
-                )
+                wish = replace(world.intent(1, "tok_pays_after_close"), expires_at=soon())
                 (key,) = world.request(ledger, wish)
                 await until(lambda: ledger.payment(key).excepted)
                 asked = world.refund(ledger, key, 2933)

@@ -11,11 +11,11 @@ from typing import Any, cast
 import pytest
 from benches import WALLET, wallet
 from fake_ledger import FakeLedger
-from helpers_connector import World, agree, connected, until
+from helpers_connector import World, agree, connected, soon, until
 from scenarios import play, statuses
 
 from acquirers.qr_wallet.book import Entry, read_entries
-from clearline import reports, times
+from clearline import reports
 from clearline.intents import PaymentKey
 from clearline.records import Kind
 from clearline.reports import acquirer_reference
@@ -94,17 +94,17 @@ def test_every_token_ends_as_its_table_says(world: World) -> None:
 def test_an_unpaid_payment_expires_by_a_close_at_the_acquirer(world: World) -> None:
     async def scenario(world: World, ledger: FakeLedger) -> None:
         async with wallet(world.folder), connected(world.parts(ledger, world.adapter())):
-            soon = times.after(times.now(), 1)
+            end = soon()
             keys = world.request(
                 ledger,
-                replace(world.intent(1, "tok_never_pays"), expires_at=soon),
-                replace(world.intent(2, "tok_pays_at_close"), expires_at=soon),
+                replace(world.intent(1, "tok_never_pays"), expires_at=end),
+                replace(world.intent(2, "tok_pays_at_close"), expires_at=end),
             )
             await ledger.until_final(keys)
         assert statuses(ledger, keys[0]) == ["accepted", "expired"]
         assert ledger.payment(keys[0]).reason == Reason.EXPIRED
         result = reports.parse(ledger.payment(keys[0]).result).report
-        assert result.ended_at is not None and result.ended_at >= soon
+        assert result.ended_at is not None and result.ended_at >= end
         assert entry(world, keys[0]).closes_seen == 1
         # Paid a moment before the close came: the close's answer says so.
         assert statuses(ledger, keys[1]) == ["accepted", "succeeded"]
@@ -151,7 +151,7 @@ def test_a_late_success_is_told_and_given_back(world: World, token: str, why: st
         async with wallet(world.folder), connected(world.parts(ledger, world.adapter())):
             intent = world.intent(1, token)
             if why == "expired":
-                intent = replace(intent, expires_at=times.after(times.now(), 1))
+                intent = replace(intent, expires_at=soon())
             (key,) = world.request(ledger, intent)
             await ledger.until_status(key, Status.ACCEPTED)
             if why == "closed":

@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers_connector import World, connected, until
+from helpers_connector import World, connected, soon, until
 from scripted import APPROVED, NO_ANSWER, REVERSED, UNSURE, ScriptedAdapter, run
 
-from clearline import times
 from clearline.reports import acquirer_reference
 from clearline.statuses import Reason, Status
 from connector.adapter import Answer, Capability, NotSentError, Verdict
@@ -52,13 +51,13 @@ def test_what_is_asked_at_expiry(
     adapter = ScriptedAdapter(
         frozenset(can), [ACCEPTED], list(inquiries), list(reversals), list(closes)
     )
-    soon = times.after(times.now(), 1)
+    end = soon()
     _, ledger, key = run(
         tmp_path,
         adapter,
         [],
         lambda world, ledger, key: ledger.payment(key).final,
-        lambda intent: replace(intent, expires_at=soon),
+        lambda intent: replace(intent, expires_at=end),
     )
     payment = ledger.payment(key)
     assert (payment.status, payment.reason) == (status, reason)
