@@ -17,10 +17,15 @@ _ADVICE: Final = (
 
 def resolve(topology: Topology) -> Topology:
     """The topology with a free port for each 0. Raises PortError."""
-    named = {use.port for use in topologies.ports(topology)}
-    return topologies.map_ports(
-        topology, lambda host, port: port or free_ports.choose(host, but=named)
-    )
+    taken = {use.port for use in topologies.ports(topology)}
+
+    def choose(host: str, port: int) -> int:
+        if not port:
+            port = free_ports.choose(host, but=taken)
+            taken.add(port)
+        return port
+
+    return topologies.map_ports(topology, choose)
 
 
 def check(uses: Iterable[PortUse]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from clearline import free_ports
 from network import ports, topology_document, topology_file
 from network import topology as topologies
 from network.topology import DEFAULT_TOPOLOGY, Engine, Role, TopologyError, UserKind
@@ -72,6 +74,20 @@ def test_an_admin_port_that_is_not_named_is_chosen(tmp_path: Path, shipped: dict
     topology = topology_file.load(path, Engine.FABRIC)
     assert topology.organizations[0].orderers[0].admin_port == 0
     assert (ports.resolve(topology).organizations[0].orderers[0].admin_port or 0) > 0
+
+
+def test_no_port_is_chosen_twice_where_no_choice_can_be_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many ports as the topology has: each is one of its."""
+    shipped = topology_file.load(DEFAULT_TOPOLOGY)
+    wanted = len(topologies.ports(shipped))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    monkeypatch.setattr("clearline.ports.available", lambda host, port: True)
+    monkeypatch.setattr(free_ports, "HIGHEST", free_ports.LOWEST + wanted)
+    resolved = ports.resolve(topologies.map_ports(shipped, lambda host, port: 0))
+    chosen = sorted(use.port for use in topologies.ports(resolved))
+    assert chosen == list(range(free_ports.LOWEST, free_ports.HIGHEST))
 
 
 @pytest.mark.parametrize("engine", Engine)
