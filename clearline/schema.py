@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeGuard
 
 from clearline import times
 from clearline.canonical import Json
@@ -49,8 +49,12 @@ class Text:
     def check(self, value: Json, pointer: str) -> None:
         if type(value) is not str:
             raise SchemaError(pointer, "must be a string")
-        if not self._compiled.fullmatch(value):
+        if not self.fits(value):
             raise SchemaError(pointer, self.description or f"must match {self.pattern}")
+
+    def fits(self, value: Json) -> TypeGuard[str]:
+        """Whether `check` takes it."""
+        return type(value) is str and self._compiled.fullmatch(value) is not None
 
     def json_schema(self) -> dict[str, Json]:
         shown: dict[str, Json] = {"type": "string", "pattern": f"^(?:{self.pattern})$"}

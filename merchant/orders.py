@@ -130,7 +130,8 @@ def take(row: Mapping[str, str], profile: Profile) -> Order:
     given = {name: value.strip() for name, value in row.items() if value.strip()}
     own_digest = given.get(DIGEST, "")
     for name, value in given.items():
-        if not (name == DIGEST and _is_digest(value)) and holds_card_number(value):
+        # Hashes are not searched for card numbers.
+        if not (name == DIGEST and SHA256_HEX.fits(value)) and holds_card_number(value):
             raise OrderRefusedError(
                 RowCode.CARD_DATA_REFUSED, f"{name} looks like a card number; use a payer token"
             )
@@ -169,15 +170,6 @@ def take(row: Mapping[str, str], profile: Profile) -> Order:
         own_digest=own_digest,
         **fields,
     )
-
-
-def _is_digest(value: str) -> bool:
-    """Whether it is a SHA-256 as an order gives it: hashes are not searched for card numbers."""
-    try:
-        SHA256_HEX.check(value, "")
-    except SchemaError:
-        return False
-    return True
 
 
 def _field(name: str, given: Mapping[str, str], profile: Profile) -> str:

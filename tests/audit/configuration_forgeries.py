@@ -4,7 +4,8 @@ its detail."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from block_forgeries import Forgery
@@ -33,6 +34,15 @@ from forge import Forge
 
 from audit.findings import Check
 from clearline.fabric import protoutil
+
+
+@contextmanager
+def altered(forge: Forge) -> Iterator[Any]:
+    """An update of the batch size, a ConfigUpdate, to be changed; then signed by all and sealed."""
+    update = configtx_pb2.ConfigUpdate.FromString(update_bytes(forge, batch_size))
+    yield update
+    last = signed_by(forge, update.SerializeToString(), administrators(forge))
+    with_update(forge, batch_size, last)
 
 
 def _config_signed_by_nobody(forge: Forge) -> None:
@@ -74,10 +84,8 @@ def _config_of_another_kind_of_update(forge: Forge) -> None:
 
 
 def _config_of_an_update_for_another_channel(forge: Forge) -> None:
-    update = configtx_pb2.ConfigUpdate.FromString(update_bytes(forge, batch_size))
-    update.channel_id = "loans"
-    last = signed_by(forge, update.SerializeToString(), administrators(forge))
-    with_update(forge, batch_size, last)
+    with altered(forge) as update:
+        update.channel_id = "loans"
 
 
 def _config_of_an_update_gone_by(forge: Forge) -> None:
@@ -87,31 +95,23 @@ def _config_of_an_update_gone_by(forge: Forge) -> None:
 
 
 def _config_of_a_version_skipped(forge: Forge) -> None:
-    update = configtx_pb2.ConfigUpdate.FromString(update_bytes(forge, batch_size))
-    update.write_set.groups["Orderer"].values["BatchSize"].version = 2
-    last = signed_by(forge, update.SerializeToString(), administrators(forge))
-    with_update(forge, batch_size, last)
+    with altered(forge) as update:
+        update.write_set.groups["Orderer"].values["BatchSize"].version = 2
 
 
 def _config_that_read_what_is_not_there(forge: Forge) -> None:
-    update = configtx_pb2.ConfigUpdate.FromString(update_bytes(forge, batch_size))
-    update.read_set.groups["Orderer"].values["Nothing"].version = 0
-    last = signed_by(forge, update.SerializeToString(), administrators(forge))
-    with_update(forge, batch_size, last)
+    with altered(forge) as update:
+        update.read_set.groups["Orderer"].values["Nothing"].version = 0
 
 
 def _config_that_read_another_version(forge: Forge) -> None:
-    update = configtx_pb2.ConfigUpdate.FromString(update_bytes(forge, batch_size))
-    update.read_set.groups["Orderer"].values["BatchTimeout"].version = 1
-    last = signed_by(forge, update.SerializeToString(), administrators(forge))
-    with_update(forge, batch_size, last)
+    with altered(forge) as update:
+        update.read_set.groups["Orderer"].values["BatchTimeout"].version = 1
 
 
 def _config_with_a_name_that_is_none(forge: Forge) -> None:
-    update = configtx_pb2.ConfigUpdate.FromString(update_bytes(forge, batch_size))
-    update.write_set.groups["Orderer"].values["Batch/Size"].mod_policy = "Admins"
-    last = signed_by(forge, update.SerializeToString(), administrators(forge))
-    with_update(forge, batch_size, last)
+    with altered(forge) as update:
+        update.write_set.groups["Orderer"].values["Batch/Size"].mod_policy = "Admins"
 
 
 def _config_that_changes_nothing(forge: Forge) -> None:
@@ -124,10 +124,8 @@ def _config_that_changes_nothing(forge: Forge) -> None:
 
 
 def _config_whose_element_nobody_may_change(forge: Forge) -> None:
-    update = configtx_pb2.ConfigUpdate.FromString(update_bytes(forge, batch_size))
-    update.write_set.groups["Orderer"].values["BatchSize"].mod_policy = ""
-    last = signed_by(forge, update.SerializeToString(), administrators(forge))
-    with_update(forge, batch_size, last)
+    with altered(forge) as update:
+        update.write_set.groups["Orderer"].values["BatchSize"].mod_policy = ""
 
 
 def _config_other_than_its_update_makes(forge: Forge) -> None:
